@@ -1,0 +1,67 @@
+"""The named boundaries at which a failure is classified, once.
+
+| boundary            | raised as          | caught by                        | the caller sees                      |
+|---------------------|--------------------|----------------------------------|--------------------------------------|
+| the command line    | ConfigError        | serve.main, worker.main          | one line on stderr, exit code 2      |
+| a client's request  | RequestError       | api.envelope                     | OpenAI's error envelope, 4xx         |
+| our capacity        | Overloaded         | api.envelope                     | 429 or 503 with Retry-After          |
+| the engine          | EngineError        | api.envelope, engine supervision | 502/503/504, or vLLM's own 4xx       |
+| an adapter version  | RejectedVersion    | registry.gate                    | state ``rejected`` with the reason   |
+| the learning loop   | LeaseLost          | training.loop, api.envelope      | the step is thrown away              |
+| the store           | StoreError         | pipeline, api.envelope           | an answer marked "not stored", 503   |
+
+A bad rollout is data (an answer that is None), never an exception.
+"""
+
+from __future__ import annotations
+
+
+class TtrlError(Exception):
+    """Base of everything this project raises on purpose."""
+
+
+class ConfigError(TtrlError):
+    """A setting that cannot work: names the setting, its value and what to write instead."""
+
+
+class RequestError(TtrlError):
+    """A request that is wrong in itself; becomes OpenAI's envelope.
+
+    ``param`` is the offending field, ``code`` a stable machine-readable name.
+    """
+
+    def __init__(self, message: str, *, status: int = 400, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message, self.status, self.param, self.code = message, status, param, code
+
+
+class Overloaded(TtrlError):
+    """No room now: 429 when the client's load is the cause, 503 when the service is not ready."""
+
+    def __init__(self, message: str, *, status: int, retry_after_s: int, code: str) -> None:
+        super().__init__(message)
+        self.message, self.status, self.retry_after_s, self.code = message, status, retry_after_s, code
+
+
+class EngineError(TtrlError):
+    """vLLM could not be reached, or refused. ``status`` is None when no answer came at all."""
+
+    def __init__(self, message: str, *, status: int | None = None, body: bytes = b"") -> None:
+        super().__init__(message)
+        self.message, self.status, self.body = message, status, body
+
+
+class RejectedVersion(TtrlError):
+    """An adapter that must not be served. ``stage`` is preflight, load, probe or gate."""
+
+    def __init__(self, stage: str, reason: str) -> None:
+        super().__init__(f"{stage}: {reason}")
+        self.stage, self.reason = stage, reason
+
+
+class LeaseLost(TtrlError):
+    """The gateway no longer holds this batch for this trainer."""
+
+
+class StoreError(TtrlError):
+    """The database refused (disk full, unreachable). Nothing of the call was kept; what was acknowledged is safe."""

@@ -1,0 +1,187 @@
+"""The carriers that travel through the system: frozen, slotted, standard library only.
+
+    Question → Group of Rollouts → Vote → Experience → Batch → AdapterVersion
+
+Axis suffixes used in this project: ``_G`` samples of a group, ``_T`` completion tokens, ``_P`` prompt tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+FinishReason = Literal["stop", "length", "abort"]
+StopRule = Literal["none"]
+VersionState = Literal["candidate", "promoted", "rejected", "retired"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the samples of one question are drawn. ``extra`` goes to the engine as it came (stop, seed, top_p, …)."""
+
+    temperature: float
+    max_tokens: int | None = None
+    seed: int | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class VoteOptions:
+    """What a client may choose for its own question."""
+
+    samples: int
+    """M, the number of samples that vote."""
+    train: bool = True
+    """Whether the group may be kept and trained on."""
+    stop: StopRule = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One request that is answered by a vote. Made by api, used by pipeline."""
+
+    id: str
+    tenant: str
+    prompt: Any
+    """Chat messages (list of dicts), or the text or token ids of a plain completion."""
+    kind: Literal["chat", "completion"]
+    model: str
+    """The model as the client named it; the answer repeats it."""
+    version: int | None
+    """Pinned adapter version (0 is the base model); None follows whatever is served."""
+    sampling: Sampling
+    vote: VoteOptions
+    template: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the chat template (``chat_template_kwargs`` and the like)."""
+    deadline_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One sampled completion. Made by engine, used by voting and training."""
+
+    index: int
+    """0 … M−1, fixed before the sample is drawn."""
+    token_ids: tuple[int, ...]
+    """[T] ids as the engine returned them, the end token included."""
+    logprobs: tuple[float, ...]
+    """[T] nats, under the sampling distribution (temperature applied)."""
+    text: str
+    finish_reason: FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """All rollouts of one question, drawn from one policy version."""
+
+    question_id: str
+    prompt_token_ids: tuple[int, ...]
+    """[P]"""
+    rollouts: tuple[Rollout, ...]
+    version: int
+    """Adapter version that drew every rollout; 0 is the base model."""
+    temperature: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Equivalent answers of one group."""
+
+    answer: str
+    """The form in which the cluster's lowest index wrote it."""
+    members: tuple[int, ...]
+    """Rollout indices, ascending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """The outcome of a group (ttrl.md, sections 1 and 3). Made by voting."""
+
+    answers: tuple[str | None, ...]
+    """[M] the extracted answer of each rollout, or None."""
+    clusters: tuple[Cluster, ...]
+    """Largest first; ties as the tally broke them."""
+    pseudo_label: str | None
+    """The winning cluster's answer; None when nothing could be extracted."""
+    majority_ratio: float | None
+    """Votes of the winner / M: rollouts without an answer stay in the denominator. None without a winner."""
+    margin: float | None
+    """(votes of the winner − votes of the second) / M."""
+    chosen: int
+    """Index of the rollout whose text is returned."""
+    stopped: str
+    """Why sampling ended: ``full`` when all M samples were drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether an experience may be trained on, and if not, the one reason."""
+
+    admitted: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Experience:
+    """A voted group with its rewards. Made by pipeline, kept by store, learned from by training."""
+
+    id: str
+    tenant: str
+    group: Group
+    vote: Vote
+    rewards: tuple[float, ...]
+    """[G] reward of rollouts 0 … G−1, the ones that train: G was fixed before they were drawn."""
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The version a training step starts from."""
+
+    number: int
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Experiences leased to the trainer for one optimiser step."""
+
+    id: str
+    number: int
+    """The version number reserved for the adapter this step makes; never used again."""
+    parent: Parent | None
+    """None: start from the base model with a fresh adapter."""
+    experiences: tuple[Experience, ...]
+    lease_s: float
+    """Seconds until the lease runs out, unless it is renewed."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterVersion:
+    """One immutable version folder as its manifest describes it."""
+
+    number: int
+    folder: str
+    """Folder name below the adapters root, ``v000007-ab12cd34``."""
+    base_model: str
+    parent: int
+    rank: int
+    step: int
+    sha256: dict[str, str]
+    """Hash of each of the four files the trainer publishes."""
+    created: str
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Known tokens with their log-probabilities under the trainer's weights: served = trained is checked with it."""
+
+    token_ids: tuple[tuple[int, ...], ...]
+    """[K][L] whole sequences, prompt and completion."""
+    start: tuple[int, ...]
+    """[K] first position that is scored."""
+    adapter_logprobs: tuple[tuple[float, ...], ...]
+    """[K][L − start] nats at temperature 1, adapter on."""
+    base_logprobs: tuple[tuple[float, ...], ...]
+    """[K][L − start] nats at temperature 1, adapter off."""
