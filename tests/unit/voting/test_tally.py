@@ -1,0 +1,130 @@
+"""Counting votes, breaking ties and rewarding agreement."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ttrl_server.types import Group, Rollout
+from ttrl_server.voting import judge, rewards
+from ttrl_server.voting.tally import confidence, vote
+
+
+def rollout(index: int, text: str, logprobs: tuple[float, ...] = (-0.5, -0.5), finish: str = "stop") -> Rollout:
+    return Rollout(index, tuple(range(len(logprobs))), logprobs, text, finish)  # type: ignore[arg-type]
+
+
+def group(*rollouts: Rollout) -> Group:
+    return Group("q", (1, 2), rollouts, version=0, temperature=0.6)
+
+
+def test_the_worked_example_of_the_method_rewards_those_who_said_two() -> None:
+    outcome = vote(list("11222456"), [-1.0] * 8)
+    assert outcome.pseudo_label == "2"
+    assert outcome.majority_ratio == 3 / 8
+    assert outcome.margin == 1 / 8
+    assert rewards(outcome, 8) == (0, 0, 1, 1, 1, 0, 0, 0)
+    truth = (0.0,) * 8
+    assert sum(a == b for a, b in zip(rewards(outcome, 8), truth, strict=True)) / 8 == 0.625
+
+
+def test_equivalent_spellings_vote_together_under_the_form_of_the_lowest_index() -> None:
+    outcome = vote(["3", "0.5", "1/2", "3", r"\frac12"], [-1.0] * 5)
+    assert outcome.clusters[0].members == (1, 2, 4)
+    assert outcome.pseudo_label == outcome.clusters[0].answer == "0.5"
+
+
+def test_rollouts_without_an_answer_do_not_vote_but_stay_in_the_denominator() -> None:
+    outcome = vote([None, None, None, "7"], [-1.0] * 4)
+    assert (outcome.pseudo_label, outcome.majority_ratio, outcome.margin) == ("7", 0.25, 0.25)
+    assert rewards(outcome, 4) == (0, 0, 0, 1)
+
+
+def test_no_answers_at_all_reward_nobody() -> None:
+    outcome = vote([None, None], [-1.0, -2.0], "deadline")
+    assert (outcome.pseudo_label, outcome.majority_ratio, outcome.margin, outcome.chosen) == (None, None, None, 0)
+    assert outcome.clusters == ()
+    assert outcome.stopped == "deadline"
+    assert rewards(outcome, 2) == (0, 0)
+
+
+def test_a_tie_goes_to_the_more_confident_cluster() -> None:
+    assert vote(["a", "b", "a", "b"], [-2.0, -1.0, -2.0, -1.5]).pseudo_label == "b"
+
+
+def test_a_tie_in_confidence_goes_to_the_lowest_index() -> None:
+    outcome = vote(["b", "a", "a", "b"], [-1.0] * 4)
+    assert (outcome.pseudo_label, outcome.margin, outcome.chosen) == ("b", 0.0, 0)
+
+
+def test_the_chosen_rollout_is_the_most_confident_winner_not_the_most_confident_of_all() -> None:
+    assert vote(["a", "b", "a", "a"], [-3.0, -0.1, -1.0, -1.0]).chosen == 2
+
+
+def test_only_the_rollouts_that_train_are_rewarded() -> None:
+    assert rewards(vote(["a", "b", "a", "a"], [-1.0] * 4), 2) == (1, 0)
+
+
+def test_unequal_lengths_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 answers but 1 confidences"):
+        vote(["a", "b"], [-1.0])
+
+
+def test_confidence_is_the_mean_log_probability_of_the_tokens() -> None:
+    assert confidence(rollout(0, "", (-1.0, -3.0))) == -2.0
+    assert confidence(rollout(0, "", ())) == -math.inf
+    assert confidence(rollout(0, "", (math.nan, -1.0))) == -math.inf
+
+
+def test_a_rollout_without_tokens_never_wins_a_tie() -> None:
+    assert vote(["a", "b"], [-math.inf, -9.0]).pseudo_label == "b"
+
+
+def test_a_group_is_judged_by_index_whatever_the_order_of_arrival() -> None:
+    first = rollout(0, "The answer is 4.", (-0.9,))
+    second = rollout(1, r"\boxed{4}", (-0.1,))
+    cut = rollout(2, "so far 4", (-0.1,), "length")
+    other = rollout(3, "It is 5", (-0.1,))
+    outcome = judge(group(other, cut, second, first))
+    assert outcome == judge(group(first, second, cut, other))
+    assert outcome.answers == ("4", "4", None, "5")
+    assert (outcome.pseudo_label, outcome.majority_ratio, outcome.margin) == ("4", 0.5, 0.25)
+    assert (outcome.chosen, outcome.stopped) == (1, "full")
+
+
+def test_a_question_that_lists_choices_is_judged_by_letter() -> None:
+    outcome = judge(group(rollout(0, "(B)"), rollout(1, "B) seven"), rollout(2, "A")), "Pick: (A) six (B) seven")
+    assert (outcome.pseudo_label, outcome.majority_ratio) == ("B", 2 / 3)
+
+
+SPELLINGS = st.sampled_from([None, "1/2", "0.5", r"\frac12", "2", "2.0", "x = 2", "B", "(b)", "1, 2", "2, 1", "west"])
+CONFIDENCES = st.floats(min_value=-20, max_value=0) | st.just(-math.inf)
+
+
+@given(st.lists(st.tuples(SPELLINGS, CONFIDENCES), min_size=1, max_size=24), st.randoms(use_true_random=False))
+def test_the_order_of_the_samples_changes_neither_clusters_nor_counts(
+    samples: list[tuple[str | None, float]], random: object
+) -> None:
+    order = list(range(len(samples)))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    plain = vote([answer for answer, _ in samples], [nats for _, nats in samples])
+    shuffled = vote([samples[i][0] for i in order], [samples[i][1] for i in order])
+    assert {frozenset(order[i] for i in cluster.members) for cluster in shuffled.clusters} == {
+        frozenset(cluster.members) for cluster in plain.clusters
+    }
+    assert (shuffled.majority_ratio, shuffled.margin) == (plain.majority_ratio, plain.margin)
+
+
+@given(st.lists(st.tuples(SPELLINGS, CONFIDENCES), min_size=1, max_size=24))
+def test_the_reward_is_the_share_of_the_winner_and_the_chosen_rollout_earns_it(
+    samples: list[tuple[str | None, float]],
+) -> None:
+    outcome = vote([answer for answer, _ in samples], [nats for _, nats in samples])
+    earned = rewards(outcome, len(samples))
+    assert sum(earned) / len(samples) == (outcome.majority_ratio or 0)
+    assert earned[outcome.chosen] == 1 or outcome.pseudo_label is None
+    sizes = [len(cluster.members) for cluster in outcome.clusters]
+    assert sizes == sorted(sizes, reverse=True)
