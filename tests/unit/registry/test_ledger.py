@@ -1,0 +1,198 @@
+"""What the ledger says after every history, torn and damaged files included."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.unit.registry.build import BASE, publish
+from ttrl_server.errors import ConfigError, RejectedVersion
+from ttrl_server.registry.ledger import Ledger
+
+ROOT = Path(__file__).parents[3]
+ONE, TWO, THREE = "v000001-aaaaaaaa", "v000002-bbbbbbbb", "v000003-cccccccc"
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    opened = Ledger(tmp_path / "adapters", clock=lambda: 12.5)
+    yield opened
+    opened.close()
+
+
+def lines(ledger: Ledger) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (ledger.root / "ledger.jsonl").read_text().splitlines()]
+
+
+def reopen(ledger: Ledger) -> Ledger:
+    ledger.close()
+    return Ledger(ledger.root)
+
+
+def test_nothing_has_happened_to_a_new_ledger(ledger: Ledger) -> None:
+    assert ledger.served(BASE) is None
+    assert ledger.promoted(BASE) == []
+    assert ledger.next_number() == 1
+    assert ledger.verdict(1) is None
+
+
+def test_each_event_is_one_line_with_its_own_fields(ledger: Ledger) -> None:
+    assert ledger.reserve(BASE) == 1
+    ledger.propose(1, ONE, BASE)
+    ledger.promote(1, ONE, BASE)
+    ledger.reject(2, TWO, BASE, "probe", "changes nothing")
+    ledger.roll_back(0, BASE, "worse")
+    ledger.retire(1, ONE, BASE, "retention")
+    about = {"time": 12.5, "base": BASE}
+    assert lines(ledger) == [
+        about | {"event": "reserved", "number": 1},
+        about | {"event": "proposed", "number": 1, "folder": ONE},
+        about | {"event": "promoted", "number": 1, "folder": ONE},
+        about | {"event": "rejected", "number": 2, "folder": TWO, "stage": "probe", "reason": "changes nothing"},
+        about | {"event": "rolled_back", "number": 0, "from": 1, "reason": "worse"},
+        about | {"event": "retired", "number": 1, "folder": ONE, "reason": "retention"},
+    ]
+
+
+def test_the_last_promoted_version_is_served_and_a_restart_knows_it(ledger: Ledger) -> None:
+    for number, folder in ((1, ONE), (2, TWO)):
+        ledger.propose(number, folder, BASE)
+        ledger.promote(number, folder, BASE)
+    ledger.propose(3, THREE, BASE)
+    for known in (ledger, reopen(ledger)):
+        assert known.served(BASE) == (2, TWO)
+        assert known.promoted(BASE) == [(1, ONE), (2, TWO)]
+        assert known.states() == {1: "promoted", 2: "promoted", 3: "candidate"}
+        assert [known.verdict(number) for number in (1, 2, 3, 4)] == ["promoted", "promoted", None, None]
+
+
+def test_each_base_model_has_its_own_history_and_all_share_the_numbers(ledger: Ledger) -> None:
+    ledger.promote(ledger.reserve(BASE), ONE, BASE)
+    ledger.promote(ledger.reserve("org/other"), TWO, "org/other")
+    assert (ledger.served(BASE), ledger.served("org/other")) == ((1, ONE), (2, TWO))
+    assert ledger.promoted("org/other") == [(2, TWO)]
+    assert ledger.served("org/third") is None
+
+
+def test_rolling_back_serves_the_earlier_version_and_keeps_the_later_one_to_return_to(ledger: Ledger) -> None:
+    ledger.promote(1, ONE, BASE)
+    ledger.promote(2, TWO, BASE)
+    ledger.roll_back(1, BASE, "worse")
+    assert ledger.served(BASE) == (1, ONE)
+    ledger.roll_back(2, BASE, "it was not")
+    assert ledger.served(BASE) == (2, TWO)
+    ledger.roll_back(0, BASE, "start over")
+    assert reopen(ledger).served(BASE) is None
+
+
+def test_only_a_promoted_version_that_is_not_retired_can_be_rolled_back_to(ledger: Ledger) -> None:
+    ledger.promote(1, ONE, BASE)
+    ledger.reject(2, TWO, BASE, "gate", "worse")
+    ledger.promote(3, THREE, BASE)
+    ledger.retire(1, ONE, BASE, "retention")
+    for number in (1, 2, 4):
+        with pytest.raises(RejectedVersion, match=f"v{number} cannot be rolled back to; promoted versions: v3"):
+            ledger.roll_back(number, BASE, "worse")
+    assert ledger.served(BASE) == (3, THREE)
+
+
+def test_the_served_version_cannot_be_retired(ledger: Ledger) -> None:
+    ledger.promote(1, ONE, BASE)
+    with pytest.raises(RejectedVersion, match="v1 is served"):
+        ledger.retire(1, ONE, BASE, "retention")
+
+
+def test_a_number_seen_in_the_ledger_or_on_disk_is_never_given_again(ledger: Ledger) -> None:
+    assert [ledger.reserve(BASE), ledger.reserve("org/other")] == [1, 2]
+    publish(ledger.root, 9)
+    assert ledger.reserve(BASE) == 10
+    assert reopen(ledger).next_number() == 11
+
+
+def test_threads_that_reserve_at_once_get_different_numbers(ledger: Ledger) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        numbers = list(threads.map(ledger.reserve, [BASE] * 64))
+    assert sorted(numbers) == list(range(1, 65))
+
+
+@pytest.mark.parametrize("torn", [b'{"time":1.0,"event":"promo', b"{", b"\0\0\0\0"])
+def test_a_torn_last_line_is_cut_off_and_the_ledger_goes_on(
+    ledger: Ledger, torn: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger.promote(1, ONE, BASE)
+    whole = (ledger.root / "ledger.jsonl").read_bytes()
+    ledger.close()
+    (ledger.root / "ledger.jsonl").write_bytes(whole + torn)
+    mended = Ledger(ledger.root)
+    assert "torn last line" in caplog.text
+    assert (ledger.root / "ledger.jsonl").read_bytes() == whole
+    mended.promote(2, TWO, BASE)
+    assert reopen(mended).served(BASE) == (2, TWO)
+
+
+def test_a_last_line_that_only_lacks_its_newline_is_kept(ledger: Ledger) -> None:
+    ledger.promote(1, ONE, BASE)
+    ledger.close()
+    path = ledger.root / "ledger.jsonl"
+    path.write_bytes(path.read_bytes().rstrip())
+    mended = Ledger(ledger.root)
+    assert mended.served(BASE) == (1, ONE)
+    mended.promote(2, TWO, BASE)
+    assert reopen(mended).promoted(BASE) == [(1, ONE), (2, TWO)]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"\xff", b'{"time":1,"event":"eaten","number":1,"base":"b"}'])
+def test_a_damaged_line_in_the_middle_is_named_and_nothing_is_changed(ledger: Ledger, damage: bytes) -> None:
+    for number, folder in ((1, ONE), (2, TWO), (3, THREE)):
+        ledger.promote(number, folder, BASE)
+    ledger.close()
+    path = ledger.root / "ledger.jsonl"
+    first, _, third = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([first, damage, third, b""]))
+    before = path.read_bytes()
+    for _ in range(2):  # the refused attempt keeps no lock
+        with pytest.raises(ConfigError, match=r"ledger\.jsonl, line 2 is damaged"):
+            Ledger(ledger.root)
+    assert path.read_bytes() == before
+
+
+def test_a_second_gateway_on_the_same_adapters_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(ConfigError, match="belongs to a gateway that is running"):
+        Ledger(ledger.root)
+    reopen(ledger).close()
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from ttrl_server.registry.ledger import Ledger
+ledger = Ledger(Path(sys.argv[1]))
+ledger.reserve("org/tiny")
+size = (ledger.root / "ledger.jsonl").stat().st_size
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, resource.RLIM_INFINITY))
+try:
+    ledger.reserve("org/tiny")
+except OSError:
+    assert ledger.next_number() == 2
+    assert (ledger.root / "ledger.jsonl").stat().st_size == size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    print(ledger.reserve("org/tiny"))
+"""
+
+
+def test_a_full_disk_leaves_no_half_line_and_the_ledger_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("2\n", "")
+    assert Ledger(tmp_path).next_number() == 3

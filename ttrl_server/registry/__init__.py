@@ -1,0 +1,1 @@
+"""Adapter versions: published once, checked, promoted, rolled back. ``adapters/README.md`` is the contract."""

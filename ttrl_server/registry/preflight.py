@@ -1,0 +1,141 @@
+"""What can be known about an adapter before the engine loads it: whole, plain, finite, and not without effect.
+
+A file in this folder is read by vLLM with the gateway's rights, so nothing in it is trusted: names, links, hashes,
+shapes and numbers are checked here, without torch.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+import safetensors
+
+from ttrl_server.errors import RejectedVersion
+from ttrl_server.registry import versions
+from ttrl_server.registry.versions import CONFIG, MALFORMED, MANIFEST, PROBE, PUBLISHED, TRAINER_STATE, WEIGHTS
+from ttrl_server.types import AdapterVersion, Probe
+
+T = TypeVar("T")
+
+_TENSOR = re.compile(r"(base_model\.model\..+)\.lora_([AB])\.weight")
+
+_PLAIN: dict[str, tuple[Any, ...]] = {
+    "peft_type": ("LORA",),
+    "bias": ("none", None),
+    "use_dora": (False, None),
+    "lora_bias": (False, None),
+    "modules_to_save": (None, []),
+    "rank_pattern": (None, {}),
+    "alpha_pattern": (None, {}),
+}
+"""The settings of a plain LoRA adapter, the only kind the engine serves as it was trained."""
+
+
+def check(root: Path, version: AdapterVersion, *, base_model: str, max_rank: int) -> None:
+    """Raises RejectedVersion("preflight", …) with the first reason not to load this version; reads every byte of it.
+
+    ``base_model`` is the name the engine was started with, ``name@revision`` when it has one.
+    """
+    folder = versions.locate(root, version.folder)
+    _check_files(folder, version)
+    if version.base_model != base_model:
+        raise _rejected(f"made for {version.base_model!r}, the engine runs {base_model!r}")
+    _check_config(folder, version, base_model, max_rank)
+    _check_probe(folder)
+    _check_tensors(_tensors(folder), version.rank)
+
+
+def _check_files(folder: Path, version: AdapterVersion) -> None:
+    for path in folder.iterdir():
+        if path.is_symlink() or not path.is_file():
+            raise _rejected(f"{path.name} is not a plain file")
+        if path.name not in (*PUBLISHED, MANIFEST):
+            raise _rejected(f"{path.name!r} does not belong in a version folder")
+    for name in PUBLISHED:
+        if name == TRAINER_STATE and not (folder / name).exists():
+            continue  # An old version has given it up.
+        if not (folder / name).exists():
+            raise _rejected(f"{name} is missing")
+        if versions.hash_file(folder / name) != version.sha256.get(name):
+            raise _rejected(f"{name} is not the file that was published: its sha256 differs from the manifest")
+    if folder.name != f"v{version.number:06d}-{version.sha256[WEIGHTS][:8]}":
+        raise _rejected(f"the folder's name is not that of version {version.number} with these weights")
+
+
+def _check_config(folder: Path, version: AdapterVersion, base_model: str, max_rank: int) -> None:
+    config = _decode(folder, CONFIG, dict[str, Any])
+    for name, allowed in _PLAIN.items():
+        if config.get(name) not in allowed:
+            raise _rejected(f"{CONFIG}: {name} is {config.get(name)!r}, must be {allowed[0]!r}")
+    rank = config.get("r")
+    if rank != version.rank or not 1 <= version.rank <= max_rank:
+        raise _rejected(f"{CONFIG}: r is {rank!r}; the manifest says {version.rank}, the engine takes up to {max_rank}")
+    base = config.get("base_model_name_or_path")
+    if not isinstance(base, str) or not (base == base_model or base_model.startswith(f"{base}@")):
+        raise _rejected(f"{CONFIG}: base_model_name_or_path is {base!r}, the engine runs {base_model!r}")
+
+
+def _check_probe(folder: Path) -> None:
+    probe = _decode(folder, PROBE, Probe)
+    spans = zip(probe.token_ids, probe.start, strict=False)
+    scored = [len(ids) - start if start > 0 else 0 for ids, start in spans]
+    shapes = [[len(row) for row in scores] for scores in (probe.adapter_logprobs, probe.base_logprobs)]
+    if len(probe.token_ids) != len(probe.start) or min(scored, default=0) < 1 or shapes != [scored, scored]:
+        raise _rejected(f"{PROBE}: its sequences, starts and log-probabilities do not fit together")
+
+
+def _tensors(folder: Path) -> dict[str, dict[str, Any]]:
+    try:
+        data = (folder / WEIGHTS).read_bytes()
+        return dict(safetensors.deserialize(data))  # type: ignore[no-untyped-call]
+    except safetensors.SafetensorError as error:
+        raise _rejected(f"{WEIGHTS} cannot be read: {error}") from error
+
+
+def _check_tensors(tensors: dict[str, dict[str, Any]], rank: int) -> None:
+    """Names, pairs, shapes (A [r, in], B [out, r]) and numbers."""
+    works: dict[str, list[bool]] = {}
+    for name, tensor in tensors.items():
+        match = _TENSOR.fullmatch(name)
+        if match is None:
+            raise _rejected(f"tensor {name!r} is neither a lora_A nor a lora_B")
+        shape = tensor["shape"]
+        if len(shape) != 2 or shape[0 if match[2] == "A" else 1] != rank:
+            raise _rejected(f"tensor {name} has shape {shape}, not of rank {rank}")
+        works.setdefault(match[1], []).append(_is_nonzero(name, tensor))
+    for layer, pair in works.items():
+        if len(pair) != 2:
+            raise _rejected(f"layer {layer} has only one of lora_A and lora_B")
+    if not any(all(pair) for pair in works.values()):
+        raise _rejected("the adapter changes nothing: lora_B · lora_A is zero in every layer")
+
+
+def _is_nonzero(name: str, tensor: dict[str, Any]) -> bool:
+    """Whether any element differs from 0. Raises RejectedVersion when one is not finite."""
+    dtype, data = tensor["dtype"], tensor["data"]
+    if dtype == "BF16":
+        bits = np.frombuffer(data, np.uint16) & 0x7FFF  # Without the sign; 0x7F80 and above: infinite or not a number.
+        finite, nonzero = bool((bits < 0x7F80).all()), bool(bits.any())
+    elif dtype in ("F32", "F16"):
+        values = np.frombuffer(data, np.float32 if dtype == "F32" else np.float16)
+        finite, nonzero = bool(np.isfinite(values).all()), bool(values.any())
+    else:
+        raise _rejected(f"tensor {name} is {dtype}; adapters are F32, F16 or BF16")
+    if not finite:
+        raise _rejected(f"tensor {name} holds numbers that are not finite")
+    return nonzero
+
+
+def _decode(folder: Path, name: str, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode((folder / name).read_bytes(), type=kind)
+    except MALFORMED as error:
+        raise _rejected(f"{name} cannot be read: {error}") from error
+
+
+def _rejected(reason: str) -> RejectedVersion:
+    return RejectedVersion("preflight", reason)

@@ -1,0 +1,182 @@
+"""Tables of the store, and how its database is opened.
+
+    experiences 1 ── n rollouts          an experience is a group, its vote, its rewards and its verdict
+    experiences n ── 1 batches           the batch that holds, or has consumed, the experience
+
+    kept                                 not admitted: stays as a record, with the verdict's reason
+    pending → leased → consumed          admitted; a lease that ends without a step goes back to pending
+    pending → dropped                    admitted, but stale by now, or leased too often without a step
+
+Plain column types and plain SQL only: SQLite is the default, PostgreSQL takes the same statements.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Double,
+    Engine,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    create_engine,
+    event,
+    insert,
+    inspect,
+    select,
+)
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from ttrl_server.errors import ConfigError
+
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+
+_Serial = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite numbers rows by itself only in a column that is spelled INTEGER."""
+
+schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("seq", _Serial, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("number", Integer, nullable=False),
+    Column("parent_number", Integer),
+    Column("parent_folder", Text),
+    Column("state", Text, nullable=False),  # leased, consumed, released, expired
+    Column("created", Double, nullable=False),
+    Column("expires", Double, nullable=False),
+    Column("folder", Text),  # what the step proposed
+    Column("reason", Text),  # why the lease ended
+    Index("batches_by_state", "state"),
+)
+
+experiences = Table(
+    "experiences",
+    metadata,
+    Column("seq", _Serial, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("tenant", Text, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("state", Text, nullable=False),  # kept, pending, leased, consumed, dropped
+    Column("reason", Text, nullable=False),  # the verdict's
+    Column("dropped", Text),  # stale, attempts
+    Column("attempts", Integer, nullable=False),  # leases so far
+    Column("batch", _Serial, ForeignKey("batches.seq")),
+    Column("question_id", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("temperature", Double, nullable=False),
+    Column("prompt_token_ids", LargeBinary, nullable=False),
+    Column("vote", Text, nullable=False),
+    Column("rewards", LargeBinary, nullable=False),
+    Index("experiences_by_state", "state", "seq"),
+    Index("experiences_by_reason", "state", "reason", "dropped"),
+    Index("experiences_by_batch", "batch"),
+)
+
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("experience", _Serial, ForeignKey("experiences.seq"), primary_key=True),
+    Column("index", Integer, primary_key=True, autoincrement=False),
+    Column("token_ids", LargeBinary, nullable=False),
+    Column("logprobs", LargeBinary, nullable=False),
+    Column("text", LargeBinary, nullable=False),
+    Column("finish_reason", Text, nullable=False),
+)
+
+
+class Owner:
+    """The right to write one SQLite file, held until ``close``; the kernel gives it up when the process dies."""
+
+    def __init__(self, database: Path) -> None:
+        try:
+            database.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(f"{database}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigError(f"the store {database} cannot be written: {error}") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise ConfigError(
+                f"the store {database} belongs to a gateway that is running: "
+                "stop that one, or give this one a folder of its own (run_dir) or another store.url"
+            ) from None
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+def own(url: URL) -> Owner | None:
+    """Takes the store for this process. A database server or a store in memory needs no lock file: None.
+
+    Raises ConfigError when another process has it.
+    """
+    on_disk = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
+    return Owner(Path(str(url.database)).absolute()) if on_disk else None
+
+
+def parse(url: str) -> URL:
+    """Raises ConfigError when it is no SQLAlchemy URL."""
+    try:
+        return make_url(url)
+    except ArgumentError as error:
+        raise ConfigError("store.url is no database URL: write sqlite:////path/to/store.db or leave it out") from error
+
+
+def prepare(url: URL) -> Engine:
+    """Connects, and makes the tables of a new store. Every SQLite commit returns after fsync.
+
+    Raises ConfigError when the database cannot be used, or was written under another schema.
+    """
+    try:
+        engine = create_engine(url)
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _make_durable)
+        with engine.begin() as connection:
+            _create(connection)
+    except (ArgumentError, DBAPIError, ImportError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        raise ConfigError(f"store.url {url.render_as_string()} cannot be used: {cause}") from error
+    return engine
+
+
+def _make_durable(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _create(connection: Connection) -> None:
+    found = _found_version(connection)
+    if found not in (None, SCHEMA_VERSION):
+        raise ConfigError(
+            f"the store {connection.engine.url.render_as_string()} has schema version {found}, this program writes "
+            f"{SCHEMA_VERSION}: run the ttrl-server release that made it, or name a new store (store.url, or run_dir)"
+        )
+    metadata.create_all(connection)
+    if found is None:
+        connection.execute(insert(schema_version).values(version=SCHEMA_VERSION))
+
+
+def _found_version(connection: Connection) -> int | None:
+    if not inspect(connection).has_table(schema_version.name):
+        return None
+    return connection.execute(select(schema_version.c.version)).scalar()
