@@ -1,0 +1,149 @@
+"""A child process and all its descendants, which never outlive the gateway.
+
+    gateway ──pipe──▶ keeper (this file, run as a script) ──▶ vLLM or torchrun ──▶ their workers
+
+vLLM leaves its engine core running when its API server is killed, and torchrun starts its ranks in sessions of
+their own, so neither a process group nor a parent's death is enough. The keeper is a *subreaper*: every orphan
+below it becomes its child. It ends the whole tree when its command ends, when it is told to, or when the pipe to the
+gateway closes, which the kernel does even after ``kill -9``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+class ChildTree:
+    """One command under a keeper. Output goes to a log file, appended."""
+
+    def __init__(self, name: str, argv: list[str], env: dict[str, str], log: Path, *, grace_s: float) -> None:
+        self.name, self.argv, self.env, self.log, self.grace_s = name, argv, env, log, grace_s
+        self._keeper: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Starts the command; ``env`` is laid over the gateway's own environment."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._keeper = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",  # this folder's types.py is not the standard library's
+                __file__,
+                str(self.grace_s),
+                *self.argv,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=os.environ | self.env,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int | None:
+        return self._keeper.pid if self._keeper else None
+
+    async def wait(self) -> int:
+        """The command's exit code, once its whole tree is gone."""
+        assert self._keeper is not None, f"{self.name} was never started"
+        code = await self._keeper.wait()
+        # Only a killed keeper leaves anything behind.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._keeper.pid, signal.SIGKILL)
+        return code
+
+    async def stop(self) -> None:
+        """SIGTERM to the command, SIGKILL to what is left after ``grace_s``; returns when all is gone."""
+        if self._keeper is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._keeper.terminate()
+        await self.wait()
+
+    def tail(self, lines: int = 12) -> str:
+        """The last lines of the log, for a message about a death."""
+        with contextlib.suppress(OSError):
+            return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        return ""
+
+
+# ---------------------------------------------------------------- the keeper: standard library only
+
+
+def keep(grace_s: float, argv: list[str]) -> int:
+    """Runs ``argv`` until it ends, a SIGTERM comes, or standard input closes; leaves no descendant."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if sys.platform == "linux":
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    asked: list[int] = []
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        asked.append(number)
+
+    signal.signal(signal.SIGTERM, ask)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the gateway, which decides.
+    command = subprocess.Popen(argv, stdin=subprocess.DEVNULL, preexec_fn=lambda: _die_with_parent(libc))
+    while command.poll() is None and not asked and not _gateway_is_gone():
+        _reap_orphans(command.pid)
+    if command.poll() is None:
+        _end_gently(command, grace_s)
+    _kill_descendants()
+    return command.returncode if command.returncode is not None else 1
+
+
+def _die_with_parent(libc: ctypes.CDLL) -> None:
+    if sys.platform == "linux":
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _gateway_is_gone(wait_s: float = 0.2) -> bool:
+    try:
+        readable, _, _ = select.select([0], [], [], wait_s)
+        return bool(readable) and os.read(0, 1) == b""
+    except InterruptedError:
+        return False
+
+
+def _end_gently(command: subprocess.Popen[bytes], grace_s: float) -> None:
+    command.terminate()
+    deadline = time.monotonic() + grace_s
+    while command.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _reap_orphans(command_pid: int) -> None:
+    for pid in _children(os.getpid()):
+        if pid != command_pid:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+
+
+def _kill_descendants() -> None:
+    deadline = time.monotonic() + 10
+    while (alive := _children(os.getpid())) and time.monotonic() < deadline:
+        for pid in alive:
+            # A killed child's own children become ours, and fall in the next round.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+
+
+def _children(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+if __name__ == "__main__":
+    sys.exit(keep(float(sys.argv[1]), sys.argv[2:]))
