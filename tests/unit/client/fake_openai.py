@@ -1,0 +1,143 @@
+"""A small OpenAI server that votes and learns by counting, over real HTTP, for the client to talk to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from demo.server import free_port
+
+KEY = "secret"
+
+
+class FakeServer:
+    """Answers "What is a * b?" rightly in ``skill`` of 16 samples; every version it trains adds 4 to that."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.pending = 0
+        self.training = 0
+        self.learning = True
+        self.bodies: list[dict[str, Any]] = []
+        self.asked_while_training = 0
+        self.status_polls = 0
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/v1"
+        self._server = uvicorn.Server(uvicorn.Config(self._app(), port=self.port, log_level="error", lifespan="off"))
+
+    def start(self) -> None:
+        threading.Thread(target=self._server.run, daemon=True).start()
+        while not self._server.started:
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+
+    @property
+    def voted(self) -> list[dict[str, Any]]:
+        return [body for body in self.bodies if body.get("n", 1) == 1]
+
+    @property
+    def drawn(self) -> list[dict[str, Any]]:
+        return [body for body in self.bodies if body.get("n", 1) > 1]
+
+    def _app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/v1/models", self._models),
+                Route("/v1/chat/completions", self._chat, methods=["POST"]),
+                Route("/ttrl/v1/status", self._status),
+            ]
+        )
+
+    async def _models(self, request: Request) -> Response:
+        if request.headers.get("authorization") != f"Bearer {KEY}":
+            return JSONResponse({"error": {"message": "wrong key"}}, status_code=401)
+        return JSONResponse(
+            {"object": "list", "data": [{"id": "tiny", "object": "model", "created": 0, "owned_by": "-"}]}
+        )
+
+    async def _status(self, request: Request) -> Response:
+        self.status_polls += 1
+        self._train_a_little()
+        return JSONResponse(
+            {
+                "served": {"number": self.version, "name": f"tiny@v{self.version}"},
+                "pending": self.pending,
+                "training": self.training > 0,
+                "learning": self.learning,
+                "reason": None if self.learning else "switched off",
+                "promoted": self.version,
+                "groups": {},
+            }
+        )
+
+    def _train_a_little(self) -> None:
+        """One step of the life of a batch each time somebody looks: pending, then training, then a version."""
+        if self.training:
+            self.training -= 1
+            self.version += self.training == 0
+        elif self.pending and self.learning:
+            self.pending, self.training = 0, 2
+
+    async def _chat(self, request: Request) -> Response:
+        body = await request.json()
+        self.bodies.append(body)
+        prompt = body["messages"][0]["content"]
+        if "fails" in prompt:
+            return JSONResponse({"error": {"message": "this one fails", "type": "server_error"}}, status_code=400)
+        await asyncio.sleep(0.01)
+        a, b = map(int, re.findall(r"\d+", prompt)[:2])
+        skill = min(16, 4 + 4 * self.version)
+        answers = [str(a * b)] * skill + [str(a + b)] * (16 - skill)
+        if body.get("n", 1) > 1:
+            return JSONResponse(_completion([f"The answer is {x}." for x in answers[: body["n"]]]))
+        return self._vote(body, answers)
+
+    def _vote(self, body: dict[str, Any], answers: list[str]) -> Response:
+        self.asked_while_training += self.training > 0
+        self.pending += self.learning
+        counts = {answer: answers.count(answer) for answer in dict.fromkeys(answers)}
+        winner = max(counts, key=lambda answer: counts[answer])
+        evidence = {
+            "answer": winner,
+            "majority_ratio": counts[winner] / 16,
+            "margin": 0.0,
+            "counts": counts,
+            "votes": 16,
+            "stopped": "full",
+            "adapter": f"tiny@v{self.version}",
+            "sampled_tokens": 48,
+            "train": True,
+        }
+        if body.get("stream"):
+            return StreamingResponse(_events(winner, evidence), media_type="text/event-stream")
+        return JSONResponse({**_completion([winner]), "ttrl": evidence})
+
+
+def _completion(texts: list[str]) -> dict[str, Any]:
+    choices = [
+        {"index": i, "message": {"role": "assistant", "content": text}, "finish_reason": "stop", "logprobs": None}
+        for i, text in enumerate(texts)
+    ]
+    return {"id": "c-1", "object": "chat.completion", "created": 0, "model": "tiny", "choices": choices}
+
+
+def _events(text: str, evidence: dict[str, Any]) -> Iterator[str]:
+    chunk = {"id": "c-1", "object": "chat.completion.chunk", "created": 0, "model": "tiny"}
+    yield ": 8 of 16 votes\n\n"
+    for delta, end in (({"role": "assistant", "content": text}, None), ({}, "stop")):
+        body = {**chunk, "choices": [{"index": 0, "delta": delta, "finish_reason": end}]}
+        yield f"data: {json.dumps({**body, 'ttrl': evidence} if end else body)}\n\n"
+    yield "data: [DONE]\n\n"

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+from ttrl_client.metrics import Graded, majority, score, score_vote
+
+
+def test_avg_maj_and_pass_of_three_questions_by_hand() -> None:
+    result = score(
+        [
+            Graded(("56", "56.0", "54", None), "56"),
+            Graded(("1", "2", "2", "3"), "1"),
+            Graded((None, None, "7", "8"), "9"),
+        ],
+        failed=2,
+    )
+    assert result.avg == pytest.approx((2 / 4 + 1 / 4 + 0) / 3)
+    assert result.maj == pytest.approx(1 / 3)
+    assert result.passed == pytest.approx(2 / 3)
+    assert (result.answered, result.failed) == (3, 2)
+
+
+def test_equivalent_spellings_vote_together_and_the_first_one_is_named() -> None:
+    assert majority(("3", "1/2", "3", "0.5", "\\frac12")) == "1/2"
+
+
+def test_a_tie_goes_to_the_answer_seen_first() -> None:
+    assert majority((None, "8", "7", "7", "8")) == "8"
+
+
+def test_samples_without_an_answer_have_no_majority() -> None:
+    assert majority((None, None)) is None
+    assert score([Graded((None, None), "1")]).maj == 0
+
+
+def test_a_set_without_answers_has_no_figures_rather_than_zero() -> None:
+    result = score([], failed=3)
+    assert (result.avg, result.maj, result.passed) == (None, None, None)
+
+
+def test_the_papers_example_of_a_wrong_label_with_mostly_right_rewards() -> None:
+    # truth 3, answers 1 1 2 2 2 4 5 6: the label 2 is wrong, five of eight rewards are right
+    graded = score_vote("2", {"1": 2, "2": 3, "4": 1, "5": 1, "6": 1}, votes=8, truth="3")
+    assert (graded.label_accuracy, graded.ground_truth_ratio) == (0.0, 0.0)
+    assert graded.reward_accuracy == pytest.approx(0.625)
+
+
+def test_a_right_label_gives_every_sample_its_true_reward() -> None:
+    graded = score_vote("56.0", {"56": 5, "54": 2}, votes=8, truth="56")
+    assert (graded.label_accuracy, graded.reward_accuracy) == (1.0, 1.0)
+    assert graded.ground_truth_ratio == pytest.approx(5 / 8)
+
+
+def test_a_vote_without_a_winner_still_grades_its_samples() -> None:
+    assert score_vote(None, {}, votes=8, truth="56").reward_accuracy == 1.0
