@@ -1,0 +1,1 @@
+"""Each performance claim as a command that measures it beside its peer, in one run."""

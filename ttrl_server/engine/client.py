@@ -1,0 +1,166 @@
+"""One vLLM server over its HTTP API: tokenise, sample, score, load and unload adapters, pass requests through."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from ttrl_server.errors import EngineError
+from ttrl_server.types import FinishReason, Question, Rollout, Sampling
+
+
+class _Logprobs(msgspec.Struct):
+    token_logprobs: list[float]
+
+
+class _Choice(msgspec.Struct):
+    text: str
+    token_ids: list[int]
+    finish_reason: str | None
+    logprobs: _Logprobs | None
+
+
+class _Completion(msgspec.Struct):
+    choices: list[_Choice]
+
+
+class _Prompt(msgspec.Struct):
+    tokens: list[int]
+    max_model_len: int
+
+
+_completion = msgspec.json.Decoder(_Completion)
+_prompt = msgspec.json.Decoder(_Prompt)
+
+
+PLAIN_SAMPLING = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+"""Said outright, or the model's generation_config.json would bend the distribution that is trained on."""
+
+
+class EngineClient:
+    """HTTP to one engine. Every failure leaves as EngineError; cancelling a call aborts its work in vLLM."""
+
+    def __init__(self, *, url: str | None = None, socket: str | None = None, key: str | None = None) -> None:
+        self._base = (url or "http://engine").rstrip("/").removesuffix("/v1")
+        self._socket, self._key = socket, key
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        keep = 60.0 if self._socket else 4.0  # a vLLM we did not start closes idle connections after 5 s
+        connector: aiohttp.BaseConnector = (
+            aiohttp.UnixConnector(self._socket, limit=0, keepalive_timeout=keep)
+            if self._socket
+            else aiohttp.TCPConnector(limit=0, keepalive_timeout=keep)
+        )
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        self._session = aiohttp.ClientSession(
+            connector=connector, headers=headers, timeout=aiohttp.ClientTimeout(total=None), auto_decompress=False
+        )
+
+    async def close(self) -> None:
+        if self._session:
+            await self._session.close()
+
+    async def healthy(self, timeout_s: float = 5) -> bool:
+        with suppress(EngineError, TimeoutError):
+            await self._call("GET", "/health", timeout_s=timeout_s)
+            return True
+        return False
+
+    async def tokenize(self, question: Question, model: str) -> tuple[tuple[int, ...], int]:
+        """The question through the chat template, once: (prompt ids [P], context length in tokens)."""
+        body: dict[str, Any] = {"model": model}
+        if question.kind == "chat":
+            body |= {"messages": question.prompt, "add_generation_prompt": True, **question.template}
+        else:
+            body["prompt"] = question.prompt
+        reply = _prompt.decode(await self._call("POST", "/tokenize", body))
+        return tuple(reply.tokens), reply.max_model_len
+
+    async def sample(
+        self, prompt: tuple[int, ...], model: str, sampling: Sampling, index: int, *, priority: int = 0
+    ) -> Rollout:
+        """One rollout with its ids and log-probabilities at the sampling temperature (design.md, rule 5)."""
+        body: dict[str, Any] = {
+            **PLAIN_SAMPLING,
+            **sampling.extra,
+            "model": model,
+            "prompt": prompt,
+            "temperature": sampling.temperature,
+            "max_tokens": sampling.max_tokens,
+            "logprobs": 0,
+            "return_token_ids": True,
+            "priority": priority,
+        }
+        if sampling.seed is not None:
+            body["seed"] = sampling.seed + index
+        choice = _completion.decode(await self._call("POST", "/v1/completions", body)).choices[0]
+        return Rollout(
+            index=index,
+            token_ids=tuple(choice.token_ids),
+            logprobs=tuple(choice.logprobs.token_logprobs if choice.logprobs else ()),
+            text=choice.text,
+            finish_reason=_finish(choice.finish_reason),
+        )
+
+    async def score(self, token_ids: tuple[int, ...], start: int, model: str) -> tuple[float, ...]:
+        """[L − start] log-probabilities (nats, temperature 1) of known tokens under one version."""
+        body = {"model": model, "prompt": token_ids, "max_tokens": 1, "temperature": 1.0, "prompt_logprobs": 0}
+        reply = json.loads(await self._call("POST", "/v1/completions", body))
+        rows = reply["choices"][0]["prompt_logprobs"]
+        return tuple(rows[t][str(token_ids[t])]["logprob"] for t in range(start, len(token_ids)))
+
+    async def load(self, name: str, path: str) -> None:
+        await self._call("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path})
+
+    async def unload(self, name: str) -> None:
+        await self._call("POST", "/v1/unload_lora_adapter", {"lora_name": name})
+
+    async def models(self) -> set[str]:
+        return {model["id"] for model in json.loads(await self._call("GET", "/v1/models"))["data"]}
+
+    async def stream(
+        self, method: str, path: str, *, body: bytes | None, headers: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
+        """An answer whose body is still to be read; the caller closes it."""
+        try:
+            return await self._open_session.request(method, self._base + path, data=body, headers=headers)
+        except (aiohttp.ClientError, OSError) as error:
+            raise EngineError(f"the engine did not answer ({type(error).__name__})") from error
+
+    async def _call(self, method: str, path: str, body: Any = None, timeout_s: float | None = None) -> bytes:
+        data = None if body is None else msgspec.json.encode(body)
+        headers = {"content-type": "application/json"}
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
+        try:
+            async with self._open_session.request(
+                method, self._base + path, data=data, headers=headers, timeout=timeout
+            ) as reply:
+                content = await reply.read()
+        except (aiohttp.ClientError, OSError) as error:
+            raise EngineError(f"the engine did not answer {path} ({type(error).__name__})") from error
+        if reply.status >= 400:
+            raise EngineError(_message(content) or f"{path}: HTTP {reply.status}", status=reply.status, body=content)
+        return content
+
+    @property
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise EngineError("the engine is not connected")
+        return self._session
+
+
+def _finish(reason: str | None) -> FinishReason:
+    return "stop" if reason == "stop" else "length" if reason == "length" else "abort"
+
+
+def _message(content: bytes) -> str:
+    with suppress(ValueError, AttributeError, TypeError):
+        error = json.loads(content)["error"]
+        return str(error["message"] if isinstance(error, dict) else error)
+    return ""

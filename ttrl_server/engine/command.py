@@ -1,0 +1,84 @@
+"""The exact vLLM command line of one replica, as data. Flags: design.md, "Facts about vLLM"."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from ttrl_server.config import Config
+
+ENTRY = "vllm.entrypoints.launchers.api_server.entry"
+"""The ``vllm`` command of the CPU wheel does not start; its module does, in both builds."""
+
+KEEP_ALIVE_S = 600
+"""vLLM's own 5 s would close pooled connections under the gateway's hands."""
+
+
+def base_name(config: Config) -> str:
+    return f"{config.name}@base"
+
+
+def version_name(config: Config, number: int) -> str:
+    """The engine's name of a version: used once, never reused; 0 is the base model."""
+    return f"{config.name}@v{number}" if number else base_name(config)
+
+
+def socket_dir(config: Config) -> Path:
+    """A short private folder: a Unix socket's path has room for about 100 characters."""
+    digest = hashlib.sha256(str(config.state_dir).encode()).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"ttrl-{os.getuid()}-{digest}"
+
+
+def socket_path(config: Config, replica: int) -> Path:
+    return socket_dir(config) / f"engine{replica}.sock"
+
+
+def engine_command(config: Config, replica: int) -> tuple[list[str], dict[str, str]]:
+    """argv and environment of one replica; the key is not in either (it travels as VLLM_API_KEY at start)."""
+    e = config.engine
+    argv = [sys.executable, "-m", ENTRY, "--model", config.model]
+    argv += ["--served-model-name", base_name(config), "--uds", str(socket_path(config, replica))]
+    argv += ["--dtype", config.dtype, "--enable-lora", "--max-loras", str(e.max_loras)]
+    argv += ["--max-lora-rank", str(config.train.rank), "--max-num-seqs", str(e.max_num_seqs)]
+    argv += ["--scheduling-policy", "priority", "--logprobs-mode", "processed_logprobs"]
+    argv += ["--api-server-count", "1"]
+    if config.revision:
+        argv += ["--revision", config.revision]
+    if config.max_model_len:
+        argv += ["--max-model-len", str(config.max_model_len)]
+    platform_argv, env = _cpu(config) if config.hardware == "cpu" else _cuda(config, replica)
+    return [*argv, *platform_argv, *e.extra_args], _common_env(config) | env
+
+
+def _common_env(config: Config) -> dict[str, str]:
+    env = {
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE_S),
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_CONFIGURE_LOGGING": "1",
+    }
+    if Path(config.model).is_dir():
+        env["HF_HUB_OFFLINE"] = "1"
+    return env
+
+
+def _cpu(config: Config) -> tuple[list[str], dict[str, str]]:
+    # 32 tokens is the smallest block: samples of a short question share its prompt.
+    argv = ["--block-size", "32"]
+    threads = config.engine.cpu_threads
+    env = {
+        "VLLM_CPU_OMP_THREADS_BIND": f"0-{(os.cpu_count() or 1) - 1}" if threads == "all" else threads,
+        "VLLM_CPU_KVCACHE_SPACE": f"{config.engine.cpu_kv_cache_gib:g}",
+    }
+    return argv, env | config.cpu_waiting
+
+
+def _cuda(config: Config, replica: int) -> tuple[list[str], dict[str, str]]:
+    team = config.engine.tensor_parallel
+    devices = config.engine.devices[replica * team : (replica + 1) * team]
+    share = config.engine.gpu_memory_utilization or (0.45 if config.shares_devices else 0.9)
+    argv = ["--tensor-parallel-size", str(team), "--gpu-memory-utilization", f"{share:g}"]
+    return argv, {"CUDA_VISIBLE_DEVICES": ",".join(map(str, devices))}

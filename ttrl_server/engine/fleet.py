@@ -1,0 +1,131 @@
+"""The replicas, which version each question runs on, and who still needs which version.
+
+A *lease* binds a question to one replica and one version from admission to its last byte (design.md, rule 1).
+The pointer ``serving`` is the only thing a promotion flips; a version leaves a replica when its last lease ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ttrl_server.config import Config
+from ttrl_server.engine.client import EngineClient
+from ttrl_server.engine.command import version_name
+from ttrl_server.errors import Overloaded, RequestError
+
+
+@dataclass
+class Replica:
+    """One engine: its client, what it has loaded, and how busy it is."""
+
+    index: int
+    client: EngineClient
+    slots: asyncio.Semaphore
+    """Samples sent to vLLM at once; the rest wait here, where they can still be dropped."""
+    ready: bool = False
+    loaded: set[int] = field(default_factory=set)
+    questions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to use one version on one replica. Ends with its ``with`` block."""
+
+    replica: Replica
+    version: int
+    model: str
+    """The engine's name of the version."""
+
+
+class Fleet:
+    """All replicas of one served model."""
+
+    def __init__(self, config: Config, clients: list[EngineClient]) -> None:
+        self._config = config
+        # Twice what runs at once keeps vLLM's own queue from running dry.
+        slots = 2 * config.engine.max_num_seqs
+        self.replicas = [Replica(i, client, asyncio.Semaphore(slots)) for i, client in enumerate(clients)]
+        self.serving = 0
+        self._leases: Counter[int] = Counter()
+        self._changed = asyncio.Condition()
+        self.samples_in_flight = 0
+
+    # ------------------------------------------------------------ leases
+
+    @contextmanager
+    def lease(self, version: int | None = None) -> Iterator[Lease]:
+        """The served version, or a pinned one, on the least busy replica; raises RequestError or Overloaded."""
+        number = self.serving if version is None else version
+        if number not in self.living():
+            raise RequestError(
+                f"There is no version {version_name(self._config, number)} here now; there are "
+                + ", ".join(version_name(self._config, v) for v in sorted(self.living())),
+                status=404,
+                param="model",
+                code="model_not_found",
+            )
+        replica = self._least_busy(number)
+        self._leases[number] += 1
+        replica.questions += 1
+        try:
+            yield Lease(replica, number, version_name(self._config, number))
+        finally:
+            self._leases[number] -= 1
+            replica.questions -= 1
+            if not self._leases[number]:
+                del self._leases[number]
+                asyncio.get_running_loop().create_task(self._announce())
+
+    def _least_busy(self, number: int) -> Replica:
+        able = [r for r in self.replicas if r.ready and (number == 0 or number in r.loaded)]
+        if not able:
+            raise Overloaded(
+                "The engine is starting or restarting; try again shortly.",
+                status=503,
+                retry_after_s=5,
+                code="engine_not_ready",
+            )
+        return min(able, key=lambda r: r.questions)
+
+    @property
+    def ready(self) -> bool:
+        return any(r.ready for r in self.replicas)
+
+    @property
+    def idle(self) -> bool:
+        return not self._leases
+
+    def living(self) -> set[int]:
+        """Versions a client may name: the base model and whatever is loaded."""
+        return {0, self.serving}.union(*(r.loaded for r in self.replicas))
+
+    # ------------------------------------------------------------ swapping
+
+    def room(self) -> bool:
+        """Whether one more version fits without vLLM evicting one that is leased."""
+        return all(len(r.loaded) < self._config.engine.max_loras for r in self.replicas)
+
+    async def until_room(self) -> None:
+        async with self._changed:
+            await self._changed.wait_for(self.room)
+
+    async def until_ready(self) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.ready)
+
+    async def drained(self, version: int) -> None:
+        """Returns when no lease holds ``version`` any more."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._leases[version])
+
+    async def announce(self) -> None:
+        """Wakes whoever waits for room, readiness or a drained version."""
+        await self._announce()
+
+    async def _announce(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()

@@ -1,0 +1,124 @@
+"""Keeps the engines running: start, wait until they answer, load the served version, restart with back-off."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+import structlog
+
+from ttrl_server.config import Config
+from ttrl_server.engine.client import EngineClient
+from ttrl_server.engine.command import engine_command, socket_dir, socket_path
+from ttrl_server.engine.fleet import Fleet, Replica
+from ttrl_server.engine.swap import Swap
+from ttrl_server.errors import ConfigError, EngineError
+from ttrl_server.process import ChildTree
+from ttrl_server.telemetry import metrics
+
+log = structlog.get_logger()
+
+BACK_OFF_S = (1, 2, 4, 8, 15, 30, 60)
+POLL_S = 0.5
+ATTACHED_POLL_S = 5.0
+PROGRESS_S = 10.0
+
+
+def make_clients(config: Config, key: str) -> list[EngineClient]:
+    """One client for each replica we start, or for the server that is attached."""
+    if config.engine.url:
+        return [EngineClient(url=config.engine.url, key=config.engine.key)]
+    return [EngineClient(socket=str(socket_path(config, i)), key=key) for i in range(config.replicas)]
+
+
+def make_socket_dir(config: Config) -> None:
+    """Private to this user: whoever reaches the socket still needs the key, but need not get that far."""
+    folder = socket_dir(config)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_mode & 0o077:
+        raise ConfigError(f"{folder} is not private to this user: remove it and start again")
+
+
+async def supervise(config: Config, fleet: Fleet, swap: Swap, replica: Replica, key: str) -> None:
+    """Runs one replica for ever; cancel to stop it, and its process with it."""
+    await replica.client.open()
+    try:
+        if config.engine.url:
+            await _watch_attached(fleet, swap, replica)
+        else:
+            await _run_with_back_off(config, fleet, swap, replica, key)
+    finally:
+        await replica.client.close()
+
+
+async def _run_with_back_off(config: Config, fleet: Fleet, swap: Swap, replica: Replica, key: str) -> None:
+    failures = 0
+    while True:
+        started = time.monotonic()
+        await _run_once(config, fleet, swap, replica, key)
+        replica.ready = False
+        # An engine that ran for a while has earned a quick restart.
+        failures = 0 if time.monotonic() - started > 300 else failures + 1
+        pause = BACK_OFF_S[min(failures, len(BACK_OFF_S) - 1)]
+        metrics.RESTARTS.labels("engine").inc()
+        log.error("engine.restarting", replica=replica.index, in_s=pause)
+        await asyncio.sleep(pause)
+
+
+async def _run_once(config: Config, fleet: Fleet, swap: Swap, replica: Replica, key: str) -> None:
+    """From start to death of one vLLM process."""
+    argv, env = engine_command(config, replica.index)
+    socket_path(config, replica.index).unlink(missing_ok=True)
+    log_file = config.state_dir / "logs" / f"engine{replica.index}.log"
+    tree = ChildTree(
+        f"engine{replica.index}", argv, env | {"VLLM_API_KEY": key}, log_file, grace_s=config.engine.drain_timeout_s
+    )
+    await tree.start()
+    death = asyncio.create_task(tree.wait())
+    birth = asyncio.create_task(_until_ready(config, swap, replica))
+    try:
+        await asyncio.wait({death, birth}, return_when=asyncio.FIRST_COMPLETED)
+        if birth.done() and not death.done() and birth.exception() is None:
+            code = await asyncio.shield(death)
+            log.error("engine.died", replica=replica.index, code=code, log=str(log_file))
+        elif birth.done() and not death.done():
+            log.error("engine.start_failed", replica=replica.index, reason=str(birth.exception()))
+        else:
+            log.error("engine.start_failed", replica=replica.index, log=str(log_file), tail=tree.tail())
+    finally:
+        replica.ready = False
+        replica.loaded.clear()
+        birth.cancel()
+        await asyncio.shield(tree.stop())
+        await asyncio.gather(birth, death, return_exceptions=True)
+        await fleet.announce()
+
+
+async def _until_ready(config: Config, swap: Swap, replica: Replica) -> None:
+    started = said = time.monotonic()
+    while not await replica.client.healthy():
+        now = time.monotonic()
+        if now - started > config.engine.startup_timeout_s:
+            raise EngineError(f"not ready after engine.startup_timeout_s = {config.engine.startup_timeout_s:g} s")
+        if now - said > PROGRESS_S:
+            said = now
+            log.info("engine.loading", replica=replica.index, elapsed_s=round(now - started))
+        await asyncio.sleep(POLL_S)
+    await swap.bring_up(replica)
+    log.info("engine.ready", replica=replica.index, seconds=round(time.monotonic() - started, 1))
+
+
+async def _watch_attached(fleet: Fleet, swap: Swap, replica: Replica) -> None:
+    """A server somebody else runs: it may come and go, and when it is back it has forgotten its adapters."""
+    while True:
+        healthy = await replica.client.healthy()
+        if healthy and not replica.ready:
+            with contextlib.suppress(EngineError):
+                await swap.bring_up(replica)
+                log.info("engine.attached", replica=replica.index)
+        elif not healthy and replica.ready:
+            replica.ready = False
+            replica.loaded.clear()
+            log.error("engine.lost", replica=replica.index)
+        await asyncio.sleep(ATTACHED_POLL_S if replica.ready else POLL_S)
