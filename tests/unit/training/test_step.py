@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.unit.training.tiny import batch_of, experience, tiny_batch, tiny_config, tiny_policy
+from ttrl_server.config import Config
+from ttrl_server.errors import ConfigError
+from ttrl_server.training import state
+from ttrl_server.training.policy import adapter_parameters
+from ttrl_server.training.ranks import Ranks
+from ttrl_server.training.reference import reference_step
+from ttrl_server.training.state import Engine, TrainerState
+from ttrl_server.training.step import build_engine, learning_rate, train_step
+from ttrl_server.types import Batch
+
+pytestmark = pytest.mark.usefixtures("ranks")
+
+
+def engine_for(cfg: Config) -> Engine:
+    policy = tiny_policy(cfg)
+    start = state.initial(policy)
+    engine = build_engine(policy, cfg)
+    state.restore(engine, start)
+    return engine
+
+
+def weights(engine: Engine) -> dict[str, torch.Tensor]:
+    return state.capture(engine).adapter
+
+
+def same(a: TrainerState, b: TrainerState) -> bool:
+    tensors = [(a.adapter, b.adapter), *((a.moments[key], b.moments[key]) for key in state.MOMENTS)]
+    return a.step == b.step and all(torch.equal(x[name], y[name]) for x, y in tensors for name in x)
+
+
+@pytest.mark.parametrize("micro_batch_tokens", [4096, 16])
+def test_a_step_is_the_reference_step(micro_batch_tokens: int) -> None:
+    cfg = tiny_config(micro_batch_tokens=micro_batch_tokens)
+    policy, engine = tiny_policy(cfg), engine_for(cfg)
+    trained = adapter_parameters(policy)
+    adam = torch.optim.AdamW(trained.values(), lr=cfg.train.learning_rate, weight_decay=cfg.train.weight_decay)
+    for seed in (0, 10):
+        batch = tiny_batch(policy, seed)
+        loss = reference_step(policy, adam, batch, cfg.train)
+        metrics = train_step(engine, batch, cfg.train)
+        assert metrics["loss"] == pytest.approx(loss, abs=1e-5)
+    got = weights(engine)
+    worst = max((got[name] - p.detach()).abs().max().item() for name, p in trained.items())
+    assert worst < 0.01 * cfg.train.learning_rate
+
+
+def test_a_step_reports_what_it_did() -> None:
+    cfg = tiny_config()
+    metrics = train_step(engine_for(cfg), tiny_batch(tiny_policy(cfg)), cfg.train)
+    assert metrics["updated"] == 1
+    assert (metrics["groups"], metrics["groups_skipped"], metrics["tokens"]) == (3, 0, 39)
+    assert metrics["kl"] > 0
+    assert metrics["entropy"] > 0
+    assert metrics["grad_norm"] > 0
+    assert 0.8 < metrics["ratio"] < 1.3
+    assert metrics["lr"] == cfg.train.learning_rate
+
+
+def test_groups_without_an_advantage_never_reach_the_model() -> None:
+    cfg = tiny_config()
+    engine = engine_for(cfg)
+    calls: list[Any] = []
+    engine.module.register_forward_pre_hook(lambda module, args: calls.append(args))
+    before = weights(engine)
+    metrics = train_step(engine, batch_of(experience(None, 4, (2, 3), (1, 1))), cfg.train)
+    assert calls == []
+    assert (metrics["updated"], metrics["groups"], metrics["groups_skipped"]) == (0, 0, 1)
+    assert all(torch.equal(before[name], value) for name, value in weights(engine).items())
+
+
+@pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
+def test_a_step_that_is_not_finite_changes_nothing_and_the_next_one_is_clean(zero_stage: int) -> None:
+    cfg = tiny_config(zero_stage=zero_stage)
+    good = tiny_batch(tiny_policy(cfg))
+    clean, engine = engine_for(cfg), engine_for(cfg)
+    before = weights(engine)
+    metrics = train_step(engine, poisoned(good), cfg.train)
+    assert metrics["updated"] == 0
+    assert metrics["groups"] == 3
+    assert "loss" not in metrics
+    assert all(torch.equal(before[name], value) for name, value in weights(engine).items())
+    train_step(engine, good, cfg.train)
+    train_step(clean, good, cfg.train)
+    assert same(state.capture(engine), state.capture(clean))
+
+
+def poisoned(batch: Batch) -> Batch:
+    first, *others = batch.experiences
+    rollout, *rest = first.group.rollouts
+    nan = replace(rollout, logprobs=(float("nan"),) * len(rollout.logprobs))
+    group = replace(first.group, rollouts=(nan, *rest))
+    return replace(batch, experiences=(replace(first, group=group), *others))
+
+
+@pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
+def test_a_resumed_run_goes_on_exactly(zero_stage: int, tmp_path: Path) -> None:
+    cfg = tiny_config(zero_stage=zero_stage, warmup_steps=3)
+    one, two = tiny_batch(tiny_policy(cfg)), tiny_batch(tiny_policy(cfg), 10)
+    straight, first, second = engine_for(cfg), engine_for(cfg), engine_for(cfg)
+    train_step(straight, one, cfg.train)
+    train_step(straight, two, cfg.train)
+    train_step(first, one, cfg.train)
+    state.save(state.capture(first), tmp_path)
+    state.restore(second, state.load(tmp_path))
+    metrics = train_step(second, two, cfg.train)
+    assert metrics["lr"] == pytest.approx(cfg.train.learning_rate * 2 / 3)
+    assert same(state.capture(straight), state.capture(second))
+
+
+def test_going_back_to_the_start_undoes_a_step() -> None:
+    cfg = tiny_config()
+    engine, start = engine_for(cfg), state.initial(tiny_policy(cfg))
+    train_step(engine, tiny_batch(tiny_policy(cfg)), cfg.train)
+    state.restore(engine, start)
+    assert same(state.capture(engine), start)
+
+
+def test_an_adapter_of_another_rank_is_refused_with_its_name() -> None:
+    engine = engine_for(tiny_config())
+    with pytest.raises(ConfigError, match=r"lora_A.*train.rank"):
+        state.restore(engine, state.initial(tiny_policy(tiny_config(rank=16))))
+
+
+def test_a_bfloat16_base_keeps_a_float32_adapter() -> None:
+    cfg = tiny_config(dtype="bfloat16")
+    policy = tiny_policy(cfg)
+    for parameter in policy.parameters():
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.bfloat16()
+    engine = build_engine(policy, cfg)
+    state.restore(engine, state.initial(policy))
+    assert train_step(engine, tiny_batch(None), cfg.train)["updated"] == 1
+    assert {value.dtype for value in weights(engine).values()} == {torch.float32}
+
+
+def test_the_learning_rate_warms_up_then_stays_or_falls_to_zero() -> None:
+    flat = tiny_config(learning_rate=1.0, warmup_steps=2).train
+    assert [learning_rate(step, flat) for step in range(4)] == [0.5, 1.0, 1.0, 1.0]
+    cosine = tiny_config(learning_rate=1.0, warmup_steps=2, schedule="cosine", total_steps=6).train
+    rates = [learning_rate(step, cosine) for step in range(8)]
+    assert rates == pytest.approx([0.5, 1.0, 1.0, 0.853553, 0.5, 0.146447, 0.0, 0.0], abs=1e-6)
+
+
+def test_ranks_share_the_first_ranks_value(ranks: Ranks) -> None:
+    assert ranks.leads
+    assert ranks.share({"a": 1}) == {"a": 1}

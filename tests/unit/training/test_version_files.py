@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+from peft import PeftModel
+from safetensors import safe_open
+
+from tests.unit.training.tiny import batch_of, experience, tiny_base, tiny_batch, tiny_config, tiny_policy
+from ttrl_server.training import publish, state
+from ttrl_server.training.logprobs import Scorer
+from ttrl_server.training.reference import naive_logprobs
+from ttrl_server.types import Probe
+
+
+@pytest.fixture
+def policy() -> PeftModel:
+    return tiny_policy(tiny_config(model="org/tiny"))
+
+
+def test_peft_loads_the_files_and_they_score_as_the_probe_says(policy: PeftModel, tmp_path: Path) -> None:
+    known = publish.probe(Scorer(policy), tiny_batch(policy))
+    folder = publish.write_files(tmp_path, policy, state.initial(policy), known)
+    assert {path.name for path in folder.iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "probe.json",
+        "trainer.pt",
+    }
+    read = msgspec.json.decode((folder / "probe.json").read_bytes(), type=Probe)
+    loaded = PeftModel.from_pretrained(tiny_base(), str(folder))
+    for ids, start, on, off in zip(read.token_ids, read.start, read.adapter_logprobs, read.base_logprobs, strict=True):
+        with torch.no_grad():
+            assert naive_logprobs(loaded, ids[:start], ids[start:], 1.0).tolist() == pytest.approx(on, abs=1e-4)
+            with loaded.disable_adapter():
+                base = naive_logprobs(loaded, ids[:start], ids[start:], 1.0)
+        assert base.tolist() == pytest.approx(off, abs=1e-4)
+
+
+def test_names_and_settings_are_the_ones_vllm_reads(policy: PeftModel, tmp_path: Path) -> None:
+    known = publish.probe(Scorer(policy), tiny_batch(policy))
+    folder = publish.write_files(tmp_path, policy, state.initial(policy), known)
+    with safe_open(folder / "adapter_model.safetensors", "pt") as file:
+        names = set(file.keys())
+    assert "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight" in names
+    assert not any("lm_head" in name for name in names)
+    settings = json.loads((folder / "adapter_config.json").read_text())
+    assert settings["base_model_name_or_path"] == "org/tiny"
+    assert (settings["r"], settings["lora_alpha"], settings["bias"]) == (8, 16, "none")
+    assert settings["use_dora"] is False
+    assert settings["modules_to_save"] is None
+
+
+def test_a_probe_takes_few_short_sequences_from_as_many_questions_as_there_are(policy: PeftModel) -> None:
+    batch = batch_of(experience(None, 150, (60, 60), (1, 0), seed=1), experience(None, 4, (9, 9), (1, 0), seed=2))
+    known = publish.probe(Scorer(policy), batch)
+    assert [len(ids) for ids in known.token_ids] == [128, 13, 128, 13]
+    assert known.start == (96, 4, 96, 4)
+    assert [len(scores) for scores in known.adapter_logprobs] == [32, 9, 32, 9]
+
+
+def test_a_disk_that_is_full_leaves_nothing_behind(policy: PeftModel, tmp_path: Path) -> None:
+    root = tmp_path / "adapters"
+    with too_small_files(), pytest.raises(OSError, match="large"):
+        publish.write_files(root, policy, state.initial(policy), Probe((), (), (), ()))
+    assert list(root.iterdir()) == []
+
+
+@contextmanager
+def too_small_files() -> Iterator[None]:
+    """The kernel refuses to write more than 8 KiB to a file, as a full disk would."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)

@@ -1,0 +1,90 @@
+"""A random Llama of two layers, and batches for it, small enough to check every number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from ttrl_server.config import Config
+from ttrl_server.training.policy import adapter_parameters, with_adapter
+from ttrl_server.training.reference import naive_logprobs
+from ttrl_server.types import Batch, Experience, Group, Rollout, Verdict, Vote
+
+VOCABULARY = 128
+LENGTHS = ((5, (1, 2, 3, 7)), (9, (4, 4, 1)), (3, (6, 2, 5, 1, 3)))
+"""(prompt tokens, completion tokens of each rollout) of three questions."""
+
+
+def tiny_config(model: str = "tiny", **train: Any) -> Config:
+    settings = {"rank": 8, "alpha": 16, "learning_rate": 1e-2, "kl": 0.05, "samples": 2, "cpu_threads": 1} | train
+    return Config.model_validate({"model": model, "hardware": "cpu", "train": settings})
+
+
+def tiny_base() -> LlamaForCausalLM:
+    torch.manual_seed(1)
+    shape = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+    )
+    base = LlamaForCausalLM._from_config(shape, attn_implementation="sdpa")
+    for parameter in base.parameters():
+        parameter.data *= 3  # Distributions that are far from flat.
+    return base
+
+
+def tiny_policy(cfg: Config) -> PeftModel:
+    """An adapter that already changes something: with B at zero no gradient would reach A."""
+    policy = with_adapter(tiny_base(), cfg)
+    for name, parameter in adapter_parameters(policy).items():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    return policy
+
+
+def experience(
+    policy: PeftModel | None,
+    prompt_tokens: int,
+    lengths: Sequence[int],
+    rewards: Sequence[float],
+    *,
+    seed: int = 0,
+    temperature: float = 0.6,
+) -> Experience:
+    """A group of random tokens; π_old is a little off the policy's own log-probabilities (or −1 without a policy)."""
+    generator = torch.Generator().manual_seed(seed)
+    prompt = tuple(torch.randint(VOCABULARY, (prompt_tokens,), generator=generator).tolist())
+    rollouts = []
+    for index, length in enumerate(lengths):
+        tokens = tuple(torch.randint(VOCABULARY, (length,), generator=generator).tolist())
+        old = torch.full((length,), -1.0)
+        if policy is not None:
+            with torch.no_grad():
+                old = naive_logprobs(policy, prompt, tokens, temperature)
+            old = old + 0.3 * torch.randn(length, generator=generator)
+        rollouts.append(Rollout(index, tokens, tuple(old.tolist()), "", "stop"))
+    vote = Vote(tuple(None for _ in lengths), (), None, None, None, 0, "full")
+    group = Group(f"q{seed}", prompt, tuple(rollouts), 0, temperature)
+    return Experience(f"e{seed}", "t", group, vote, tuple(rewards), Verdict(True, "ok"))
+
+
+def batch_of(*experiences: Experience) -> Batch:
+    return Batch("b1", 1, None, experiences, 60.0)
+
+
+def tiny_batch(policy: PeftModel | None, first_seed: int = 0) -> Batch:
+    """Three groups that disagree."""
+    return batch_of(
+        *(
+            experience(policy, prompt, lengths, [float(i % 2) for i in range(len(lengths))], seed=first_seed + seed)
+            for seed, (prompt, lengths) in enumerate(LENGTHS)
+        )
+    )

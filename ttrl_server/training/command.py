@@ -1,0 +1,62 @@
+"""How the trainer is started, and what DeepSpeed is told: pure functions of the settings."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from ttrl_server.config import Config
+
+WORKER = "ttrl_server.training.worker"
+
+
+def trainer_command(cfg: Config, config_file: Path, gateway_url: str) -> tuple[list[str], dict[str, str]]:
+    """argv and extra environment of the trainer: one plain process for one rank, torchrun for more.
+
+    No secret is among them: the key travels in TTRL_ADMIN_KEY, which the caller adds to the environment.
+    """
+    launcher = [sys.executable]
+    if cfg.train_ranks > 1:
+        launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(cfg.train_ranks)]
+    argv = [*launcher, "-m", WORKER, "--config", str(config_file), "--gateway", gateway_url]
+    return argv, _device_environment(cfg) | _hub_environment(cfg)
+
+
+def cpu_threads(cfg: Config) -> int:
+    """Threads of one CPU rank."""
+    return cfg.train.cpu_threads or max(1, (os.cpu_count() or 1) // max(1, cfg.train_ranks))
+
+
+def deepspeed_config(cfg: Config) -> dict[str, Any]:
+    """What ``deepspeed.initialize`` reads. torch's own AdamW: DeepSpeed's fused ones need a compiler.
+
+    No mixed-precision section: it would cast the float32 adapter along with the base weights. The step sets the
+    learning rate itself, and says where a batch ends, so accumulation is 1 here.
+    """
+    return {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": cfg.train.grad_clip,
+        "zero_optimization": {"stage": cfg.train.zero_stage},
+        "optimizer": {
+            "type": "AdamW",
+            "params": {
+                "lr": cfg.train.learning_rate,
+                "weight_decay": cfg.train.weight_decay,
+                "torch_adam": True,
+            },
+        },
+    }
+
+
+def _device_environment(cfg: Config) -> dict[str, str]:
+    if cfg.hardware == "cuda":
+        return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, cfg.train.devices))}
+    own = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": str(cpu_threads(cfg))}
+    return own | cfg.cpu_waiting
+
+
+def _hub_environment(cfg: Config) -> dict[str, str]:
+    return {"HF_HUB_OFFLINE": "1"} if Path(cfg.model).is_dir() else {}

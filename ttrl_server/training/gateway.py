@@ -1,0 +1,88 @@
+"""The trainer's side of the gateway: lease a batch, keep the lease, propose what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import httpx
+import msgspec
+import structlog
+
+from ttrl_server.errors import ConfigError, LeaseLost, TtrlError
+from ttrl_server.types import Batch, Parent
+
+PATIENCE_S = 300.0
+"""How long a gateway may be away (restarting, say) before the trainer gives up."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
+TIMEOUT = httpx.Timeout(60.0, read=600.0)
+"""The gate loads and probes a proposed version on every replica before it answers."""
+
+events = structlog.get_logger()
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of a proposed version, and which one to learn from next."""
+
+    state: Literal["promoted", "rejected"]
+    reason: str
+    parent: Parent | None
+
+
+class Gateway:
+    """A synchronous client, safe to use from the heartbeat's thread too.
+
+    Every call is repeated while the gateway cannot be reached, up to ``patience_s``; then TtrlError. A key that is
+    refused is a ConfigError.
+    """
+
+    def __init__(self, url: str, key: str, *, patience_s: float = PATIENCE_S) -> None:
+        self._http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT)
+        self._patience_s = patience_s
+
+    def lease(self, worker: str) -> Batch | None:
+        """A batch of one's own, or None when there was nothing to do for a while (the gateway holds the call)."""
+        response = self._post("lease", {"worker": worker})
+        return msgspec.msgpack.decode(response.content, type=Batch) if response.status_code == 200 else None
+
+    def renew(self, batch_id: str) -> None:
+        """Another ``lease_s`` for a batch; raises LeaseLost."""
+        self._post("renew", {"batch": batch_id})
+
+    def propose(self, batch_id: str, folder: str, metrics: dict[str, float]) -> Outcome:
+        """Hands in a published version and waits for the gate; raises LeaseLost."""
+        response = self._post("propose", {"batch": batch_id, "folder": folder, "metrics": metrics})
+        return msgspec.json.decode(response.content, type=Outcome)
+
+    def skip(self, batch_id: str, reason: str, metrics: dict[str, float]) -> None:
+        """The batch is used up and made no version; raises LeaseLost."""
+        self._post("skip", {"batch": batch_id, "reason": reason, "metrics": metrics})
+
+    def _post(self, route: str, body: dict[str, Any]) -> httpx.Response:
+        response = _patiently(lambda: self._http.post(f"/ttrl/v1/train/{route}", json=body), self._patience_s)
+        if response.status_code == 409:
+            raise LeaseLost(f"{route}: the gateway no longer holds this batch for this trainer")
+        if response.status_code in (401, 403):
+            raise ConfigError("the gateway refuses the key in TTRL_ADMIN_KEY: give the one in its api.admin_key")
+        if response.status_code not in (200, 204):
+            raise TtrlError(f"{route}: the gateway answered {response.status_code}: {response.text[:300]}")
+        return response
+
+
+def _patiently(send: Callable[[], httpx.Response], patience_s: float) -> httpx.Response:
+    """Sends until the gateway answers with anything but 'not now' (502, 503, 504)."""
+    gone_since, pause = time.monotonic(), FIRST_PAUSE_S
+    while True:
+        try:
+            response = send()
+            if response.status_code not in (502, 503, 504):
+                return response
+            trouble = f"HTTP {response.status_code}"
+        except httpx.TransportError as error:
+            trouble = repr(error)
+        if time.monotonic() - gone_since + pause > patience_s:
+            raise TtrlError(f"the gateway has been away for {patience_s:.0f} s ({trouble})")
+        events.warning("gateway.away", trouble=trouble, next_try_s=pause)
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_S)

@@ -1,0 +1,189 @@
+"""The trainer's life: lease → hold the batch's parent → step → publish → propose, until it is told to end.
+
+The first rank talks to the gateway; what it learns there is shared before any rank acts on it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import structlog
+import torch
+
+from ttrl_server.config import Config
+from ttrl_server.errors import LeaseLost, RejectedVersion, TtrlError
+from ttrl_server.registry import versions
+from ttrl_server.training import publish, state
+from ttrl_server.training.command import cpu_threads
+from ttrl_server.training.gateway import Gateway, Outcome
+from ttrl_server.training.policy import load_policy
+from ttrl_server.training.ranks import Ranks
+from ttrl_server.training.state import Engine, TrainerState
+from ttrl_server.training.step import build_engine, train_step
+from ttrl_server.types import AdapterVersion, Batch, Parent, Probe
+
+events = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Learner:
+    """The model of this rank and the version whose weights it holds."""
+
+    cfg: Config
+    gateway: Gateway
+    ranks: Ranks
+    engine: Engine
+    fresh: TrainerState
+    """A new adapter on the base model."""
+    holds: int | None = None
+    """0 is the fresh adapter; None: weights of no version, after a step that came to nothing."""
+
+
+def run(cfg: Config, gateway: Gateway) -> None:
+    """Learns for ever. Raises ConfigError, or TtrlError when the gateway stays away."""
+    learner = start(cfg, gateway)
+    while True:
+        batch = learner.ranks.share(gateway.lease(_name()) if learner.ranks.leads else None)
+        if batch is not None:
+            learn(learner, batch)
+
+
+def start(cfg: Config, gateway: Gateway) -> Learner:
+    """Joins the other ranks and loads the model."""
+    began = time.monotonic()
+    if cfg.hardware == "cpu":
+        torch.set_num_threads(cpu_threads(cfg))
+    ranks = Ranks(cfg)
+    policy = load_policy(cfg)
+    fresh = state.initial(policy)
+    learner = Learner(cfg, gateway, ranks, build_engine(policy, cfg), fresh)
+    if ranks.leads:
+        events.info("trainer.ready", model=cfg.model, ranks=ranks.size, seconds=round(time.monotonic() - began, 1))
+    return learner
+
+
+def learn(learner: Learner, batch: Batch) -> None:
+    """One batch, from its parent to the gate's verdict. A lost lease throws the step away."""
+    with _heartbeat(learner, batch) as lost:
+        hold(learner, batch.parent)
+        metrics = train_step(learner.engine, batch, learner.cfg.train)
+        if not metrics["updated"]:
+            _skip(learner, batch, metrics)
+            return
+        learner.holds = None
+        trained, known = state.capture(learner.engine), publish.probe(learner.engine, batch)
+        outcome = learner.ranks.share(_propose(learner, batch, trained, known, metrics, lost))
+    if outcome is not None and outcome.state == "promoted":
+        learner.holds = batch.number
+    elif outcome is not None:
+        hold(learner, outcome.parent)
+
+
+def hold(learner: Learner, parent: Parent | None) -> None:
+    """Makes the engine what it was when ``parent`` was published; raises TtrlError when its files cannot be read."""
+    number = parent.number if parent else 0
+    if learner.holds == number:
+        return
+    try:
+        wanted = state.load(learner.cfg.adapters.dir / parent.folder) if parent else learner.fresh
+    except OSError as error:
+        raise TtrlError(f"the parent version cannot be read: {error}") from error
+    state.restore(learner.engine, wanted)
+    learner.holds = number
+
+
+def _propose(
+    learner: Learner,
+    batch: Batch,
+    trained: TrainerState,
+    known: Probe,
+    metrics: dict[str, float],
+    lost: threading.Event,
+) -> Outcome | None:
+    """The verdict on the published step, on the first rank; None when it could not be handed in."""
+    if not learner.ranks.leads:
+        return None
+    try:
+        folder = _publish(learner, batch, trained, known, metrics, lost)
+        outcome = learner.gateway.propose(batch.id, folder, metrics)
+    except LeaseLost as error:
+        events.warning("lease.lost", batch=batch.id, reason=str(error))
+        return None
+    except (OSError, RejectedVersion) as error:
+        # The lease runs out and the batch comes back, perhaps to a disk with room.
+        events.error("version.unpublished", batch=batch.id, reason=str(error))
+        return None
+    events.info(f"version.{outcome.state}", version=folder, reason=outcome.reason, **_rounded(metrics))
+    return outcome
+
+
+def _publish(
+    learner: Learner,
+    batch: Batch,
+    trained: TrainerState,
+    known: Probe,
+    metrics: dict[str, float],
+    lost: threading.Event,
+) -> str:
+    """The new version's folder name."""
+    if lost.is_set():
+        raise LeaseLost("renewal was refused during the step")
+    root = learner.cfg.adapters.dir
+    version: AdapterVersion = versions.publish(
+        root,
+        publish.write_files(root, learner.engine.module.policy, trained, known),
+        number=batch.number,
+        base_model=learner.cfg.base_model,
+        parent=batch.parent.number if batch.parent else 0,
+        rank=learner.cfg.train.rank,
+        step=trained.step,
+        metrics=metrics,
+    )
+    return version.folder
+
+
+def _skip(learner: Learner, batch: Batch, metrics: dict[str, float]) -> None:
+    if not learner.ranks.leads:
+        return
+    reason = "loss or gradients are not finite" if metrics["groups"] else "no group has an advantage"
+    events.info("step.skipped", batch=batch.id, reason=reason, **_rounded(metrics))
+    with suppress(LeaseLost):
+        learner.gateway.skip(batch.id, reason, metrics)
+
+
+@contextmanager
+def _heartbeat(learner: Learner, batch: Batch) -> Iterator[threading.Event]:
+    """Renews the lease from a thread of the first rank; the event is set when the gateway refuses."""
+    lost, done = threading.Event(), threading.Event()
+
+    def beat() -> None:
+        while not done.wait(batch.lease_s / 3):
+            try:
+                learner.gateway.renew(batch.id)
+            except LeaseLost:
+                lost.set()
+                return
+            except TtrlError as error:
+                events.warning("lease.unrenewed", batch=batch.id, reason=str(error))
+                return
+
+    if learner.ranks.leads:
+        threading.Thread(target=beat, name="heartbeat", daemon=True).start()
+    try:
+        yield lost
+    finally:
+        done.set()
+
+
+def _rounded(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: float(f"{value:.4g}") for name, value in metrics.items()}
+
+
+def _name() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"

@@ -1,0 +1,70 @@
+"""The files of a new version, as far as they come from the trainer; ``registry.versions`` makes a version of them."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from pathlib import Path
+from shutil import rmtree
+
+import msgspec
+import torch
+from peft import PeftModel
+
+from ttrl_server.training import state
+from ttrl_server.training.state import Engine, TrainerState
+from ttrl_server.types import Batch, Probe
+
+PROBE_SEQUENCES = 8
+PROBE_TOKENS = 128
+PROBE_PROMPT = 96
+"""Prompt tokens of a probe sequence: the last ones, so that a long prompt leaves room for its completion."""
+
+
+def probe(engine: Engine, batch: Batch) -> Probe:
+    """Scores a few sequences of the batch with the adapter on and off, temperature 1; every rank calls it."""
+    sequences = _probe_sequences(batch)
+    on, off = (
+        tuple(_score(engine, prompt, completion, adapter) for prompt, completion in sequences)
+        for adapter in (True, False)
+    )
+    return Probe(
+        token_ids=tuple(prompt + completion for prompt, completion in sequences),
+        start=tuple(len(prompt) for prompt, _ in sequences),
+        adapter_logprobs=on,
+        base_logprobs=off,
+    )
+
+
+def write_files(root: Path, policy: PeftModel, trainer: TrainerState, known: Probe) -> Path:
+    """A temporary folder below ``root`` with PEFT's files, ``probe.json`` and ``trainer.pt``.
+
+    Publishing makes it durable. Raises OSError (a full disk), and then leaves nothing.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    folder = root / f".tmp-{uuid.uuid4().hex}"
+    folder.mkdir()
+    try:
+        policy.peft_config["default"].save_pretrained(str(folder))
+        state.save(trainer, folder)
+        (folder / "probe.json").write_bytes(msgspec.json.encode(known))
+    except OSError:
+        rmtree(folder, ignore_errors=True)
+        raise
+    return folder
+
+
+def _probe_sequences(batch: Batch) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """(prompt, completion) pairs, from as many questions as there are."""
+    rows = itertools.zip_longest(*(experience.group.rollouts for experience in batch.experiences))
+    found = []
+    for rollout, experience in ((r, e) for row in rows for r, e in zip(row, batch.experiences, strict=True)):
+        if rollout is not None and rollout.token_ids:
+            prompt = experience.group.prompt_token_ids[-PROBE_PROMPT:]
+            found.append((prompt, rollout.token_ids[: PROBE_TOKENS - len(prompt)]))
+    return found[:PROBE_SEQUENCES]
+
+
+def _score(engine: Engine, prompt: tuple[int, ...], completion: tuple[int, ...], adapter: bool) -> tuple[float, ...]:
+    with torch.no_grad():
+        return tuple(engine(prompt, [completion], 1.0, adapter=adapter).tolist())

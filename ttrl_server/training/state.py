@@ -1,0 +1,164 @@
+"""What a trainer must remember between two steps, taken out of and put into a DeepSpeed engine at any ZeRO stage.
+
+DeepSpeed keeps a parameter and its moments in plain tensors (stage 0), in this rank's slice of one flat buffer (1, 2)
+or in this rank's slice of every parameter (3). Here they are whole tensors by PEFT name, whatever the stage and the
+number of ranks were: a run may go on with others.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import safetensors.torch
+import torch
+from deepspeed.utils import (
+    safe_get_full_fp32_param,
+    safe_get_full_optimizer_state,
+    safe_get_local_fp32_param,
+    safe_set_full_fp32_param,
+    safe_set_full_optimizer_state,
+    safe_set_local_fp32_param,
+    safe_set_local_optimizer_state,
+)
+from torch import Tensor, nn
+
+from ttrl_server.errors import ConfigError
+from ttrl_server.training.policy import adapter_parameters
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""AdamW's running means, as torch.optim names them."""
+
+Engine = Any
+"""deepspeed.DeepSpeedEngine, which is not typed."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerState:
+    """Adapter weights and all that the next step depends on. Tensors are on the CPU, float32."""
+
+    step: int
+    """Optimiser steps taken since the base model; the learning-rate schedule reads it."""
+    adapter: dict[str, Tensor]
+    moments: dict[str, dict[str, Tensor]]
+    """exp_avg and exp_avg_sq, each by parameter name."""
+    rng: Tensor
+    """State of torch's CPU generator."""
+
+
+def initial(policy: nn.Module) -> TrainerState:
+    """The state of a policy that has not learned anything; before DeepSpeed takes the policy over."""
+    adapter = {name: p.detach().cpu().float().clone() for name, p in adapter_parameters(policy).items()}
+    moments = {key: {name: torch.zeros_like(value) for name, value in adapter.items()} for key in MOMENTS}
+    return TrainerState(0, adapter, moments, torch.get_rng_state())
+
+
+def capture(engine: Engine) -> TrainerState:
+    """The engine's state after at least one step; every rank calls it."""
+    parameters = adapter_parameters(engine.module)
+    return TrainerState(
+        step=engine.global_steps,
+        adapter={name: _read(engine, p, None) for name, p in parameters.items()},
+        moments={key: {name: _read(engine, p, key) for name, p in parameters.items()} for key in MOMENTS},
+        rng=torch.get_rng_state(),
+    )
+
+
+def restore(engine: Engine, state: TrainerState) -> None:
+    """Makes the engine what it was when ``state`` was taken; every rank calls it with the same state.
+
+    Raises ConfigError when the adapter has another shape than ``train.rank`` and the base model ask for.
+    """
+    parameters = adapter_parameters(engine.module)
+    stage = engine.zero_optimization_stage()
+    _check_shapes(parameters, state.adapter)
+    _make_moments(engine, state.step)
+    with deepspeed.zero.GatheredParameters(list(parameters.values()), modifier_rank=0, enabled=stage == 3):
+        for name, parameter in parameters.items():
+            parameter.data.copy_(state.adapter[name])
+    for name, parameter in parameters.items():
+        for key in MOMENTS:
+            _write(engine, parameter, key, state.moments[key][name])
+        if stage > 0:
+            _write(engine, parameter, None, state.adapter[name])
+    engine.global_steps = state.step
+    torch.set_rng_state(state.rng)
+
+
+def save(state: TrainerState, folder: Path) -> None:
+    """Writes ``adapter_model.safetensors`` and ``trainer.pt``; raises OSError, where torch would not."""
+    buffer = io.BytesIO()
+    torch.save({"step": state.step, "moments": state.moments, "rng": state.rng}, buffer)
+    (folder / "adapter_model.safetensors").write_bytes(safetensors.torch.save(state.adapter, {"format": "pt"}))
+    (folder / "trainer.pt").write_bytes(buffer.getbuffer())
+
+
+def load(folder: Path) -> TrainerState:
+    """Reads back what ``save`` wrote."""
+    kept = torch.load(folder / "trainer.pt", map_location="cpu", weights_only=True)
+    adapter = safetensors.torch.load_file(folder / "adapter_model.safetensors")
+    return TrainerState(kept["step"], adapter, kept["moments"], kept["rng"])
+
+
+def _check_shapes(parameters: dict[str, nn.Parameter], adapter: dict[str, Tensor]) -> None:
+    ours = {name: tuple(getattr(p, "ds_shape", p.shape)) for name, p in parameters.items()}
+    theirs = {name: tuple(value.shape) for name, value in adapter.items()}
+    if ours != theirs:
+        name = next(name for name in [*ours, *theirs] if ours.get(name) != theirs.get(name))
+        raise ConfigError(
+            f"the parent adapter has {name} as {theirs.get(name)}, train.rank and the model make it {ours.get(name)}: "
+            "use the settings it was trained with, or another adapters.dir"
+        )
+
+
+def _torch_optimizer(engine: Engine) -> torch.optim.Optimizer:
+    optimizer: torch.optim.Optimizer = getattr(engine.optimizer, "optimizer", engine.optimizer)
+    return optimizer
+
+
+def _make_moments(engine: Engine, step: int) -> None:
+    """torch makes the moments in the first step; a resumed run needs them before."""
+    optimizer = _torch_optimizer(engine)
+    flat = getattr(engine.optimizer, "fp32_partitioned_groups_flat", None)
+    for parameter in flat or [p for group in optimizer.param_groups for p in group["params"]]:
+        state = optimizer.state[parameter]
+        state["step"] = torch.tensor(float(step))
+        for key in MOMENTS:
+            state.setdefault(key, torch.zeros_like(parameter.data))
+    if engine.zero_optimization_stage() in (1, 2):
+        # There is no public way to have a parameter's slice of the moments before the first step.
+        engine.optimizer._lazy_init_hp_params_optimizer_state()
+
+
+def _read(engine: Engine, parameter: nn.Parameter, key: str | None) -> Tensor:
+    if engine.zero_optimization_stage() == 0:
+        value = parameter if key is None else engine.optimizer.state[parameter][key]
+    else:
+        value = safe_get_full_fp32_param(parameter) if key is None else safe_get_full_optimizer_state(parameter, key)
+    return value.detach().cpu().clone()
+
+
+def _write(engine: Engine, parameter: nn.Parameter, key: str | None, value: Tensor) -> None:
+    stage = engine.zero_optimization_stage()
+    value = value.to(engine.device)
+    if stage == 0:
+        engine.optimizer.state[parameter][key].copy_(value)
+    elif stage < 3 and key is None:
+        safe_set_full_fp32_param(parameter, value)
+    elif stage < 3:
+        safe_set_full_optimizer_state(parameter, value, key)
+    elif key is None:
+        safe_set_local_fp32_param(parameter, _slice(parameter, value))
+    else:
+        safe_set_local_optimizer_state(parameter, _slice(parameter, value), key)
+
+
+def _slice(parameter: nn.Parameter, value: Tensor) -> Tensor:
+    """This rank's part of a tensor as stage 3 cuts it: equal parts, zeros behind the end."""
+    size = safe_get_local_fp32_param(parameter).numel()
+    ranks, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+    padded = nn.functional.pad(value.flatten(), (0, size * ranks - value.numel()))
+    return padded.narrow(0, size * rank, size)

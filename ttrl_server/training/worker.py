@@ -1,0 +1,106 @@
+"""``ttrl-train``: the trainer process. Settings and the process itself here; the learning in ``loop``."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+from pydantic import ValidationError
+
+from ttrl_server.config import Config
+from ttrl_server.errors import ConfigError, TtrlError
+from ttrl_server.telemetry import log
+from ttrl_server.training.command import cpu_threads
+from ttrl_server.training.gateway import Gateway
+
+PR_SET_PDEATHSIG = 1
+
+events = structlog.get_logger()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0 after SIGTERM or SIGINT, 1 when the gateway stays away, 2 with one line when a setting is wrong."""
+    args = _parser().parse_args(argv)
+    _end_on_signals()
+    try:
+        cfg, key = _read_config(args.config), _read_key()
+        _settle(cfg)
+        return _learn(cfg, Gateway(args.gateway, key))
+    except ConfigError as error:
+        print(f"ttrl-train: {error}", file=sys.stderr)
+        return 2
+    except TtrlError as error:
+        events.error("trainer.stopped", reason=str(error))
+        return 1
+
+
+def _learn(cfg: Config, gateway: Gateway) -> int:
+    from ttrl_server.training import loop  # torch and DeepSpeed take seconds to import
+
+    loop.run(cfg, gateway)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ttrl-train",
+        description="Learns from the batches a ttrl-serve gateway leases. Alone, or under torchrun or the DeepSpeed "
+        "launcher with one process a rank. The gateway's admin key is read from TTRL_ADMIN_KEY.",
+    )
+    parser.add_argument("--config", type=Path, required=True, help="settings as the gateway resolved them (JSON)")
+    parser.add_argument("--gateway", required=True, help="URL of the gateway, such as http://10.0.0.5:8000")
+    return parser
+
+
+def _read_config(path: Path) -> Config:
+    try:
+        return Config.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"--config {path}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"--config {path}: {'.'.join(map(str, first['loc']))} {first['msg']}") from error
+
+
+def _read_key() -> str:
+    key = os.environ.get("TTRL_ADMIN_KEY", "")
+    if not key:
+        raise ConfigError("TTRL_ADMIN_KEY is empty: put the gateway's api.admin_key into the environment")
+    return key
+
+
+def _settle(cfg: Config) -> None:
+    """Makes this process a good neighbour, before anything heavy is imported."""
+    log.configure(cfg.log.format, cfg.log.level)
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    os.nice(cfg.train.niceness)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if cfg.hardware == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        os.environ.setdefault("OMP_NUM_THREADS", str(cpu_threads(cfg)))
+
+
+def _end_on_signals() -> None:
+    """A step takes minutes inside C++, where no Python handler runs: a thread waits for the signals instead."""
+    wanted = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
+
+    def wait() -> None:
+        signal.sigwait(wanted)
+        # An unfinished step is worth nothing: the gateway gives its batch to the next trainer.
+        os._exit(0)
+
+    threading.Thread(target=wait, name="signals", daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
