@@ -24,7 +24,7 @@ model: setup
 	@$(BIN)/python -m demo.model $(MODEL)
 
 demo: model
-	@$(BIN)/python -m demo.run --model $(MODEL) --out runs/demo
+	@$(BIN)/python -m demo.run --model-dir $(MODEL) --out runs/demo
 
 test: model
 	@TTRL_TEST_MODEL=$(abspath $(MODEL)) $(BIN)/python -m pytest

@@ -1,5 +1,5 @@
 """The durable experience store: what was voted on, until it has been learned from. Owned by the gateway alone."""
 
-from ttrl_server.store.experiences import Experiences, StoreError
+from ttrl_server.store.experiences import Experiences
 
-__all__ = ["Experiences", "StoreError"]
+__all__ = ["Experiences"]

@@ -17,8 +17,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 from tests.unit.store.build import Clock, experience
-from ttrl_server.errors import ConfigError
-from ttrl_server.store import Experiences, StoreError, schema
+from ttrl_server.errors import ConfigError, StoreError
+from ttrl_server.store import Experiences, schema
 
 ROOT = Path(__file__).parents[3]
 

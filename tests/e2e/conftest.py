@@ -1,0 +1,129 @@
+"""A real ``ttrl-serve`` on the real small model: real vLLM, real trainer, real adapters. Made by ``make model``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = Path(os.environ.get("TTRL_TEST_MODEL", ROOT / ".models" / "SmolLM2-135M-Instruct"))
+ADMIN = "admin-key"
+
+
+class Server:
+    """One ``ttrl-serve`` process on a folder that outlives it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, _free_port()
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=120)
+        self.openai = openai.OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key="unused", max_retries=0)
+        self.process: subprocess.Popen[bytes]
+
+    def start(self) -> None:
+        command = shutil.which("ttrl-serve", path=sysconfig.get_path("scripts")) or "ttrl-serve"
+        flags: dict[str, Any] = {
+            "--config": ROOT / "configs" / "smollm2-135m.yaml",
+            "--model": MODEL,
+            "--port": self.port,
+            "--run-dir": self.folder / "run",
+            "--adapters.dir": self.folder / "adapters",
+            "--api.admin-key": ADMIN,
+            "--vote.samples": 8,
+            "--train.samples": 8,
+            "--train.questions": 2,
+            "--train.lease-s": 20,
+        }
+        argv = [command, *(str(part) for flag in flags.items() for part in flag)]
+        log = (self.folder / "server.log").open("ab")
+        self.process = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
+        self.until(self.ready, 240)
+
+    def ready(self) -> bool:
+        assert self.process.poll() is None, f"the server died: {self.log()[-3000:]}"
+        try:
+            return self.http.get("/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def log(self) -> str:
+        return (self.folder / "server.log").read_text()
+
+    def status(self) -> dict[str, Any]:
+        return dict(self.http.get("/ttrl/v1/status").json())
+
+    def ask(self, content: str, **more: Any) -> Any:
+        messages = [{"role": "user", "content": content}]
+        return self.openai.chat.completions.create(model="smollm2-135m", messages=messages, **more)  # type: ignore[call-overload]
+
+    def greedy(self, content: str, model: str) -> str:
+        messages = [{"role": "user", "content": content}]
+        reply = self.openai.chat.completions.create(
+            model=model,
+            messages=messages,
+            temperature=0,
+            max_tokens=24,  # type: ignore[arg-type]
+        )
+        return str(reply.choices[0].message.content)
+
+    def until(self, condition: Callable[[], bool], seconds: float = 120) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {seconds:g} s: {self.log()[-3000:]}"
+            time.sleep(0.2)
+
+    def learn(self, first: int, versions: int = 1) -> None:
+        """Asks questions, two at a time, until so many more versions are served."""
+        wanted = self.status()["promoted"] + versions
+        for factor in range(first, first + 40, 2):
+            for a in (factor, factor + 1):
+                self.ask(f"What is {a % 8 + 2} * {a // 8 + 2}? Answer with just the number.")
+            self.until(lambda: not self.status()["pending"] and not self.status()["training"])
+            if self.status()["promoted"] >= wanted:
+                return
+        raise AssertionError(f"no version was promoted: {self.log()[-3000:]}")
+
+    def children(self) -> list[psutil.Process]:
+        """Every process the server has started, however deep, by the folder in its command or its parent."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def child(self, part: str) -> psutil.Process:
+        """The child whose command line holds ``part``."""
+        return next(
+            p for p in self.children() if part in " ".join(p.cmdline()) and "process.py" not in str(p.cmdline())
+        )
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    assert (MODEL / "config.json").is_file(), f"no model in {MODEL}: run make model, or set TTRL_TEST_MODEL"
+    assert sys.platform == "linux"
+    serving = Server(tmp_path_factory.mktemp("server"))
+    serving.start()
+    yield serving
+    if serving.process.poll() is None:
+        serving.stop()

@@ -1,0 +1,119 @@
+"""One question's whole way on real parts, and what is left of it when each part is killed. The tests run in order."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+
+import openai
+import psutil
+import pytest
+
+from tests.e2e.conftest import ADMIN, Server
+
+QUESTION = "What is 3 * 4? Answer with just the number."
+pytestmark = pytest.mark.timeout(600)
+
+
+def test_a_question_is_answered_by_vote_and_queued(server: Server) -> None:
+    completion = server.ask(QUESTION)
+    evidence = completion.ttrl
+    assert completion.choices[0].message.content
+    assert (evidence["votes"], evidence["adapter"]) == (8, "smollm2-135m@base")
+    assert sum(evidence["counts"].values()) <= 8
+    assert evidence["train"] in ("queued", "unanimous", "no_answer")
+
+
+def test_a_prompt_longer_than_the_models_context_is_refused_with_its_length(server: Server) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        server.ask("word " * 3000)
+    assert refused.value.code == "context_length_exceeded"
+    assert "1024" in str(refused.value)
+
+
+def test_a_batch_is_trained_and_the_new_version_answers(server: Server) -> None:
+    server.learn(0)
+    served = server.status()["served"]
+    assert served["number"] >= 1
+    assert server.ask(QUESTION).ttrl["adapter"] == served["name"]
+    manifest = next((server.folder / "adapters").glob(f"v{served['number']:06d}-*"))
+    assert {"adapter_config.json", "adapter_model.safetensors", "manifest.json"} <= {p.name for p in manifest.iterdir()}
+
+
+def test_the_base_model_still_answers_beside_the_adapter(server: Server) -> None:
+    served = server.status()["served"]["name"]
+    alone = server.greedy(QUESTION, "smollm2-135m@base")
+    import concurrent.futures
+
+    with concurrent.futures.ThreadPoolExecutor(9) as pool:
+        beside = [pool.submit(server.greedy, f"What is {i} * 7?", served) for i in range(8)]
+        assert pool.submit(server.greedy, QUESTION, "smollm2-135m@base").result() == alone
+        assert all(future.result() for future in beside)
+
+
+def test_log_probabilities_of_a_prompt_do_not_end_an_engine_with_adapters(server: Server) -> None:
+    body = {"model": "smollm2-135m", "messages": [{"role": "user", "content": QUESTION}], "n": 2, "prompt_logprobs": 0}
+    assert server.http.post("/v1/chat/completions", json=body).status_code == 200
+    assert server.ready()
+
+
+def test_killing_the_trainer_costs_no_answer_and_no_group(server: Server) -> None:
+    server.until(lambda: any("training.worker" in " ".join(p.cmdline()) for p in server.children()))
+    before = server.status()["groups"]["consumed"]
+    while not server.status()["training"]:
+        for a in range(4):
+            server.ask(f"What is {a + 2} * {int(time.time()) % 7 + 2}? Answer with just the number.")
+        with contextlib.suppress(AssertionError):
+            server.until(lambda: server.status()["training"], 5)
+    leased = server.status()["groups"]["leased"]
+    server.child("training.worker").kill()
+    assert server.ask(QUESTION).choices[0].message.content
+    server.until(lambda: server.status()["groups"]["consumed"] >= before + leased, 180)
+    assert server.status()["groups"].get("dropped/attempts", 0) == 0
+
+
+def test_killing_the_engine_brings_it_back_with_the_served_version(server: Server) -> None:
+    served = server.status()["served"]["name"]
+    before = server.greedy(QUESTION, served)
+    victims = [p for p in server.children() if "api_server.entry" in " ".join(p.cmdline()) or "VLLM" in p.name()]
+    server.child("api_server.entry").kill()
+    server.until(lambda: server.http.get("/ready").status_code == 503, 30)
+    with pytest.raises(openai.InternalServerError) as refused:
+        server.ask(QUESTION)
+    assert refused.value.response.headers["retry-after"]
+    server.until(server.ready, 180)
+    assert server.greedy(QUESTION, served) == before
+    assert not [p for p in victims if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_killing_the_gateway_leaves_no_orphan_and_loses_nothing(server: Server) -> None:
+    served = server.status()["served"]
+    before = server.greedy(QUESTION, served["name"])
+    server.ask("What is 9 * 6? Answer with just the number.")
+    groups = sum(v for k, v in server.status()["groups"].items() if "/" not in k)
+    family = server.children()
+    assert len(family) >= 4
+    os.kill(server.process.pid, signal.SIGKILL)
+    server.process.wait()
+    _, alive = psutil.wait_procs(family, timeout=15)
+    assert not alive
+    server.start()
+    after = server.status()
+    assert sum(v for k, v in after["groups"].items() if "/" not in k) == groups
+    # A cold start on the same version says the same, token for token.
+    assert after["served"]["number"] >= served["number"]
+    assert server.greedy(QUESTION, after["served"]["name"]) == before or after["served"] != served
+
+
+def test_one_request_rolls_back_to_the_base_model(server: Server) -> None:
+    reply = server.http.post("/ttrl/v1/adapters/rollback", json={"to": 0}, headers={"authorization": f"Bearer {ADMIN}"})
+    assert reply.json() == {"served": "smollm2-135m@base"}
+    assert server.ask(QUESTION).ttrl["adapter"] == "smollm2-135m@base"
+
+
+def test_a_stop_is_clean_and_quick(server: Server) -> None:
+    family = server.children()
+    assert server.stop() in (0, -signal.SIGTERM)
+    assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]

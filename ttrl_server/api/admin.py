@@ -1,0 +1,123 @@
+"""The routes that are not OpenAI's: health, metrics, status, the trainer's own, and the way back."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from ttrl_server.api import body
+from ttrl_server.config import Config
+from ttrl_server.engine.command import version_name
+from ttrl_server.engine.fleet import Fleet
+from ttrl_server.engine.swap import Swap
+from ttrl_server.errors import RequestError
+from ttrl_server.learning import Learning
+from ttrl_server.telemetry import metrics
+
+_LIMIT = 2**20
+
+
+class _Lease(msgspec.Struct):
+    worker: str
+
+
+class _Batch(msgspec.Struct):
+    batch: str
+
+
+class _Skip(msgspec.Struct):
+    batch: str
+    reason: str
+    metrics: dict[str, float] = {}
+
+
+class _Proposal(msgspec.Struct):
+    batch: str
+    folder: str
+    metrics: dict[str, float] = {}
+
+
+class _RollBack(msgspec.Struct):
+    to: int
+    reason: str = "asked for"
+
+
+async def _read(request: Request, shape: type[msgspec.Struct]) -> msgspec.Struct:
+    try:
+        return msgspec.json.decode(await body.read(request, _LIMIT), type=shape)
+    except msgspec.DecodeError as error:
+        raise RequestError(str(error), code="invalid_value") from None
+
+
+class AdminRoutes:
+    """Handlers of ``/health``, ``/ready``, ``/metrics`` and ``/ttrl/v1/…``."""
+
+    def __init__(self, config: Config, fleet: Fleet, swap: Swap, learning: Learning | None) -> None:
+        self._config, self._fleet, self._swap, self._learning = config, fleet, swap, learning
+
+    async def health(self, request: Request) -> Response:
+        """The gateway lives."""
+        return JSONResponse({"status": "ok"})
+
+    async def ready(self, request: Request) -> Response:
+        """Questions are answered: some engine is up with the served version."""
+        if self._fleet.ready:
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "starting"}, 503, {"retry-after": "5"})
+
+    async def metrics(self, request: Request) -> Response:
+        return Response(metrics.render(), media_type="text/plain; version=0.0.4")
+
+    async def status(self, request: Request) -> Response:
+        """What is served, what waits to be learnt, and whether learning goes on."""
+        number = self._fleet.serving
+        served = {"number": number, "name": version_name(self._config, number)}
+        learning = await self._learning.status() if self._learning else _NOT_LEARNING
+        return JSONResponse({"model": self._config.name, "served": served, "ready": self._fleet.ready} | learning)
+
+    # ------------------------------------------------------------ the trainer's
+
+    async def lease(self, request: Request) -> Response:
+        await _read(request, _Lease)
+        batch = await self._learner.lease()
+        if batch is None:
+            return Response(status_code=204)
+        return Response(msgspec.msgpack.encode(batch), media_type="application/msgpack")
+
+    async def renew(self, request: Request) -> Response:
+        asked = await _read(request, _Batch)
+        assert isinstance(asked, _Batch)
+        await self._learner.renew(asked.batch)
+        return Response(status_code=204)
+
+    async def skip(self, request: Request) -> Response:
+        asked = await _read(request, _Skip)
+        assert isinstance(asked, _Skip)
+        await self._learner.skip(asked.batch, asked.reason, asked.metrics)
+        return Response(status_code=204)
+
+    async def propose(self, request: Request) -> Response:
+        asked = await _read(request, _Proposal)
+        assert isinstance(asked, _Proposal)
+        state, reason = await self._learner.propose(asked.batch, asked.folder, asked.metrics)
+        reply = {"state": state, "reason": reason, "parent": self._learner.parent()}
+        return Response(msgspec.json.encode(reply), media_type="application/json")
+
+    # ------------------------------------------------------------ the operator's
+
+    async def roll_back(self, request: Request) -> Response:
+        """``{"to": 3}`` serves version 3 again, ``{"to": 0}`` the base model."""
+        asked = await _read(request, _RollBack)
+        assert isinstance(asked, _RollBack)
+        await self._swap.roll_back(asked.to, asked.reason)
+        return JSONResponse({"served": version_name(self._config, self._fleet.serving)})
+
+    @property
+    def _learner(self) -> Learning:
+        if self._learning is None:
+            raise RequestError("Learning is off on this server (train.enabled).", status=409, code="learning_off")
+        return self._learning
+
+
+_NOT_LEARNING = {"learning": False, "reason": "train.enabled is false", "pending": 0, "training": False, "promoted": 0}

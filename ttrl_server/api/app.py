@@ -1,0 +1,49 @@
+"""All routes in one list, and the application around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from ttrl_server.api import passthrough
+from ttrl_server.api.admin import AdminRoutes
+from ttrl_server.api.envelope import on_error
+from ttrl_server.api.keys import Guard
+from ttrl_server.api.openai import OpenAIRoutes
+from ttrl_server.errors import TtrlError
+
+Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
+
+
+def routes(openai: OpenAIRoutes, admin: AdminRoutes) -> list[Route]:
+    """Everything the gateway answers; whatever is not here is a 404."""
+    return [
+        Route("/v1/chat/completions", openai.chat, methods=["POST"]),
+        Route("/v1/completions", openai.completion, methods=["POST"]),
+        Route("/v1/models", openai.models),
+        *(Route(path, openai.passed_through, methods=["POST"]) for path in passthrough.ALLOWED),
+        Route("/health", admin.health),
+        Route("/ready", admin.ready),
+        Route("/metrics", admin.metrics),
+        Route("/ttrl/v1/status", admin.status),
+        Route("/ttrl/v1/train/lease", admin.lease, methods=["POST"]),
+        Route("/ttrl/v1/train/renew", admin.renew, methods=["POST"]),
+        Route("/ttrl/v1/train/propose", admin.propose, methods=["POST"]),
+        Route("/ttrl/v1/train/skip", admin.skip, methods=["POST"]),
+        Route("/ttrl/v1/adapters/rollback", admin.roll_back, methods=["POST"]),
+    ]
+
+
+def build(
+    openai: OpenAIRoutes, admin: AdminRoutes, *, keys: list[str], admin_key: str, lifespan: Lifespan | None = None
+) -> Starlette:
+    """The ASGI application."""
+    handlers: dict[Any, Any] = dict.fromkeys((TtrlError, HTTPException, Exception), on_error)
+    guard = Middleware(Guard, keys=keys, admin_key=admin_key)
+    return Starlette(routes=routes(openai, admin), middleware=[guard], exception_handlers=handlers, lifespan=lifespan)

@@ -1,0 +1,101 @@
+"""Reading what a client sent: bounded, valid JSON, an object, and numbers that are numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+
+from ttrl_server.errors import RequestError
+
+
+async def read(request: Request, limit: int) -> bytes:
+    """The body; raises RequestError (413) as soon as it passes ``limit`` bytes."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit)
+    content = bytearray()
+    try:
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > limit:
+                raise _too_large(limit)
+    except ClientDisconnect:
+        raise RequestError("The client went away.", status=499, code="client_closed_request") from None
+    return bytes(content)
+
+
+def _too_large(limit: int) -> RequestError:
+    return RequestError(
+        f"The body is larger than {limit / 2**20:g} MiB (api.max_body_mib).", status=413, code="request_too_large"
+    )
+
+
+def parse(content: bytes) -> dict[str, Any]:
+    """A JSON object, or RequestError."""
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"The body is not valid JSON: {str(error)[:200]}", code="invalid_json") from None
+    if not isinstance(data, dict):
+        raise RequestError(f"The body must be a JSON object, not {_kind(data)}.", code="invalid_type")
+    return data
+
+
+def number(
+    data: Mapping[str, Any], name: str, low: float, high: float, *, above: bool = False, prefix: str = ""
+) -> float | None:
+    """A finite number in [low, high] (or (low, high] with ``above``), None when absent or null."""
+    value = data.get(name)
+    if value is None:
+        return None
+    param = prefix + name
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise RequestError(f"{param} must be a number, not {_kind(value)}.", param=param, code="invalid_type")
+    if not math.isfinite(value) or not (low < value if above else low <= value) or value > high:
+        raise RequestError(
+            f"{param} is {_short(value)}; it must be {'above' if above else 'at least'} {low:g} and at most {high:g}.",
+            param=param,
+            code="invalid_value",
+        )
+    return float(value)
+
+
+def whole(data: Mapping[str, Any], name: str, low: int, high: int, *, prefix: str = "") -> int | None:
+    """A whole number in [low, high], None when absent or null."""
+    value = data.get(name)
+    if value is None:
+        return None
+    param = prefix + name
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise RequestError(f"{param} must be a whole number, not {_short(value)}.", param=param, code="invalid_type")
+    if not low <= value <= high:
+        raise RequestError(
+            f"{param} is {_short(value)}; it must be at least {low} and at most {high}.",
+            param=param,
+            code="invalid_value",
+        )
+    return value
+
+
+def flag(data: Mapping[str, Any], name: str, *, prefix: str = "") -> bool | None:
+    """true or false, None when absent or null."""
+    value = data.get(name)
+    if value is None or isinstance(value, bool):
+        return value
+    raise RequestError(
+        f"{prefix + name} must be true or false, not {_short(value)}.", param=prefix + name, code="invalid_type"
+    )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _kind(value: Any) -> str:
+    names = {list: "an array", dict: "an object", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")

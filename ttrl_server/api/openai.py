@@ -1,0 +1,111 @@
+"""The OpenAI routes: chat and plain completions, voted on or passed through, and the list of models."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from ttrl_server.api import body, passthrough, shapes, sse
+from ttrl_server.api.shapes import Kind
+from ttrl_server.batching import Progress
+from ttrl_server.config import Config
+from ttrl_server.engine.command import base_name, version_name
+from ttrl_server.engine.fleet import Fleet
+from ttrl_server.errors import RequestError
+from ttrl_server.pipeline import Pipeline
+from ttrl_server.types import Question
+
+T = TypeVar("T")
+
+TRAIN_HEADER = "x-ttrl-train"
+
+
+class OpenAIRoutes:
+    """Handlers of ``/v1/…``; holds nothing but what it hands requests to."""
+
+    def __init__(self, config: Config, fleet: Fleet, pipeline: Pipeline) -> None:
+        self._config, self._fleet, self._pipeline = config, fleet, pipeline
+        self._limit = int(config.api.max_body_mib * 2**20)
+
+    async def chat(self, request: Request) -> Response:
+        return await self._complete(request, "chat")
+
+    async def completion(self, request: Request) -> Response:
+        return await self._complete(request, "completion")
+
+    async def _complete(self, request: Request, kind: Kind) -> Response:
+        data = body.parse(await body.read(request, self._limit))
+        shapes.check_common(data, kind)
+        asked = shapes.extension(data, self._config)
+        if not shapes.votable(data, kind, self._config, asked):
+            version = passthrough.pinned(data, self._config)
+            return await passthrough.forward(
+                request, data, self._config, self._fleet, version=version, chat=kind == "chat"
+            )
+        question = shapes.question(
+            data,
+            kind,
+            self._config,
+            asked,
+            id=uuid.uuid4().hex,
+            tenant=request.scope["ttrl.tenant"],
+            may_train=request.headers.get(TRAIN_HEADER, "on").lower() not in ("off", "false", "0"),
+        )
+        if data.get("stream"):
+            return await self._stream(question, data.get("stream_options"))
+        return await self._reply(request, question)
+
+    async def _reply(self, request: Request, question: Question) -> Response:
+        answer = await _unless_gone(request, self._pipeline.answer(question))
+        return JSONResponse(shapes.response(question, answer), headers={"x-ttrl-adapter": answer.model})
+
+    async def _stream(self, question: Question, options: Any) -> Response:
+        """What fails at once is an ordinary error; what fails later is an event in the stream."""
+        shared = [Progress(question.vote.samples)]
+        task = asyncio.create_task(self._pipeline.answer(question, lambda theirs: shared.__setitem__(0, theirs)))
+        await asyncio.wait({task}, timeout=sse.HEARTBEAT_S)
+        if task.done() and (error := task.exception()):
+            raise error
+        usage = isinstance(options, dict) and bool(options.get("include_usage"))
+        return sse.Closing(
+            sse.voted(question, task, shared[0], include_usage=usage),
+            media_type="text/event-stream",
+            headers={"cache-control": "no-cache", "x-ttrl-adapter": shared[0].model},
+            close=task.cancel,
+        )
+
+    async def passed_through(self, request: Request) -> Response:
+        data = body.parse(await body.read(request, self._limit))
+        version = passthrough.pinned(data, self._config)
+        return await passthrough.forward(request, data, self._config, self._fleet, version=version)
+
+    async def models(self, request: Request) -> Response:
+        names = [self._config.name, base_name(self._config)]
+        names += [version_name(self._config, v) for v in sorted(self._fleet.living()) if v]
+        about = {"object": "model", "created": int(time.time()), "owned_by": "ttrl-server"}
+        return JSONResponse({"object": "list", "data": [{"id": name, **about} for name in names]})
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of ``work``, which is cancelled when the client hangs up."""
+    task = asyncio.create_task(work)
+    gone = asyncio.create_task(_disconnected(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise RequestError("The client went away.", status=499, code="client_closed_request")
+        return task.result()
+    finally:
+        gone.cancel()
+        task.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,254 @@
+"""From a request to a Question, or to the finding that it is not one to vote on; and from an Answer to a response."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ttrl_server.api import body
+from ttrl_server.config import Config
+from ttrl_server.errors import RequestError
+from ttrl_server.pipeline import Answer
+from ttrl_server.types import Question, Sampling, VoteOptions
+
+Kind = Literal["chat", "completion"]
+
+SAMPLING_FIELDS = frozenset(
+    {"top_p", "top_k", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty", "logit_bias"}
+    | {"stop", "stop_token_ids", "min_tokens", "ignore_eos", "bad_words", "allowed_token_ids"}
+)
+"""Given to the engine with every sample."""
+
+TEMPLATE_FIELDS = frozenset(
+    {"chat_template_kwargs", "continue_final_message", "add_generation_prompt", "add_special_tokens"}
+)
+
+READ_HERE = frozenset(
+    {"model", "messages", "prompt", "stream", "stream_options", "temperature", "max_tokens", "max_completion_tokens"}
+    | {"seed", "n", "ttrl", "store", "user", "metadata", "safety_identifier", "service_tier"}
+)
+"""A request with any other field is passed through: its meaning is vLLM's to know."""
+
+_HARMLESS: dict[str, tuple[Any, ...]] = {
+    "n": (1,),
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+    "tools": ([],),
+    "tool_choice": ("none",),
+    "logprobs": (False,),
+    "echo": (False,),
+    "best_of": (1,),
+    "parallel_tool_calls": (True, False),
+}
+"""Values that ask for nothing beyond a plain text answer."""
+
+_TTRL_FIELDS = ("votes", "train", "stop", "adapter")
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """The request's ``ttrl`` object, checked."""
+
+    votes: int | None
+    train: bool | None
+    version: int | None
+    """From ``adapter``: 0 is the base model."""
+
+
+def check_common(data: dict[str, Any], kind: Kind) -> None:
+    """What is wrong whoever answers: found here, before the engine sees it."""
+    body.number(data, "temperature", 0, 2)
+    body.number(data, "top_p", 0, 1, above=True)
+    body.whole(data, "n", 1, 128)
+    body.flag(data, "stream")
+    body.flag(data, "store")
+    for name in ("max_tokens", "max_completion_tokens"):
+        body.whole(data, name, 1, 2**31)
+    body.whole(data, "seed", -(2**63), 2**63 - 1)
+    _check_input(data, kind)
+
+
+def _check_input(data: dict[str, Any], kind: Kind) -> None:
+    name = "messages" if kind == "chat" else "prompt"
+    value = data.get(name)
+    if kind == "chat":
+        right = isinstance(value, list) and bool(value) and all(isinstance(m, dict) for m in value)
+        wanted = "a non-empty array of message objects"
+    else:
+        right, wanted = isinstance(value, (str, list)) and bool(value), "a non-empty string or array"
+    if not right:
+        problem = "is missing" if value is None else "is not right"
+        raise RequestError(f"{name} {problem}: it must be {wanted}.", param=name, code="invalid_value")
+
+
+def extension(data: dict[str, Any], config: Config) -> Extension:
+    """The ``ttrl`` object; raises RequestError with the offending name."""
+    given = data.get("ttrl")
+    if given is None:
+        return Extension(None, None, None)
+    if not isinstance(given, dict):
+        raise RequestError("ttrl must be an object.", param="ttrl", code="invalid_type")
+    for name in given:
+        if name not in _TTRL_FIELDS:
+            raise RequestError(
+                f"ttrl.{name} is unknown; there are {', '.join(_TTRL_FIELDS)}.",
+                param=f"ttrl.{name}",
+                code="unknown_parameter",
+            )
+    if given.get("stop") not in (None, "none"):
+        raise RequestError("ttrl.stop must be none.", param="ttrl.stop", code="invalid_value")
+    return Extension(
+        votes=body.whole(given, "votes", 1, config.vote.max_samples, prefix="ttrl."),
+        train=body.flag(given, "train", prefix="ttrl."),
+        version=_version(given.get("adapter"), "ttrl.adapter"),
+    )
+
+
+def resolve_model(data: dict[str, Any], config: Config) -> int | None:
+    """The pinned version a model name means, or None for the improving alias; an unknown name is a 404."""
+    name = data.get("model")
+    if name is None or name == config.name:
+        return None
+    if not isinstance(name, str):
+        raise RequestError("model must be a string.", param="model", code="invalid_type")
+    alias, at, pin = name.rpartition("@")
+    if not at or alias != config.name:
+        raise RequestError(
+            f"The model {name[:200]!r} does not exist here. There is {config.name!r}, which improves, and "
+            f"'{config.name}@base' and '{config.name}@v<number>', which do not.",
+            status=404,
+            param="model",
+            code="model_not_found",
+        )
+    return _version(pin, "model")
+
+
+def _version(pin: Any, param: str) -> int | None:
+    if pin is None:
+        return None
+    if pin == "base":
+        return 0
+    if isinstance(pin, str) and pin[:1] == "v" and pin[1:].isdecimal() and pin.isascii() and len(pin) < 12:
+        return int(pin[1:])
+    raise RequestError(
+        f"{param}: {str(pin)[:80]!r} is neither 'base' nor 'v<number>'.",
+        status=404,
+        param=param,
+        code="model_not_found",
+    )
+
+
+# ---------------------------------------------------------------- to vote or not to vote
+
+
+def votable(data: dict[str, Any], kind: Kind, config: Config, asked: Extension) -> bool:
+    """The policy: auto votes on requests for one plain text answer whose temperature is not 0 (design.md)."""
+    if config.vote.policy == "never" and asked.votes is None:
+        return False
+    odd = _not_plain(data, kind)
+    if odd and asked.votes is not None:
+        raise RequestError(
+            f"ttrl.votes was given, but a request with {odd} cannot be voted on. Leave one of the two out.",
+            param=odd,
+            code="cannot_vote",
+        )
+    if odd:
+        return False
+    return data.get("temperature") != 0 or asked.votes is not None or config.vote.policy == "always"
+
+
+def _not_plain(data: dict[str, Any], kind: Kind) -> str | None:
+    """The first field that asks for more than a plain text answer, if any."""
+    for name, value in data.items():
+        if value is None or value in _HARMLESS.get(name, ()):
+            continue
+        if name == "n" or name not in READ_HERE | SAMPLING_FIELDS | TEMPLATE_FIELDS:
+            return name
+    if kind == "completion":
+        prompt = data["prompt"]
+        single = isinstance(prompt, str) or all(isinstance(token, int) for token in prompt)
+        # vLLM's /tokenize takes text only; ids need no tokenising but have no text to vote about.
+        return None if single and isinstance(prompt, str) else "prompt"
+    return None
+
+
+def question(
+    data: dict[str, Any], kind: Kind, config: Config, asked: Extension, *, id: str, tenant: str, may_train: bool
+) -> Question:
+    """The request as a Question. ``may_train`` is False when a header kept it out of the store."""
+    version = resolve_model(data, config)
+    temperature = data.get("temperature")
+    extra = {name: data[name] for name in SAMPLING_FIELDS & data.keys() if data[name] is not None}
+    template = {name: data[name] for name in TEMPLATE_FIELDS & data.keys() if data[name] is not None}
+    if kind == "chat" and config.chat_template_kwargs:
+        template["chat_template_kwargs"] = config.chat_template_kwargs | template.get("chat_template_kwargs", {})
+    return Question(
+        id=id,
+        tenant=tenant,
+        prompt=data["messages" if kind == "chat" else "prompt"],
+        kind=kind,
+        model=data.get("model") or config.name,
+        version=asked.version if asked.version is not None else version,
+        sampling=Sampling(
+            temperature=float(temperature) if temperature else config.vote.temperature,
+            max_tokens=data.get("max_completion_tokens") or data.get("max_tokens") or config.vote.max_tokens,
+            seed=data.get("seed"),
+            extra=extra,
+        ),
+        vote=VoteOptions(
+            samples=asked.votes or config.vote.samples,
+            train=may_train and asked.train is not False and data.get("store") is not False,
+        ),
+        template=template,
+    )
+
+
+# ---------------------------------------------------------------- the answer
+
+
+def evidence(answer: Answer) -> dict[str, Any]:
+    """The response's ``ttrl`` object: what was voted, how clearly, by which version."""
+    vote = answer.vote
+    return {
+        "answer": vote.pseudo_label,
+        "majority_ratio": vote.majority_ratio,
+        "margin": vote.margin,
+        "counts": {cluster.answer: len(cluster.members) for cluster in vote.clusters},
+        "votes": len(vote.answers),
+        "stopped": vote.stopped,
+        "adapter": answer.model,
+        "sampled_tokens": answer.sampled_tokens,
+        "train": answer.training,
+    }
+
+
+def usage(answer: Answer) -> dict[str, int]:
+    """Tokens of the response that is returned; ``ttrl.sampled_tokens`` counts the whole vote."""
+    prompt, completion = len(answer.group.prompt_token_ids), len(answer.chosen.token_ids)
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def response(q: Question, answer: Answer) -> dict[str, Any]:
+    """OpenAI's ``chat.completion`` or ``text_completion`` with the ``ttrl`` object beside it."""
+    chosen = answer.chosen
+    choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": finish(answer)}
+    if q.kind == "chat":
+        choice["message"] = {"role": "assistant", "content": chosen.text, "refusal": None}
+    else:
+        choice["text"] = chosen.text
+    return head(q, (q.kind == "chat" and "chat.completion") or "text_completion") | {
+        "choices": [choice],
+        "usage": usage(answer),
+        "ttrl": evidence(answer),
+    }
+
+
+def head(q: Question, object: str) -> dict[str, Any]:
+    """The fields every response and every chunk begins with."""
+    prefix = "chatcmpl" if q.kind == "chat" else "cmpl"
+    return {"id": f"{prefix}-{q.id}", "object": object, "created": int(time.time()), "model": q.model}
+
+
+def finish(answer: Answer) -> str:
+    return "length" if answer.chosen.finish_reason == "length" else "stop"

@@ -1,0 +1,169 @@
+"""The gateway's side of learning: when a batch is leased, what becomes of it, and whether the trainer still lives.
+
+The store is touched from one thread only; every method here is a coroutine of the gateway's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import structlog
+
+from ttrl_server.config import Config
+from ttrl_server.engine.fleet import Fleet
+from ttrl_server.engine.swap import Swap
+from ttrl_server.errors import RequestError
+from ttrl_server.registry import versions
+from ttrl_server.registry.ledger import Ledger
+from ttrl_server.store.experiences import Experiences
+from ttrl_server.telemetry import metrics
+from ttrl_server.types import Batch, Experience, Parent
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+LONG_POLL_S = 10.0
+POLL_S = 0.1
+
+
+class Learning:
+    """Hands out batches, takes back adapters. ``stopped`` names the reason when learning has ended."""
+
+    def __init__(self, config: Config, store: Experiences, ledger: Ledger, fleet: Fleet, swap: Swap) -> None:
+        self._config, self._store, self._ledger, self._fleet, self._swap = config, store, ledger, fleet, swap
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._leasing = asyncio.Lock()
+        self._judging = False
+        self.stopped: str | None = None
+
+    # ------------------------------------------------------------ experience in
+
+    async def record(self, experience: Experience) -> None:
+        """Returns when the group is on disk."""
+        await self._in_store(self._store.add, experience)
+
+    # ------------------------------------------------------------ batch out
+
+    async def lease(self, wait_s: float = LONG_POLL_S) -> Batch | None:
+        """The next batch, or None when nothing became ready within ``wait_s``."""
+        deadline = time.monotonic() + wait_s
+        async with self._leasing:
+            while time.monotonic() < deadline:
+                if await self._worth_a_step() and (batch := await self._take()):
+                    log.info("batch.leased", batch=batch.id, groups=len(batch.experiences), version=batch.number)
+                    return batch
+                await asyncio.sleep(POLL_S)
+        return None
+
+    async def _worth_a_step(self) -> bool:
+        if self.stopped or not self._fleet.ready:
+            return False
+        pending = await self._in_store(self._store.pending)
+        oldest = await self._in_store(self._store.oldest_pending) if pending else None
+        if oldest is None:
+            return False
+        waited = time.time() - oldest
+        train = self._config.train
+        if pending < train.questions and waited < train.max_wait_s:
+            return False
+        return train.when == "always" or self._fleet.idle or waited > train.patience_s
+
+    async def _take(self) -> Batch | None:
+        base = self._config.base_model
+        promotions = self._ledger.promotions(base)
+        stale = len(promotions) - self._config.train.max_staleness - 1
+        min_version = promotions[stale] if stale >= 0 else 0
+        number = await asyncio.to_thread(self._ledger.reserve, base)
+        return await self._in_store(
+            functools.partial(
+                self._store.lease,
+                self._config.train.questions,
+                self._config.train.lease_s,
+                number,
+                self.parent(),
+                min_version=min_version,
+            )
+        )
+
+    def parent(self) -> Parent | None:
+        """The version the next step starts from: whatever is served now."""
+        served = self._ledger.served(self._config.base_model)
+        return Parent(*served) if served else None
+
+    async def renew(self, batch: str) -> None:
+        await self._in_store(self._store.renew, batch, self._config.train.lease_s)
+
+    # ------------------------------------------------------------ adapter in
+
+    async def propose(self, batch: str, folder: str, figures: dict[str, float]) -> tuple[str, str]:
+        """Consumes the batch, once, and judges its adapter; a crash in between is mended by ``resume``."""
+        number = versions.number_of(folder)
+        if number is None:
+            raise RequestError(f"{folder[:100]!r} is not the name of a version folder.", param="folder")
+        self._show(figures)
+        self._judging = True
+        try:
+            if verdict := self._ledger.verdict(number):
+                return (
+                    "rejected" if verdict == "rejected" else "promoted"
+                ), "judged before"  # the trainer asks again when the answer got lost
+            await self._in_store(functools.partial(self._store.consume, batch, folder=folder, reason="proposed"))
+            metrics.BATCHES.labels("proposed").inc()
+            return await self._swap.judge(number, folder)
+        finally:
+            self._judging = False
+
+    async def skip(self, batch: str, reason: str, figures: dict[str, float]) -> None:
+        """Consumes a batch that taught nothing."""
+        self._show(figures)
+        await self._in_store(functools.partial(self._store.consume, batch, folder=None, reason=reason))
+        metrics.BATCHES.labels("skipped").inc()
+        log.info("batch.skipped", batch=batch, reason=reason)
+
+    def _show(self, figures: dict[str, float]) -> None:
+        for name, value in figures.items():
+            metrics.TRAINER.labels(name).set(value)
+        if figures:
+            log.info("batch.trained", **{name: round(value, 5) for name, value in figures.items()})
+
+    # ------------------------------------------------------------ lives and deaths
+
+    async def trainer_started(self) -> None:
+        """A new trainer of ours knows nothing of the old one's batch: it goes back to the queue."""
+        if released := await self._in_store(self._store.release_all, "trainer restarted"):
+            log.info("batch.released", groups=released)
+
+    async def resume(self) -> None:
+        """Judges what was proposed before a crash and got no verdict, and sweeps what was never proposed."""
+        proposed = await self._in_store(self._store.proposed)
+        kept = {folder for _, folder in proposed} | self._ledger.folders()
+        for leftover in await asyncio.to_thread(versions.sweep, self._config.adapters_root, kept):
+            log.info("version.swept", folder=leftover)
+        for number, folder in proposed:
+            if self._ledger.verdict(number) is None:
+                log.info("version.resumed", version=number)
+                await self._swap.judge(number, folder)
+
+    async def status(self) -> dict[str, Any]:
+        """``training``: a batch is leased, or its adapter is being judged."""
+        groups = await self._in_store(self._store.counts)
+        return {
+            "learning": self.stopped is None,
+            "reason": self.stopped,
+            "pending": groups["pending"],
+            "training": groups["leased"] > 0 or self._judging,
+            "promoted": len(self._ledger.promotions(self._config.base_model)),
+            "groups": groups,
+        }
+
+    async def close(self) -> None:
+        await self._in_store(self._store.close)
+        self._thread.shutdown()
+
+    async def _in_store(self, function: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)

@@ -1,0 +1,205 @@
+"""``ttrl-serve``: builds the rooms, starts and watches engine and trainer, answers, and drains at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+import shlex
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from ttrl_server import cli
+from ttrl_server.config import Config
+from ttrl_server.errors import ConfigError, TtrlError
+
+
+def main() -> None:
+    """Console script."""
+    try:
+        invocation = cli.parse(sys.argv[1:])
+        if invocation.dry_run:
+            print(dry_run(invocation.config))
+            return
+        _check_machine(invocation.config)
+        asyncio.run(_serve(invocation.config))
+    except ConfigError as error:
+        print(f"ttrl-serve: {error}", file=sys.stderr)
+        sys.exit(2)
+    except TtrlError as error:
+        print(f"ttrl-serve: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+# ---------------------------------------------------------------- what would be started
+
+
+def dry_run(config: Config) -> str:
+    """The resolved settings and the exact command lines with their environment, as text; starts nothing."""
+    import yaml
+
+    from ttrl_server.engine.command import engine_command
+    from ttrl_server.training.command import deepspeed_config, trainer_command
+
+    parts = ["# settings", yaml.safe_dump(cli.redacted(config), sort_keys=False).rstrip()]
+    for replica in range(config.replicas if not config.engine.url else 0):
+        parts += [f"\n# engine {replica}", _shell(*engine_command(config, replica), VLLM_API_KEY="<random>")]
+    if config.train.enabled:
+        argv, env = trainer_command(config, resolved_file(config), gateway_url(config, config.api.port))
+        parts += ["\n# trainer", _shell(argv, env, TTRL_ADMIN_KEY="<random>")]
+        parts += ["\n# deepspeed", json.dumps(deepspeed_config(config), indent=2)]
+    return "\n".join(parts)
+
+
+def _shell(argv: list[str], env: dict[str, str], **secret: str) -> str:
+    names = [f"{name}={shlex.quote(value)}" for name, value in env.items()]
+    names += [f"{name}={value}" for name, value in secret.items()]
+    return " \\\n  ".join([*names, shlex.join(argv)])
+
+
+def resolved_file(config: Config) -> Path:
+    """Where the trainer reads its settings from."""
+    return config.state_dir / "resolved.json"
+
+
+def gateway_url(config: Config, port: int) -> str:
+    host = "127.0.0.1" if config.api.host in ("0.0.0.0", "localhost") else config.api.host
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _check_machine(config: Config) -> None:
+    """What only matters when something is really started."""
+    if config.hardware == "cuda":
+        wanted = sorted({*config.engine.devices, *config.train.devices})
+        missing = [gpu for gpu in wanted if not Path(f"/dev/nvidia{gpu}").exists()]
+        if missing:
+            raise ConfigError(
+                f"the settings want GPUs {wanted}, this machine has no GPU {missing[0]}: pass --gpus N, "
+                "--engine.devices and --train.devices, or --hardware cpu"
+            )
+    looks_local = config.model.startswith(("/", "./", "../", "~"))
+    if looks_local and not (Path(config.model) / "config.json").is_file():
+        raise ConfigError(f"--model {config.model}: there is no config.json in that folder")
+
+
+# ---------------------------------------------------------------- the service
+
+
+async def _serve(config: Config) -> None:
+    import uvicorn
+
+    from ttrl_server.telemetry import log
+
+    log.configure(config.log.format, config.log.level)
+    config.state_dir.mkdir(parents=True, exist_ok=True)
+    listening = _listen(config)
+    port = listening.getsockname()[1]
+    service = Service(config, port)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            service.app,
+            loop="uvloop",
+            http="httptools",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=round(config.engine.drain_timeout_s),
+        )
+    )
+    await server.serve(sockets=[listening])
+
+
+def _listen(config: Config) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.api.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((config.api.host, config.api.port))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {config.api.host}:{config.api.port} ({error.strerror}): pass --port"
+        ) from None
+    return listening
+
+
+class Service:
+    """Everything that lives as long as the gateway, wired by hand."""
+
+    def __init__(self, config: Config, port: int) -> None:
+        from ttrl_server.api import app
+        from ttrl_server.api.admin import AdminRoutes
+        from ttrl_server.api.openai import OpenAIRoutes
+        from ttrl_server.engine.fleet import Fleet
+        from ttrl_server.engine.supervisor import make_clients
+        from ttrl_server.engine.swap import Swap
+        from ttrl_server.learning import Learning
+        from ttrl_server.pipeline import Pipeline
+        from ttrl_server.registry.ledger import Ledger
+        from ttrl_server.store.experiences import Experiences
+
+        self.config, self.port = config, port
+        self.engine_key = secrets.token_urlsafe(32)
+        self.admin_key = config.api.admin_key or secrets.token_urlsafe(32)
+        self.root = config.adapters_root
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.fleet = Fleet(config, make_clients(config, self.engine_key))
+        self.swap = Swap(config, self.fleet, Ledger(self.root), self.root)
+        self.learning: Learning | None = None
+        if config.train.enabled:
+            store = Experiences.open(config.store.url or f"sqlite:///{config.state_dir / 'store.sqlite'}")
+            self.learning = Learning(config, store, self.swap.ledger, self.fleet, self.swap)
+        pipeline = Pipeline(config, self.fleet, self.learning.record if self.learning else None)
+        self.app = app.build(
+            OpenAIRoutes(config, self.fleet, pipeline),
+            AdminRoutes(config, self.fleet, self.swap, self.learning),
+            keys=config.api.keys,
+            admin_key=self.admin_key,
+            lifespan=self._lifespan,
+        )
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _app: object) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(self._run(), name="service")]
+        tasks += self._engines()
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if self.learning:
+                await self.learning.close()
+
+    def _engines(self) -> list[asyncio.Task[None]]:
+        from ttrl_server.engine import supervisor
+
+        if not self.config.engine.url:
+            supervisor.make_socket_dir(self.config)
+        return [
+            asyncio.create_task(supervisor.supervise(self.config, self.fleet, self.swap, replica, self.engine_key))
+            for replica in self.fleet.replicas
+        ]
+
+    async def _run(self) -> None:
+        """After the engine is up: greet, finish what a crash left, then train for ever."""
+        from ttrl_server import banner
+        from ttrl_server.trainer import supervise
+
+        await self.fleet.until_ready()
+        print(banner.render(self.config, gateway_url(self.config, self.port), self.fleet, self.root), flush=True)
+        if not self.learning:
+            return
+        await self.learning.resume()
+        resolved_file(self.config).write_text(json.dumps(cli.redacted(self.config), indent=2))
+        if self.config.train.launch == "here":
+            await supervise(self.config, self.learning, gateway_url(self.config, self.port), self.admin_key)
+
+
+if __name__ == "__main__":
+    main()

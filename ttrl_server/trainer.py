@@ -1,0 +1,51 @@
+"""The gateway keeps a trainer running: started after the engine, restarted with back-off, given up on in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+
+from ttrl_server.config import Config
+from ttrl_server.learning import Learning
+from ttrl_server.process import ChildTree
+from ttrl_server.telemetry import metrics
+from ttrl_server.training.command import trainer_command
+
+log = structlog.get_logger()
+
+BACK_OFF_S = (1, 2, 5, 15, 30, 60)
+GIVE_UP_AFTER = 6
+"""Deaths in a row, each within STEADY_S of its start, after which learning is off and serving goes on."""
+STEADY_S = 120.0
+GRACE_S = 5.0
+
+
+async def supervise(config: Config, learning: Learning, url: str, admin_key: str) -> None:
+    """Runs the trainer for ever; cancel to stop it. Its death costs no answer (design.md, rule 6)."""
+    failures = 0
+    while failures < GIVE_UP_AFTER:
+        started = time.monotonic()
+        await learning.trainer_started()
+        code = await _run_once(config, url, admin_key)
+        failures = 0 if time.monotonic() - started > STEADY_S else failures + 1
+        pause = BACK_OFF_S[min(failures, len(BACK_OFF_S) - 1)]
+        metrics.RESTARTS.labels("trainer").inc()
+        log.error("trainer.restarting", code=code, in_s=pause)
+        await learning.trainer_started()
+        await asyncio.sleep(pause)
+    learning.stopped = f"the trainer died {failures} times in a row; see {config.state_dir / 'logs' / 'trainer.log'}"
+    log.error("learning.stopped", reason=learning.stopped)
+
+
+async def _run_once(config: Config, url: str, admin_key: str) -> int:
+    argv, env = trainer_command(config, config.state_dir / "resolved.json", url)
+    log_file = config.state_dir / "logs" / "trainer.log"
+    tree = ChildTree("trainer", argv, env | {"TTRL_ADMIN_KEY": admin_key}, log_file, grace_s=GRACE_S)
+    await tree.start()
+    log.info("trainer.started", ranks=config.train_ranks, log=str(log_file))
+    try:
+        return await tree.wait()
+    finally:
+        await asyncio.shield(tree.stop())
