@@ -82,6 +82,7 @@ def demonstrate(options: argparse.Namespace, console: Console) -> Run:
         model=MODEL_NAME,
         episodes=options.episodes,
         max_tokens=MAX_TOKENS,
+        top_p=1.0,  # the paper's 0.95 sorts the vocabulary for every token, at half the speed on a CPU
         seed=options.seed,
     )
     with Server(server_argv(folder, out, port), out / "server.log", out / "server.pid") as server:
@@ -126,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--out", type=Path, default=Path("runs/demo"), help="default: %(default)s")
     add("--model-dir", type=Path, default=Path("runs/models/smollm2-135m"), help="made once; default: %(default)s")
-    add("--episodes", type=int, default=4, help="passes over the questions (default 4)")
+    add("--episodes", type=int, default=3, help="passes over the questions (default 3)")
     add("--seed", type=int, default=0, help="of the sets and their order (default 0)")
     add("--startup-timeout", type=float, default=600, metavar="S", help="default: %(default)s")
     return parser

@@ -273,7 +273,7 @@ def _vote_problems(c: Config) -> list[str]:
         )
     if c.vote.samples > c.limits.samples_in_flight:
         problems.append(
-            f"limits.samples_in_flight is {c.limits.samples_in_flight}, below the {c.vote.samples} votes of one question"
+            f"limits.samples_in_flight is {c.limits.samples_in_flight}, below vote.samples {c.vote.samples}"
         )
     if c.train.rank not in LORA_RANKS:
         problems.append(f"train.rank is {c.train.rank}; vLLM takes one of {', '.join(map(str, LORA_RANKS))}")

@@ -1,0 +1,165 @@
+"""Who holds which version, on which replica, and who waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+
+import pytest
+
+from ttrl_server.config import Config
+from ttrl_server.engine.client import EngineClient
+from ttrl_server.engine.fleet import Fleet
+from ttrl_server.errors import Overloaded, RequestError
+
+
+def fleet(replicas: int = 1, *, ready: bool = True, max_loras: int = 4) -> Fleet:
+    """Replicas whose engines are never called."""
+    config = Config.model_validate({"model": "org/tiny", "hardware": "cpu", "engine": {"max_loras": max_loras}})
+    made = Fleet(config, [EngineClient(socket=f"/nowhere/{i}") for i in range(replicas)])
+    for replica in made.replicas:
+        replica.ready = ready
+    return made
+
+
+def load(fleet: Fleet, *versions: int) -> None:
+    for replica in fleet.replicas:
+        replica.loaded |= set(versions)
+
+
+async def test_a_lease_counts_from_its_first_to_its_last_moment() -> None:
+    one = fleet()
+    assert one.idle
+    with one.lease() as lease:
+        assert (lease.version, lease.model, lease.replica) == (0, "tiny@base", one.replicas[0])
+        with one.lease():
+            assert one.replicas[0].questions == 2
+        assert not one.idle
+        assert one.replicas[0].questions == 1
+    assert one.idle
+    assert one.replicas[0].questions == 0
+
+
+async def test_a_lease_ends_when_its_question_fails() -> None:
+    one = fleet()
+    with pytest.raises(ZeroDivisionError), one.lease():
+        raise ZeroDivisionError
+    assert one.idle
+    assert one.replicas[0].questions == 0
+
+
+async def test_questions_go_to_the_least_busy_replica() -> None:
+    three = fleet(3)
+    with ExitStack() as stack:
+        taken = [stack.enter_context(three.lease()).replica.index for _ in range(7)]
+        assert sorted(taken[:3]) == sorted(taken[3:6]) == [0, 1, 2]
+        assert [r.questions for r in three.replicas] == [3, 2, 2]
+        three.replicas[1].ready = False
+        assert stack.enter_context(three.lease()).replica.index == 2
+
+
+async def test_a_version_is_only_asked_of_a_replica_that_has_loaded_it() -> None:
+    two = fleet(2)
+    two.replicas[1].loaded.add(3)
+    two.serving = 3
+    with two.lease() as first, two.lease() as second, two.lease(0) as base:
+        assert (first.replica.index, second.replica.index, base.replica.index) == (1, 1, 0)
+        assert first.model == "tiny@v3"
+    two.replicas[1].ready = False
+    with pytest.raises(Overloaded):
+        two.lease().__enter__()
+
+
+async def test_a_promotion_leaves_the_leases_of_the_old_version_alone() -> None:
+    one = fleet()
+    load(one, 1)
+    one.serving = 1
+    with one.lease() as old:
+        load(one, 2)
+        one.serving = 2
+        with one.lease() as new:
+            assert (old.version, new.version) == (1, 2)
+
+
+async def test_drained_waits_for_the_last_lease_of_that_version_only() -> None:
+    one = fleet()
+    load(one, 1, 2)
+    first, second, other = one.lease(1), one.lease(1), one.lease(2)
+    for lease in (first, second, other):
+        lease.__enter__()
+    drained = asyncio.create_task(one.drained(1))
+    await asyncio.sleep(0.01)
+    first.__exit__(None, None, None)
+    await asyncio.sleep(0.01)
+    assert not drained.done()
+    second.__exit__(None, None, None)
+    await asyncio.wait_for(drained, 1)
+    assert not one.idle
+    other.__exit__(None, None, None)
+    await asyncio.wait_for(one.drained(7), 1)  # nobody ever held it
+
+
+async def test_a_pinned_version_that_is_gone_is_a_404_that_names_the_living_ones() -> None:
+    one = fleet()
+    load(one, 2, 10)
+    one.serving = 10
+    with pytest.raises(RequestError) as error, one.lease(7):
+        pass
+    assert (error.value.status, error.value.param, error.value.code) == (404, "model", "model_not_found")
+    assert "tiny@v7" in error.value.message
+    assert error.value.message.endswith("tiny@base, tiny@v2, tiny@v10")
+    assert one.idle
+
+
+@pytest.mark.parametrize("version", [None, 0])
+async def test_without_a_ready_engine_the_client_is_told_to_come_again(version: int | None) -> None:
+    starting = fleet(2, ready=False)
+    with pytest.raises(Overloaded) as error, starting.lease(version):
+        pass
+    assert (error.value.status, error.value.code) == (503, "engine_not_ready")
+    assert error.value.retry_after_s > 0
+    assert starting.idle
+    assert not starting.ready
+
+
+async def test_the_served_version_is_living_while_its_engines_restart() -> None:
+    one = fleet(ready=False)
+    one.serving = 4
+    assert one.living() == {0, 4}
+    with pytest.raises(Overloaded):
+        one.lease(4).__enter__()
+
+
+async def test_there_is_room_for_as_many_versions_as_the_fullest_replica_has_slots() -> None:
+    two = fleet(2, max_loras=2)
+    assert two.room()
+    load(two, 1)
+    assert two.room()
+    two.replicas[1].loaded.add(2)
+    assert not two.room()
+    room = asyncio.create_task(two.until_room())
+    await asyncio.sleep(0.01)
+    assert not room.done()
+    two.replicas[1].loaded.discard(1)
+    await two.announce()
+    await asyncio.wait_for(room, 1)
+
+
+async def test_whoever_waits_for_an_engine_is_woken_by_the_first_one() -> None:
+    two = fleet(2, ready=False)
+    waiting = asyncio.create_task(two.until_ready())
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    two.replicas[1].ready = True
+    await two.announce()
+    await asyncio.wait_for(waiting, 1)
+
+
+async def test_a_replica_takes_twice_what_its_engine_runs_at_once() -> None:
+    config = Config.model_validate({"model": "m", "hardware": "cpu", "engine": {"max_num_seqs": 5}})
+    (replica,) = Fleet(config, [EngineClient(url="http://127.0.0.1:1")]).replicas
+    sent = 0
+    while not replica.slots.locked():
+        await replica.slots.acquire()
+        sent += 1
+    assert sent == 10

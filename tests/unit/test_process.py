@@ -1,0 +1,181 @@
+"""A child tree ends as a whole, whoever ends first."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ttrl_server.process import ChildTree
+
+ROOT = Path(__file__).parents[2]
+_numbers = itertools.count()
+
+TREE = "setsid sleep {0} & (setsid sh -c 'sleep {0} & sleep {0}' &) ; sleep {0} & {1}"
+"""Five processes that sleep or wait: a child, one in its own session, and a session of orphans below init."""
+
+
+@pytest.fixture
+def seconds() -> Iterator[str]:
+    """A length of sleep that no other process of this machine has; nothing sleeps that long when the test is over."""
+    unique = f"{100_000 + os.getpid()}.{next(_numbers):04d}"
+    yield unique
+    left = sleepers(unique)
+    for process in left:
+        process.kill()
+    assert left == []
+
+
+def sleepers(seconds: str) -> list[psutil.Process]:
+    """Every process of the machine whose command line is ``sleep <seconds>``."""
+    return [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", seconds]]
+
+
+def shell(script: str, tmp_path: Path, grace_s: float = 0.2, **env: str) -> ChildTree:
+    return ChildTree("test", ["sh", "-c", script], env, tmp_path / "logs" / "test.log", grace_s=grace_s)
+
+
+async def until(count: int, seconds: str) -> None:
+    deadline = time.monotonic() + 10
+    while len(sleepers(seconds)) != count:
+        assert time.monotonic() < deadline, f"{len(sleepers(seconds))} of {count} sleep"
+        await asyncio.sleep(0.02)
+
+
+async def test_the_tree_is_gone_when_its_command_has_ended(tmp_path: Path, seconds: str) -> None:
+    fifo = tmp_path / "go"
+    os.mkfifo(fifo)
+    tree = shell(TREE.format(seconds, f"read line < {fifo}; exit 3"), tmp_path)
+    await tree.start()
+    await until(4, seconds)
+    fifo.write_text("now\n")
+    assert await tree.wait() == 3
+    assert sleepers(seconds) == []
+
+
+@pytest.mark.parametrize("manners", ["", "trap '' TERM;"])
+async def test_the_tree_is_gone_when_it_was_stopped_even_where_the_command_ignores_it(
+    manners: str, tmp_path: Path, seconds: str
+) -> None:
+    tree = shell(manners + TREE.format(seconds, "wait"), tmp_path)
+    await tree.start()
+    await until(4, seconds)
+    await asyncio.wait_for(tree.stop(), 5)
+    assert sleepers(seconds) == []
+    await tree.stop()  # once more is nothing
+
+
+async def test_a_command_may_finish_its_work_within_the_grace(tmp_path: Path, seconds: str) -> None:
+    script = f"trap 'kill $!; echo finished; exit 5' TERM; sleep {seconds} & wait"
+    tree = shell(script, tmp_path, grace_s=10)
+    await tree.start()
+    await until(1, seconds)
+    started = time.monotonic()
+    await tree.stop()
+    assert time.monotonic() - started < 5
+    assert await tree.wait() == 5
+    assert tree.tail() == "finished"
+
+
+PARENT = """
+import asyncio, sys
+from pathlib import Path
+from ttrl_server.process import ChildTree
+
+async def main():
+    for number in range(2):
+        await ChildTree("test", ["sh", "-c", sys.argv[1]], {}, Path(sys.argv[2]), grace_s=0.2).start()
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+async def test_both_trees_are_gone_after_kill_9_of_the_gateway(tmp_path: Path, seconds: str) -> None:
+    script = "trap '' TERM;" + TREE.format(seconds, "wait")
+    command = [sys.executable, "-c", PARENT, script, str(tmp_path / "test.log")]
+    gateway = await asyncio.create_subprocess_exec(*command, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    await until(8, seconds)
+    keepers = psutil.Process(gateway.pid).children()
+    assert len(keepers) == 2
+    gateway.send_signal(signal.SIGKILL)
+    await gateway.wait()
+    await until(0, seconds)
+    assert psutil.wait_procs(keepers, timeout=5)[1] == []
+
+
+async def test_a_killed_keeper_takes_its_command_with_it(tmp_path: Path, seconds: str) -> None:
+    tree = shell(f"exec sleep {seconds}", tmp_path)
+    await tree.start()
+    await until(1, seconds)
+    assert tree.pid is not None
+    os.kill(tree.pid, signal.SIGKILL)
+    assert await asyncio.wait_for(tree.wait(), 5) == -signal.SIGKILL
+    await until(0, seconds)
+
+
+async def test_orphans_that_end_by_themselves_leave_no_zombies(tmp_path: Path, seconds: str) -> None:
+    tree = shell(f"(sh -c 'sleep 0.05' &); (sh -c 'sleep 0.05' &); sleep {seconds}", tmp_path)
+    await tree.start()
+    await until(1, seconds)
+    await asyncio.sleep(0.7)
+    below = psutil.Process(tree.pid).children(recursive=True)
+    assert [p.status() for p in below if p.status() == psutil.STATUS_ZOMBIE] == []
+    await tree.stop()
+
+
+@pytest.mark.parametrize("code", [0, 1, 42])
+async def test_the_exit_code_is_the_commands(code: int, tmp_path: Path) -> None:
+    tree = shell(f"exit {code}", tmp_path)
+    await tree.start()
+    assert tree.pid is not None
+    assert await tree.wait() == code
+    assert await tree.wait() == code
+
+
+async def test_a_command_that_was_killed_has_not_succeeded(tmp_path: Path) -> None:
+    tree = shell("kill -9 $$", tmp_path)
+    await tree.start()
+    assert await tree.wait() != 0
+
+
+async def test_a_command_that_does_not_exist_is_named_in_the_log(tmp_path: Path) -> None:
+    tree = ChildTree("test", ["no-such-command"], {}, tmp_path / "test.log", grace_s=0.2)
+    await tree.start()
+    assert await tree.wait() != 0
+    assert "no-such-command" in tree.tail()
+
+
+async def test_the_log_is_appended_and_its_tail_is_short(tmp_path: Path) -> None:
+    tree = shell('for i in 1 2 3; do echo "$WORD $i"; done; printf "\\377 bad bytes\\n" >&2', tmp_path, WORD="line")
+    assert tree.tail() == ""
+    for _ in range(2):
+        await tree.start()
+        assert await tree.wait() == 0
+    assert len((tmp_path / "logs" / "test.log").read_bytes().splitlines()) == 8
+    assert tree.tail(2).splitlines() == ["line 3", "\ufffd bad bytes"]
+
+
+async def test_the_command_has_the_gateways_environment_and_its_own_on_top(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INHERITED", "yes")
+    monkeypatch.setenv("OVERLAID", "no")
+    tree = shell('echo "$INHERITED $OVERLAID"; cat', tmp_path, OVERLAID="yes")  # cat: standard input is empty
+    await tree.start()
+    assert await asyncio.wait_for(tree.wait(), 5) == 0
+    assert tree.tail() == "yes yes"
+
+
+async def test_a_tree_that_never_started_is_stopped_already(tmp_path: Path) -> None:
+    tree = shell("true", tmp_path)
+    await tree.stop()
+    assert tree.pid is None
