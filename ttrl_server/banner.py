@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ttrl_server import cli
 from ttrl_server.config import Config
 from ttrl_server.engine.command import version_name
 from ttrl_server.engine.fleet import Fleet
@@ -22,7 +23,7 @@ def render(config: Config, url: str, fleet: Fleet, adapters: Path) -> str:
         "adapter": version_name(config, fleet.serving),
         "votes": votes,
         "learning": learning,
-        "store": config.store.url or str(config.state_dir / "store.sqlite"),
+        "store": cli.redacted(config)["store"]["url"] or str(config.state_dir / "store.sqlite"),
         "adapters": str(adapters),
         "logs": str(config.state_dir / "logs"),
         "key": key,

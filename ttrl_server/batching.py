@@ -135,7 +135,7 @@ class Flights(Generic[T]):
         if flight is None:
             flight = _Flight(asyncio.get_running_loop().create_task(compute(progress)), progress)
             self._flights[key] = flight
-            flight.task.add_done_callback(lambda _: self._flights.pop(key, None))
+            flight.task.add_done_callback(lambda _: self._forget(key, flight))
         if watch:
             watch(flight.progress)
         flight.waiters += 1
@@ -146,3 +146,7 @@ class Flights(Generic[T]):
             if not flight.waiters and not flight.task.done():
                 self._flights.pop(key, None)
                 flight.task.cancel()
+
+    def _forget(self, key: bytes, flight: _Flight[T]) -> None:
+        if self._flights.get(key) is flight:  # not its successor
+            del self._flights[key]

@@ -7,6 +7,8 @@ and that whatever follows ``--`` belongs to vLLM. Every mistake is one ConfigErr
 from __future__ import annotations
 
 import argparse
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from pydantic import ValidationError
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -45,11 +48,11 @@ class Invocation:
 def parse(argv: list[str], *, prog: str = "ttrl-serve") -> Invocation:
     """The resolved settings of one command line; raises ConfigError, or SystemExit(0) for --help."""
     ours, for_vllm = _split_at_dashes(argv)
-    first, rest = _first_look(ours)
-    source, values = _read_yaml(first.config, first.model)
-    model_flag = first.model if first.model and not _is_preset_name(first.model, source) else None
-    if model_flag:
-        rest = ["--model", model_flag, *rest]
+    first, rest = _first_look(ours, prog)
+    named = first.model or os.environ.get("TTRL_MODEL")
+    source, values = _read_yaml(first.config, named)
+    if named:
+        rest = ["--model", values["model"] if _is_preset_name(named, source) else named, *rest]
     config = _resolve(rest, values, prog)
     if for_vllm:
         engine = config.engine.model_copy(update={"extra_args": [*config.engine.extra_args, *for_vllm]})
@@ -64,8 +67,8 @@ def _split_at_dashes(argv: list[str]) -> tuple[list[str], list[str]]:
     return argv[:at], argv[at + 1 :]
 
 
-def _first_look(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+def _first_look(argv: list[str], prog: str) -> tuple[argparse.Namespace, list[str]]:
+    parser = _OneLineParser(prog=prog, add_help=False, allow_abbrev=False)
     parser.add_argument("--config", type=Path)
     parser.add_argument("--model")
     parser.add_argument("--dry-run", action="store_true")
@@ -103,10 +106,22 @@ def _read_yaml(config: Path | None, model: str | None) -> tuple[Path | None, dic
         raise ConfigError(f"--config {source}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(values, dict):
         raise ConfigError(f"--config {source}: expected a mapping of settings, found {type(values).__name__}")
+    for name in values:
+        if not isinstance(name, str):
+            raise ConfigError(f"--config {source}: {name!r} is no name of a setting")
     return source, values
 
 
 # ---------------------------------------------------------------- merging
+
+
+class _Environment(EnvSettingsSource):
+    def decode_complex_value(self, field_name: str, field: Any, value: Any) -> Any:
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            shown = "" if "key" in field_name else f" {value!r}"
+            raise ConfigError(f"{field_name}{shown} in the environment: not JSON, e.g. [0, 1]") from None
 
 
 class _Settings(BaseSettings, Config):
@@ -136,7 +151,7 @@ class _Settings(BaseSettings, Config):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         # What the file says arrives as init arguments, below the environment.
-        return env_settings, init_settings
+        return _Environment(settings_cls), init_settings
 
 
 def _resolve(flags: list[str], file_values: dict[str, Any], prog: str) -> Config:
@@ -168,7 +183,7 @@ def _one_line(error: ValidationError) -> str:
         return f"{where}: no such setting (see --help)"
     if problem["type"] == "missing":
         return f"{where}: missing; pass --{where} (a hub id, a local folder, or one of {', '.join(presets())})"
-    return f"{where} = {problem['input']!r}: {what}"
+    return f"{where}: {what}" if "key" in where else f"{where} = {problem['input']!r}: {what}"
 
 
 _DESCRIPTION = "Serves an OpenAI endpoint that answers by majority vote and learns from its own votes."
@@ -183,4 +198,6 @@ def redacted(config: Config) -> dict[str, Any]:
     for section, field in (("api", "admin_key"), ("engine", "key")):
         if data[section][field]:
             data[section][field] = "***"
+    if config.store.url:
+        data["store"]["url"] = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", config.store.url)
     return data

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ttrl_server.devices import place
+
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks for which vLLM compiles or sizes its LoRA buffers (its --max-lora-rank choices)."""
+
+
+Device = Annotated[int, Field(ge=0)]
+"""Number of a GPU."""
 
 
 class Section(BaseModel):
@@ -63,7 +69,7 @@ class EngineConfig(Section):
     """A running vLLM server to attach to, instead of starting one."""
     key: str | None = None
     """Its API key."""
-    devices: list[int] = Field(default_factory=list)
+    devices: list[Device] = Field(default_factory=list)
     """GPUs that serve; one replica takes tensor_parallel of them."""
     tensor_parallel: int = Field(1, ge=1)
     max_num_seqs: int = Field(256, ge=1)
@@ -93,7 +99,7 @@ class TrainConfig(Section):
     """A step starts with fewer groups when the oldest has waited this long."""
     max_staleness: int = Field(4, ge=0)
     """Promotions after which a group is too old to train on."""
-    devices: list[int] = Field(default_factory=list)
+    devices: list[Device] = Field(default_factory=list)
     """GPUs that train; one rank each."""
     rank: int = 16
     """LoRA rank, one of vLLM's."""
@@ -116,7 +122,7 @@ class TrainConfig(Section):
     """Token truncation of π_θ / π_engine (TIS)."""
     micro_batch_tokens: int = Field(4096, ge=1)
     """Prompt + completion tokens of one forward pass."""
-    zero_stage: Literal[0, 1, 2, 3] = 0
+    zero_stage: int = Field(0, ge=0, le=3)
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the base weights in the trainer; adapters are always float32."""
     seed: int = 0
@@ -239,30 +245,6 @@ class Config(Section):
         return self
 
 
-def place(data: dict[str, Any]) -> dict[str, Any]:
-    """Fills in hardware and the two device lists: the machine's GPUs, divided 5 to 3 unless the settings say."""
-    found = len(list(Path("/dev").glob("nvidia[0-9]*")))
-    hardware = data.get("hardware") or ("cuda" if data.get("gpus") or found else "cpu")
-    data = {**data, "hardware": hardware}
-    engine, train = dict(data.get("engine") or {}), dict(data.get("train") or {})
-    gpus = int(data.get("gpus") or found)
-    if hardware != "cuda" or not gpus or engine.get("devices") or train.get("devices"):
-        return data
-    learning = str(train.get("enabled", True)).lower() not in ("false", "0", "no")
-    serve, learn = split_devices(gpus, learning=learning)
-    return data | {"engine": engine | {"devices": serve}, "train": train | {"devices": learn}}
-
-
-def split_devices(gpus: int, *, learning: bool) -> tuple[list[int], list[int]]:
-    """(serving, training) GPUs: 8 → 5 + 3, 4 → 2 + 2, 1 → shared; all serve when nothing learns."""
-    if not learning:
-        return list(range(gpus)), []
-    if gpus == 1:
-        return [0], [0]
-    training = max(1, round(gpus * 3 / 8))
-    return list(range(gpus - training)), list(range(gpus - training, gpus))
-
-
 def _vote_problems(c: Config) -> list[str]:
     problems = []
     if c.vote.samples > c.vote.max_samples:
@@ -285,7 +267,11 @@ def _vote_problems(c: Config) -> list[str]:
 def _device_problems(c: Config) -> list[str]:
     if c.hardware == "cpu":
         return []
-    problems = []
+    problems = [
+        f"{name}.devices is {devices}: a GPU is named twice"
+        for name, devices in (("engine", c.engine.devices), ("train", c.train.devices))
+        if len(set(devices)) < len(devices)
+    ]
     if not c.engine.url and not c.engine.devices:
         problems.append("engine.devices is empty: name the GPUs that serve, or use --hardware cpu or --gpus N")
     if len(c.engine.devices) % c.engine.tensor_parallel:

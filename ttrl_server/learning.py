@@ -27,7 +27,7 @@ from ttrl_server.types import Batch, Experience, Parent
 log = structlog.get_logger()
 T = TypeVar("T")
 
-LONG_POLL_S = 10.0
+LONG_POLL_S = 3.0
 POLL_S = 0.1
 
 

@@ -101,7 +101,8 @@ class Pipeline:
             async with self._batcher.lease(question.version) as lease:
                 progress.model = lease.model
                 group = await self._sample(question, lease, progress)
-        vote = voting.judge(group, _last_text(question))
+        # In a thread: hostile text may take a while to read, and other questions go on.
+        vote = await asyncio.to_thread(voting.judge, group, _last_text(question))
         return await self._settle(question, group, vote, lease.model)
 
     # ------------------------------------------------------------ sample

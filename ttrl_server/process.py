@@ -98,7 +98,8 @@ def keep(grace_s: float, argv: list[str]) -> int:
     if command.poll() is None:
         _end_gently(command, grace_s)
     _kill_descendants()
-    return command.returncode if command.returncode is not None else 1
+    code = command.wait()
+    return code if code >= 0 else 128 - code  # as a shell says it: 137 for SIGKILL
 
 
 def _die_with_parent(libc: ctypes.CDLL) -> None:

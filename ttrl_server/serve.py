@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import secrets
 import shlex
 import socket
@@ -82,9 +83,22 @@ def _check_machine(config: Config) -> None:
                 f"the settings want GPUs {wanted}, this machine has no GPU {missing[0]}: pass --gpus N, "
                 "--engine.devices and --train.devices, or --hardware cpu"
             )
+    if config.hardware == "cpu" and not config.engine.url and not _has_cpu_kernels():
+        raise ConfigError(
+            "vLLM would not load the plugin ttrl_cpu_lora, without which a base request may be answered by an adapter: "
+            "install the package (pip install -e .), and name the plugin in VLLM_PLUGINS if that is set"
+        )
     looks_local = config.model.startswith(("/", "./", "../", "~"))
     if looks_local and not (Path(config.model) / "config.json").is_file():
         raise ConfigError(f"--model {config.model}: there is no config.json in that folder")
+
+
+def _has_cpu_kernels() -> bool:
+    from importlib.metadata import entry_points
+
+    allowed = os.environ.get("VLLM_PLUGINS")
+    installed = {plugin.name for plugin in entry_points(group="vllm.general_plugins")}
+    return "ttrl_cpu_lora" in installed and (allowed is None or "ttrl_cpu_lora" in allowed.split(","))
 
 
 # ---------------------------------------------------------------- the service

@@ -84,6 +84,10 @@ class Server:
             assert time.monotonic() < deadline, f"not within {seconds:g} s: {self.log()[-3000:]}"
             time.sleep(0.2)
 
+    def settle(self) -> None:
+        """Until nothing waits to be learnt: what is served then stays."""
+        self.until(lambda: self.ready() and not self.status()["pending"] and not self.status()["training"], 180)
+
     def learn(self, first: int, versions: int = 1) -> None:
         """Asks questions, two at a time, until so many more versions are served."""
         wanted = self.status()["promoted"] + versions

@@ -75,6 +75,7 @@ def test_killing_the_trainer_costs_no_answer_and_no_group(server: Server) -> Non
 
 
 def test_killing_the_engine_brings_it_back_with_the_served_version(server: Server) -> None:
+    server.settle()
     served = server.status()["served"]["name"]
     before = server.greedy(QUESTION, served)
     victims = [p for p in server.children() if "api_server.entry" in " ".join(p.cmdline()) or "VLLM" in p.name()]
@@ -89,6 +90,7 @@ def test_killing_the_engine_brings_it_back_with_the_served_version(server: Serve
 
 
 def test_killing_the_gateway_leaves_no_orphan_and_loses_nothing(server: Server) -> None:
+    server.settle()
     served = server.status()["served"]
     before = server.greedy(QUESTION, served["name"])
     server.ask("What is 9 * 6? Answer with just the number.")
@@ -104,7 +106,8 @@ def test_killing_the_gateway_leaves_no_orphan_and_loses_nothing(server: Server) 
     assert sum(v for k, v in after["groups"].items() if "/" not in k) == groups
     # A cold start on the same version says the same, token for token.
     assert after["served"]["number"] >= served["number"]
-    assert server.greedy(QUESTION, after["served"]["name"]) == before or after["served"] != served
+    if after["served"] == served:
+        assert server.greedy(QUESTION, served["name"]) == before
 
 
 def test_one_request_rolls_back_to_the_base_model(server: Server) -> None:

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from ttrl_server import cli
-from ttrl_server.config import Config, split_devices
+from ttrl_server.config import Config
+from ttrl_server.devices import split_devices
 
 CPU = ["--model", "org/tiny", "--hardware", "cpu"]
 
@@ -298,3 +299,9 @@ def test_printed_settings_hold_no_secret_and_are_settings_again() -> None:
 def test_no_secret_is_shown_where_none_was_given() -> None:
     shown = cli.redacted(parse(*CPU))
     assert (shown["api"]["keys"], shown["api"]["admin_key"], shown["engine"]["key"]) == ([], None, None)
+
+
+def test_serving_gpus_come_in_whole_teams() -> None:
+    assert split_devices(8, learning=True, team=2) == ([0, 1, 2, 3], [4, 5, 6, 7])
+    assert split_devices(8, learning=True, team=4) == ([0, 1, 2, 3], [4, 5, 6, 7])
+    assert split_devices(2, learning=True, team=2) == ([0, 1], [0, 1])

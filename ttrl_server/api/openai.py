@@ -44,10 +44,7 @@ class OpenAIRoutes:
         shapes.check_common(data, kind)
         asked = shapes.extension(data, self._config)
         if not shapes.votable(data, kind, self._config, asked):
-            version = passthrough.pinned(data, self._config)
-            return await passthrough.forward(
-                request, data, self._config, self._fleet, version=version, chat=kind == "chat"
-            )
+            return await self._forward(request, data, chat=kind == "chat")
         question = shapes.question(
             data,
             kind,
@@ -81,9 +78,12 @@ class OpenAIRoutes:
         )
 
     async def passed_through(self, request: Request) -> Response:
-        data = body.parse(await body.read(request, self._limit))
+        return await self._forward(request, body.parse(await body.read(request, self._limit)), chat=False)
+
+    async def _forward(self, request: Request, data: dict[str, Any], *, chat: bool) -> Response:
         version = passthrough.pinned(data, self._config)
-        return await passthrough.forward(request, data, self._config, self._fleet, version=version)
+        forwarding = passthrough.forward(request, data, self._config, self._fleet, version=version, chat=chat)
+        return await _unless_gone(request, forwarding)
 
     async def models(self, request: Request) -> Response:
         names = [self._config.name, base_name(self._config)]

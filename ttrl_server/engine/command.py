@@ -69,8 +69,9 @@ def _cpu(config: Config) -> tuple[list[str], dict[str, str]]:
     # 32 tokens is the smallest block: samples of a short question share its prompt.
     argv = ["--block-size", "32"]
     threads = config.engine.cpu_threads
+    ours = ",".join(map(str, sorted(os.sched_getaffinity(0))))
     env = {
-        "VLLM_CPU_OMP_THREADS_BIND": f"0-{(os.cpu_count() or 1) - 1}" if threads == "all" else threads,
+        "VLLM_CPU_OMP_THREADS_BIND": ours if threads == "all" else threads,
         "VLLM_CPU_KVCACHE_SPACE": f"{config.engine.cpu_kv_cache_gib:g}",
     }
     return argv, env | config.cpu_waiting

@@ -52,7 +52,7 @@ class Fleet:
         self.serving = 0
         self._leases: Counter[int] = Counter()
         self._changed = asyncio.Condition()
-        self.samples_in_flight = 0
+        self._announcing: set[asyncio.Task[None]] = set()
 
     # ------------------------------------------------------------ leases
 
@@ -78,7 +78,7 @@ class Fleet:
             replica.questions -= 1
             if not self._leases[number]:
                 del self._leases[number]
-                asyncio.get_running_loop().create_task(self._announce())
+                self._announce_soon()
 
     def _least_busy(self, number: int) -> Replica:
         able = [r for r in self.replicas if r.ready and (number == 0 or number in r.loaded)]
@@ -124,8 +124,10 @@ class Fleet:
 
     async def announce(self) -> None:
         """Wakes whoever waits for room, readiness or a drained version."""
-        await self._announce()
-
-    async def _announce(self) -> None:
         async with self._changed:
             self._changed.notify_all()
+
+    def _announce_soon(self) -> None:
+        task = asyncio.get_running_loop().create_task(self.announce())
+        self._announcing.add(task)  # the loop itself holds tasks only weakly
+        task.add_done_callback(self._announcing.discard)

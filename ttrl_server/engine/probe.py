@@ -26,8 +26,8 @@ ROUNDING = 1e-3
 
 async def prove(client: EngineClient, probe: Probe, name: str, base: str, *, tolerance: float) -> dict[str, float]:
     """Raises RejectedVersion("probe", …) unless ``name`` in this engine is what the trainer trained."""
-    adapter = await _score(client, probe, name)
-    without = await _score(client, probe, base)
+    # Both at once: a mixed batch is where wrong LoRA kernels show.
+    adapter, without = await asyncio.gather(_score(client, probe, name), _score(client, probe, base))
     return compare(probe, adapter, without, tolerance=tolerance)
 
 
@@ -38,7 +38,9 @@ def compare(probe: Probe, adapter: Sequence[float], without: Sequence[float], *,
     """
     trained, base = _flat(probe.adapter_logprobs), _flat(probe.base_logprobs)
     change, on, off = _rms(trained, base), _rms(adapter, trained), _rms(without, base)
-    if not change > NOTHING:
+    if not math.isfinite(change):
+        raise RejectedVersion("probe", "the trainer's own log-probabilities are not finite")
+    if change <= NOTHING:
         raise RejectedVersion("probe", f"the adapter changes nothing (rms {change:.1e} nats in the trainer)")
     if not (math.isfinite(on) and math.isfinite(off)):
         raise RejectedVersion("probe", "the engine's log-probabilities are not finite")

@@ -91,7 +91,7 @@ def _cut(group: MicroBatch, budget: int) -> Iterator[MicroBatch]:
     ordered = sorted(group.completions, key=lambda completion: len(completion.token_ids), reverse=True)
     cheapest, begins = [0], [0]
     for end in range(1, len(ordered) + 1):
-        ways = []
+        ways: list[tuple[int, int]] = []
         for begin in range(end - 1, -1, -1):
             cost = len(group.prompt) + (end - begin) * len(ordered[begin].token_ids)
             if ways and cost > budget:

@@ -1,0 +1,37 @@
+"""Which GPUs serve and which train, where the settings leave it open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+_NO = ("false", "0", "no", "off", "n", "f")
+
+
+def place(data: dict[str, Any]) -> dict[str, Any]:
+    """Fills in hardware and the two device lists of raw settings: the machine's GPUs, divided unless they say how."""
+    found = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    hardware = data.get("hardware") or ("cuda" if data.get("gpus") or found else "cpu")
+    data = {**data, "hardware": hardware}
+    engine, train, gpus = data.get("engine") or {}, data.get("train") or {}, str(data.get("gpus") or found)
+    if not (isinstance(engine, dict) and isinstance(train, dict) and gpus.isdecimal()):
+        return data  # refused by name in a moment
+    if hardware != "cuda" or gpus == "0" or engine.get("devices") or train.get("devices"):
+        return data
+    learning = str(train.get("enabled", True)).lower() not in _NO
+    team = str(engine.get("tensor_parallel", 1))
+    serve, learn = split_devices(int(gpus), learning=learning, team=int(team) if team.isdecimal() else 1)
+    return data | {"engine": engine | {"devices": serve}, "train": train | {"devices": learn}}
+
+
+def split_devices(gpus: int, *, learning: bool, team: int = 1) -> tuple[list[int], list[int]]:
+    """(serving, training) GPUs: 8 → 5 + 3, 4 → 2 + 2, 1 → shared; all serve when nothing learns.
+
+    Serving ones come in whole tensor-parallel teams; what is left over trains.
+    """
+    if not learning:
+        return list(range(gpus)), []
+    if gpus <= team:
+        return list(range(gpus)), list(range(gpus))
+    serving = max(team, (gpus - max(1, round(gpus * 3 / 8))) // max(team, 1) * team)
+    return list(range(serving)), list(range(serving, gpus))
