@@ -222,7 +222,7 @@ class Config(Section):
     @property
     def cpu_waiting(self) -> dict[str, str]:
         """How OpenMP threads of engine and trainer wait on a CPU: asleep where both work at once, or they starve each
-        other; as they like where a step waits for an idle engine (waking sleepers costs the engine 1.5 to 1.8 times)."""
+        other; as they like where a step waits for an idle engine (waking costs the engine up to half its speed)."""
         both_at_once = self.train.enabled and self.train.when == "always"
         return {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"} if both_at_once else {}
 

@@ -319,3 +319,23 @@ def test_importing_the_plugin_does_not_import_vllm() -> None:
 def fresh_cache() -> Iterator[None]:
     yield
     cpu_lora.rows_by_slot.cache_clear()
+
+
+def test_whole_prompts_at_the_output_head_need_no_index_a_row_while_no_adapter_touches_it() -> None:
+    wrapper = SimpleNamespace(sampler_indices=torch.tensor([0, 1]))
+    logits, hidden = torch.randn(7, 5), torch.randn(7, 3)
+    before, head_a, head_b = logits.clone(), torch.randn(2, 1, 4, 3), torch.zeros(2, 1, 5, 4)
+    cpu_lora.add_lora_logits(wrapper, logits, hidden, head_a, head_b, 1.0)
+    assert torch.equal(logits, before)
+    head_b[1] = 1.0  # the buffer is written to in place when an adapter with a head is loaded
+    with pytest.raises(ValueError, match="2 rows do not fit a batch of 7"):
+        cpu_lora.add_lora_logits(wrapper, logits, hidden, head_a, head_b, 1.0)
+
+
+def test_an_adapter_of_the_output_head_is_added_to_the_requests_that_name_it() -> None:
+    wrapper = SimpleNamespace(sampler_indices=torch.tensor([1, -1]))
+    logits, hidden = torch.zeros(2, 5), torch.randn(2, 3)
+    head_a, head_b = torch.randn(2, 1, 4, 3), torch.randn(2, 1, 5, 4)
+    cpu_lora.add_lora_logits(wrapper, logits, hidden, head_a, head_b, 1.0)
+    torch.testing.assert_close(logits[0], head_b[1, 0] @ (head_a[1, 0] @ hidden[0]))
+    assert not logits[1].any()
