@@ -71,9 +71,9 @@ class AdminRoutes:
 
     async def status(self, request: Request) -> Response:
         """What is served, what waits to be learnt, and whether learning goes on."""
-        number = self._fleet.serving
-        served = {"number": number, "name": version_name(self._config, number)}
         learning = await self._learning.status() if self._learning else _NOT_LEARNING
+        number = self._fleet.serving  # read last: what was learnt by then is served by then
+        served = {"number": number, "name": version_name(self._config, number)}
         return JSONResponse({"model": self._config.name, "served": served, "ready": self._fleet.ready} | learning)
 
     # ------------------------------------------------------------ the trainer's
