@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import statistics
 import time
@@ -106,7 +107,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    print(f"{options.dtype}, {options.threads} threads, {options.layers} layers, {options.rounds} rounds")
+    waiting = os.environ.get("OMP_WAIT_POLICY", "as they like")
+    print(
+        f"{options.dtype}, {options.threads} threads waiting {waiting}, {options.layers} layers, {options.rounds} rounds"
+    )
     print(f"{'median (quartiles)':22} {'vLLM ms':>24} {'ours ms':>24} {'ratio':>24}")
     speedups = {}
     with torch.inference_mode():

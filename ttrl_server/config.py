@@ -19,6 +19,9 @@ LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks for which vLLM compiles or sizes its LoRA buffers (its --max-lora-rank choices)."""
 
 
+Key = Annotated[str, Field(min_length=1)]
+"""An API key; an empty one would let everybody in."""
+
 Device = Annotated[int, Field(ge=0)]
 """Number of a GPU."""
 
@@ -31,9 +34,9 @@ class ApiConfig(Section):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     """0 picks a free port; the banner names it."""
-    keys: list[str] = Field(default_factory=list)
+    keys: list[Key] = Field(default_factory=list)
     """Keys of clients. Without one only a loopback address may be bound."""
-    admin_key: str | None = None
+    admin_key: Key | None = None
     """Key of trainers on other machines and of the admin routes; made at random when not given."""
     max_body_mib: float = Field(16, gt=0)
 
@@ -43,7 +46,7 @@ class VoteConfig(Section):
     """auto: a plain text answer is asked for (n = 1, no tools, no response_format, no audio, temperature not 0)."""
     samples: int = Field(64, ge=1)
     """M, samples that vote on one question."""
-    max_samples: int = Field(256, ge=1)
+    max_samples: int = Field(256, ge=1, le=2**20)
     """The most a client may ask for."""
     temperature: float = Field(0.6, gt=0, le=2)
     """Used when the client gives none."""
@@ -287,6 +290,8 @@ def _device_problems(c: Config) -> list[str]:
 
 
 def _api_problems(c: Config) -> list[str]:
+    if c.train.enabled and c.train.launch == "elsewhere" and not c.api.admin_key:
+        return ["train.launch is elsewhere and there is no api.admin_key: give the key that trainers are to use"]
     if c.api.keys or c.api.host in ("127.0.0.1", "::1", "localhost"):
         return []
     return [f"api.host is {c.api.host} and there is no api.keys: give a key (--api-key) or bind 127.0.0.1"]

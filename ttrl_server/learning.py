@@ -6,10 +6,12 @@ The store is touched from one thread only; every method here is a coroutine of t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import structlog
@@ -17,7 +19,7 @@ import structlog
 from ttrl_server.config import Config
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.engine.swap import Swap
-from ttrl_server.errors import RequestError
+from ttrl_server.errors import LeaseLost, RejectedVersion, RequestError, StoreError
 from ttrl_server.registry import versions
 from ttrl_server.registry.ledger import Ledger
 from ttrl_server.store.experiences import Experiences
@@ -38,7 +40,10 @@ class Learning:
         self._config, self._store, self._ledger, self._fleet, self._swap = config, store, ledger, fleet, swap
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._leasing = asyncio.Lock()
-        self._judging = False
+        self._judging = 0
+        """Adapters that wait for a verdict: a step must not start from the version before them."""
+        self._spare: int | None = None
+        """A reserved number that no batch has used yet."""
         self.stopped: str | None = None
 
     # ------------------------------------------------------------ experience in
@@ -61,7 +66,7 @@ class Learning:
         return None
 
     async def _worth_a_step(self) -> bool:
-        if self.stopped or not self._fleet.ready:
+        if self.stopped or self._judging or not self._fleet.ready:
             return False
         pending = await self._in_store(self._store.pending)
         oldest = await self._in_store(self._store.oldest_pending) if pending else None
@@ -77,18 +82,24 @@ class Learning:
         base = self._config.base_model
         promotions = self._ledger.promotions(base)
         stale = len(promotions) - self._config.train.max_staleness - 1
-        min_version = promotions[stale] if stale >= 0 else 0
-        number = await asyncio.to_thread(self._ledger.reserve, base)
-        return await self._in_store(
+        parent = self.parent()
+        # After a rollback what is served is old, and what it draws is fresh all the same.
+        min_version = min(promotions[stale] if stale >= 0 else 0, parent.number if parent else 0)
+        if self._spare is None:
+            self._spare = await asyncio.to_thread(self._ledger.reserve, base)
+        batch = await self._in_store(
             functools.partial(
                 self._store.lease,
                 self._config.train.questions,
                 self._config.train.lease_s,
-                number,
-                self.parent(),
+                self._spare,
+                parent,
                 min_version=min_version,
             )
         )
+        if batch:
+            self._spare = None
+        return batch
 
     def parent(self) -> Parent | None:
         """The version the next step starts from: whatever is served now."""
@@ -106,17 +117,31 @@ class Learning:
         if number is None:
             raise RequestError(f"{folder[:100]!r} is not the name of a version folder.", param="folder")
         self._show(figures)
-        self._judging = True
+        with self._judged():
+            if verdict := self._ledger.verdict(number):  # the trainer asks again when the answer got lost
+                state = "rejected" if verdict == "rejected" else "promoted"
+                return state, "judged before"
+            await self._consume(batch, number, folder)
+            try:
+                return await self._swap.judge(number, folder)
+            except OSError as error:  # a full disk under the ledger: the trainer asks again
+                raise StoreError(f"the verdict on {folder} could not be written ({error})") from error
+
+    async def _consume(self, batch: str, number: int, folder: str) -> None:
         try:
-            if verdict := self._ledger.verdict(number):
-                return (
-                    "rejected" if verdict == "rejected" else "promoted"
-                ), "judged before"  # the trainer asks again when the answer got lost
             await self._in_store(functools.partial(self._store.consume, batch, folder=folder, reason="proposed"))
             metrics.BATCHES.labels("proposed").inc()
-            return await self._swap.judge(number, folder)
+        except LeaseLost:
+            if (number, folder) not in await self._in_store(self._store.proposed):
+                raise  # otherwise it was consumed by this very proposal, which got no verdict
+
+    @contextmanager
+    def _judged(self) -> Iterator[None]:
+        self._judging += 1
+        try:
+            yield
         finally:
-            self._judging = False
+            self._judging -= 1
 
     async def skip(self, batch: str, reason: str, figures: dict[str, float]) -> None:
         """Consumes a batch that taught nothing."""
@@ -140,14 +165,29 @@ class Learning:
 
     async def resume(self) -> None:
         """Judges what was proposed before a crash and got no verdict, and sweeps what was never proposed."""
-        proposed = await self._in_store(self._store.proposed)
-        kept = {folder for _, folder in proposed} | self._ledger.folders()
-        for leftover in await asyncio.to_thread(versions.sweep, self._config.adapters_root, kept):
+        with self._judged():
+            proposed = await self._in_store(self._store.proposed)
+            if self._config.train.launch == "here":  # a trainer elsewhere may be about to propose what it published
+                await asyncio.to_thread(self._sweep, {folder for _, folder in proposed})
+            states = self._ledger.states()
+            for number, folder in proposed:
+                if states.get(number, "candidate") == "candidate":
+                    await self._finish(number, folder)
+
+    async def _finish(self, number: int, folder: str) -> None:
+        """Judges a proposal of a former life, unless others have been promoted over its parent since."""
+        with contextlib.suppress(RejectedVersion):  # one that cannot be read is judged, and rejected
+            parent = versions.read(self._config.adapters_root, folder).parent
+            if parent != self._fleet.serving:
+                base, reason = self._config.base_model, f"made from v{parent}, which is not served any more"
+                self._ledger.reject(number, folder, base, "gate", reason)
+                return
+        log.info("version.resumed", version=number)
+        await self._swap.judge(number, folder)
+
+    def _sweep(self, proposed: set[str]) -> None:
+        for leftover in versions.sweep(self._config.adapters_root, proposed | self._ledger.folders()):
             log.info("version.swept", folder=leftover)
-        for number, folder in proposed:
-            if self._ledger.verdict(number) is None:
-                log.info("version.resumed", version=number)
-                await self._swap.judge(number, folder)
 
     async def status(self) -> dict[str, Any]:
         """``training``: a batch is leased, or its adapter is being judged."""
@@ -156,7 +196,7 @@ class Learning:
             "learning": self.stopped is None,
             "reason": self.stopped,
             "pending": groups["pending"],
-            "training": groups["leased"] > 0 or self._judging,
+            "training": groups["leased"] > 0 or self._judging > 0,
             "promoted": len(self._ledger.promotions(self._config.base_model)),
             "groups": groups,
         }

@@ -27,7 +27,6 @@ import structlog
 from ttrl_server import voting
 from ttrl_server.batching import Admission, Batcher, Flights, Progress
 from ttrl_server.config import Config
-from ttrl_server.engine.client import PLAIN_SAMPLING
 from ttrl_server.engine.fleet import Fleet, Lease
 from ttrl_server.errors import EngineError, Overloaded, RequestError
 from ttrl_server.telemetry import metrics
@@ -64,7 +63,7 @@ class Pipeline:
 
     def __init__(self, config: Config, fleet: Fleet, record: Record | None) -> None:
         self._config, self._fleet, self._record = config, fleet, record
-        self._admission = Admission(config.limits.samples_in_flight)
+        self.admission = Admission(config.limits.samples_in_flight)
         self._batcher = Batcher(
             fleet, max_questions=config.batch.max_questions, max_wait_s=config.batch.max_wait_ms / 1000
         )
@@ -97,13 +96,13 @@ class Pipeline:
         return answer
 
     async def _compute(self, question: Question, progress: Progress) -> Answer:
-        with self._admission.admit(question.vote.samples):
+        with self.admission.admit(question.vote.samples):
             async with self._batcher.lease(question.version) as lease:
                 progress.model = lease.model
                 group = await self._sample(question, lease, progress)
-        # In a thread: hostile text may take a while to read, and other questions go on.
-        vote = await asyncio.to_thread(voting.judge, group, _last_text(question))
-        return await self._settle(question, group, vote, lease.model)
+            # In a thread: hostile text may take a while to read, and other questions go on.
+            vote = await asyncio.to_thread(voting.judge, group, _last_text(question))
+            return await self._settle(question, group, vote, lease.model)
 
     # ------------------------------------------------------------ sample
 
@@ -155,9 +154,7 @@ def admit(question: Question, group: Group, vote: Vote, rewards: tuple[float, ..
         return Verdict(False, "aborted")
     if any(len(r.token_ids) != len(r.logprobs) or not r.token_ids for r in group.rollouts):
         return Verdict(False, "incomplete_samples")
-    if any(
-        name in BENDS_SAMPLING and value != PLAIN_SAMPLING.get(name) for name, value in question.sampling.extra.items()
-    ):
+    if any(value not in CHANGES_NOTHING.get(name, (value,)) for name, value in question.sampling.extra.items()):
         return Verdict(False, "sampling_parameters")
     if vote.pseudo_label is None:
         return Verdict(False, "no_answer")
@@ -166,11 +163,21 @@ def admit(question: Question, group: Group, vote: Vote, rewards: tuple[float, ..
     return Verdict(True, "queued")
 
 
-BENDS_SAMPLING = frozenset(
-    {*PLAIN_SAMPLING, "frequency_penalty", "presence_penalty", "logit_bias", "min_tokens", "ignore_eos"}
-    | {"allowed_token_ids", "bad_words"}
-)
-"""Parameters under which the sampled distribution is not softmax(logits / T), which is what the trainer learns."""
+CHANGES_NOTHING: dict[str, tuple[Any, ...]] = {
+    "top_p": (1,),
+    "top_k": (0, -1),
+    "min_p": (0,),
+    "repetition_penalty": (1,),
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "logit_bias": ({},),
+    "min_tokens": (0,),
+    "ignore_eos": (False,),
+    "allowed_token_ids": ([],),
+    "bad_words": ([],),
+}
+"""Parameters that bend the sampled distribution away from softmax(logits / T), which is what the trainer learns, with
+the values at which they do not."""
 
 
 def _within(context: int, prompt: int, question: Question) -> Sampling:

@@ -10,12 +10,19 @@ import secrets
 import shlex
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ttrl_server import cli
 from ttrl_server.config import Config
 from ttrl_server.errors import ConfigError, TtrlError
+
+if TYPE_CHECKING:
+    from ttrl_server.engine.fleet import Replica
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+RETRY_S = 10.0
 
 
 def main() -> None:
@@ -26,7 +33,7 @@ def main() -> None:
             print(dry_run(invocation.config))
             return
         _check_machine(invocation.config)
-        asyncio.run(_serve(invocation.config))
+        _run(invocation.config)
     except ConfigError as error:
         print(f"ttrl-serve: {error}", file=sys.stderr)
         sys.exit(2)
@@ -104,6 +111,13 @@ def _has_cpu_kernels() -> bool:
 # ---------------------------------------------------------------- the service
 
 
+def _run(config: Config) -> None:
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(config))
+
+
 async def _serve(config: Config) -> None:
     import uvicorn
 
@@ -117,7 +131,6 @@ async def _serve(config: Config) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
             service.app,
-            loop="uvloop",
             http="httptools",
             log_config=None,
             access_log=False,
@@ -150,7 +163,7 @@ class Service:
         from ttrl_server.api.admin import AdminRoutes
         from ttrl_server.api.openai import OpenAIRoutes
         from ttrl_server.engine.fleet import Fleet
-        from ttrl_server.engine.supervisor import make_clients
+        from ttrl_server.engine.supervisor import make_clients, make_socket_dir
         from ttrl_server.engine.swap import Swap
         from ttrl_server.learning import Learning
         from ttrl_server.pipeline import Pipeline
@@ -162,6 +175,8 @@ class Service:
         self.admin_key = config.api.admin_key or secrets.token_urlsafe(32)
         self.root = config.adapters_root
         self.root.mkdir(parents=True, exist_ok=True)
+        if not config.engine.url:
+            make_socket_dir(config)
         self.fleet = Fleet(config, make_clients(config, self.engine_key))
         self.swap = Swap(config, self.fleet, Ledger(self.root), self.root)
         self.learning: Learning | None = None
@@ -193,26 +208,44 @@ class Service:
     def _engines(self) -> list[asyncio.Task[None]]:
         from ttrl_server.engine import supervisor
 
-        if not self.config.engine.url:
-            supervisor.make_socket_dir(self.config)
+        def engine(replica: Replica) -> Work:
+            return lambda: supervisor.supervise(self.config, self.fleet, self.swap, replica, self.engine_key)
+
         return [
-            asyncio.create_task(supervisor.supervise(self.config, self.fleet, self.swap, replica, self.engine_key))
+            asyncio.create_task(_whatever_happens(f"engine{replica.index}", engine(replica)))
             for replica in self.fleet.replicas
         ]
 
     async def _run(self) -> None:
         """After the engine is up: greet, finish what a crash left, then train for ever."""
         from ttrl_server import banner
-        from ttrl_server.trainer import supervise
 
         await self.fleet.until_ready()
         print(banner.render(self.config, gateway_url(self.config, self.port), self.fleet, self.root), flush=True)
         if not self.learning:
             return
+        await _whatever_happens("learning", self._learn)
+
+    async def _learn(self) -> None:
+        from ttrl_server.trainer import supervise
+
+        assert self.learning is not None
         await self.learning.resume()
         resolved_file(self.config).write_text(json.dumps(cli.redacted(self.config), indent=2))
         if self.config.train.launch == "here":
             await supervise(self.config, self.learning, gateway_url(self.config, self.port), self.admin_key)
+
+
+async def _whatever_happens(part: str, work: Work) -> None:
+    """Runs what must not end unseen: a full disk or a bug is logged, and it is tried again."""
+    import structlog
+
+    while True:
+        try:
+            return await work()
+        except Exception as error:
+            structlog.get_logger().error("service.failed", part=part, reason=repr(error), again_in_s=RETRY_S)
+            await asyncio.sleep(RETRY_S)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from ttrl_server.training.command import trainer_command
 
 log = structlog.get_logger()
 
-BACK_OFF_S = (1, 2, 5, 15, 30, 60)
+BACK_OFF_S = (4, 4, 8, 15, 30, 60)
+"""Longer than a dead trainer's last long poll, which would otherwise lease a batch to nobody."""
 GIVE_UP_AFTER = 6
 """Deaths in a row, each within STEADY_S of its start, after which learning is off and serving goes on."""
 STEADY_S = 120.0

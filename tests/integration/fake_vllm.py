@@ -41,6 +41,9 @@ class FakeVLLM:
         self.seen.append((request.url.path, body))
         return dict(body)
 
+    async def models(self, request: Request) -> Response:
+        return JSONResponse({"data": [{"id": name} for name in sorted(self.loaded)]})
+
     async def health(self, request: Request) -> Response:
         return PlainTextResponse("")
 
@@ -92,6 +95,7 @@ class FakeVLLM:
         return Starlette(
             routes=[
                 Route("/health", self.health),
+                Route("/v1/models", self.models),
                 Route("/tokenize", self.tokenize, methods=["POST"]),
                 Route("/v1/completions", self.completions, methods=["POST"]),
                 Route("/v1/chat/completions", self.chat, methods=["POST"]),

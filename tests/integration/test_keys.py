@@ -53,6 +53,12 @@ def test_the_right_key_is_let_in_either_way(start: Callable[..., Gateway]) -> No
         assert httpx.get(gateway.url + "/v1/models", headers=headers).status_code == 200
 
 
+def test_an_empty_key_is_refused_at_the_start_and_never_matches(gateway: Gateway) -> None:
+    with pytest.raises(ConfigError, match=r"api\.keys"):
+        parse(["--model", "tiny", "--hardware", "cpu", "--api-key", ""])
+    assert gateway.http.post("/ttrl/v1/train/lease", headers={"x-api-key": ""}, json={}).status_code == 401
+
+
 def test_without_a_key_only_loopback_may_be_bound() -> None:
     with pytest.raises(ConfigError, match="api-key"):
         parse(["--model", "tiny", "--hardware", "cpu", "--host", "0.0.0.0"])

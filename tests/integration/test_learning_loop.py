@@ -145,14 +145,15 @@ def test_a_proposal_without_a_verdict_is_judged_after_a_restart(start: Callable[
 
 
 def test_a_version_nobody_proposed_and_a_half_written_one_are_swept(start: Callable[..., Gateway]) -> None:
-    first = start(engine())
-    root: Path = first.config.adapters_root
-    first.stop()
+    gateway = start(engine())
+    root: Path = gateway.config.adapters_root
+    promote_one(gateway)
     build.publish(root, 5)
     build.stage(root)
-    second = start(engine())
-    second.until(lambda: not list(root.glob("v*")) and not list(root.glob(".tmp-*")))
-    assert promote_one(second).number == 1
+    assert gateway.service.learning
+    gateway.service.learning._sweep(set())
+    assert [path.name[:7] for path in root.glob("v*")] == ["v000001"]
+    assert not list(root.glob(".tmp-*"))
 
 
 def test_rolling_back_takes_effect_at_once_and_survives_a_restart(start: Callable[..., Gateway]) -> None:
@@ -187,3 +188,57 @@ def test_versions_of_another_base_model_are_neither_served_nor_swept(start: Call
     other = start(engine(), served_model_name="tiny", model="org/other")
     assert other.status()["served"]["name"] == "tiny@base"
     assert list(other.config.adapters_root.glob("v000001-*"))
+
+
+def test_after_a_rollback_new_groups_are_fresh_and_learning_goes_on(start: Callable[..., Gateway]) -> None:
+    gateway = start(engine(), train={"max_staleness": 0})
+    promote_one(gateway)
+    promote_one(gateway)
+    gateway.admin("adapters/rollback", {"to": 0})
+    assert promote_one(gateway).parent is None
+    assert gateway.status()["served"]["name"] == "tiny@v3"
+
+
+def test_a_late_verdict_never_goes_over_a_newer_version(start: Callable[..., Gateway]) -> None:
+    first = start(engine())
+    first.ask()
+    batch = lease(first)
+    folder = publish(first, batch.number)
+    assert first.service.learning
+    first.service.learning._store.consume(batch.id, folder=folder, reason="proposed")  # no verdict: the disk was full
+    promote_one(first)
+    first.stop()
+    second = start(engine())
+    second.until(lambda: second.service.swap.ledger.verdict(batch.number) == "rejected")
+    assert second.status()["served"]["name"] == "tiny@v2"
+
+
+def test_a_rollback_asked_for_while_no_engine_is_up_does_not_keep_it_down(start: Callable[..., Gateway]) -> None:
+    gateway = start(engine())
+    promote_one(gateway)
+    promote_one(gateway)
+    gateway.until(lambda: gateway.engine.loaded == {"tiny@v2"})
+    (replica,) = gateway.service.fleet.replicas
+    replica.ready = False  # lost; the supervisor finds it healthy again, with what it had loaded
+    assert gateway.admin("adapters/rollback", {"to": 1}).json() == {"served": "tiny@v1"}
+    assert gateway.ask().json()["ttrl"]["adapter"] == "tiny@v1"
+
+
+def test_version_numbers_are_not_used_up_by_asking(start: Callable[..., Gateway]) -> None:
+    gateway = start(engine())
+    gateway.ask()
+    batch = lease(gateway)
+    gateway.ask("What is 5 + 4?")
+    for _ in range(2):
+        assert gateway.admin("train/lease", {"worker": "another"}).status_code == 204
+    assert gateway.service.swap.ledger.next_number() <= batch.number + 2
+
+
+def test_a_gateway_that_restarts_adopts_what_an_attached_engine_still_holds(start: Callable[..., Gateway]) -> None:
+    fake = engine()
+    first = start(fake)
+    promote_one(first)
+    first.stop()
+    second = start(fake)
+    assert second.ask().json()["ttrl"]["adapter"] == "tiny@v1"
+    assert fake.paths().count("/v1/load_lora_adapter") == 1

@@ -142,6 +142,7 @@ def test_a_header_keeps_a_question_out_of_the_store(voting: Gateway) -> None:
         {"response_format": {"type": "json_object"}},
         {"logprobs": True},
         {"modalities": ["text", "audio"]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]},
     ],
 )
 def test_what_is_more_than_a_plain_answer_passes_through_unchanged(voting: Gateway, more: dict[str, object]) -> None:
@@ -150,6 +151,16 @@ def test_what_is_more_than_a_plain_answer_passes_through_unchanged(voting: Gatew
     assert "ttrl" not in reply
     assert reply["model"] == "tiny@base"
     assert voting.engine.seen == [("/v1/chat/completions", body | {"model": "tiny@base"})]
+
+
+def test_a_client_cannot_overtake_the_votes(voting: Gateway) -> None:
+    voting.ask(temperature=0, n=1, priority=-1_000_000)
+    assert "priority" not in voting.engine.seen[-1][1]
+
+
+def test_values_that_change_nothing_do_not_keep_a_group_from_training(voting: Gateway) -> None:
+    plain = {"top_p": 1, "top_k": -1, "frequency_penalty": 0, "presence_penalty": 0, "logit_bias": {}, "min_tokens": 0}
+    assert voting.ask(**plain).json()["ttrl"]["train"] == "queued"
 
 
 def test_a_stream_that_is_not_voted_on_comes_byte_for_byte(voting: Gateway) -> None:

@@ -140,7 +140,9 @@ def test_gpus_that_are_not_there_for_both_sides_are_named() -> None:
     assert "engine.devices is empty" in refusal(*cuda, "--train.devices", "0")
     teams = refusal(*cuda, "--engine.devices", "0,1,2", "--train.devices", "3", "--engine.tensor-parallel", "2")
     assert "engine.devices has 3 GPUs, not a multiple of engine.tensor_parallel (2)" in teams
-    assert parse(*cuda, "--engine.devices", "0,1", "--train.launch", "elsewhere").train.devices == []
+    elsewhere = ["--train.launch", "elsewhere"]
+    assert "no api.admin_key" in refusal(*cuda, "--engine.devices", "0,1", *elsewhere)
+    assert parse(*cuda, "--engine.devices", "0,1", *elsewhere, "--api.admin-key", "k").train.devices == []
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])

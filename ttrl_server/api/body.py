@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,9 +39,19 @@ def parse(content: bytes) -> dict[str, Any]:
         data = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise RequestError(f"The body is not valid JSON: {str(error)[:200]}", code="invalid_json") from None
+    if b"\\u" in content:
+        _refuse_half_characters(data)
     if not isinstance(data, dict):
         raise RequestError(f"The body must be a JSON object, not {_kind(data)}.", code="invalid_type")
     return data
+
+
+def _refuse_half_characters(data: Any) -> None:
+    """JSON can spell half of a surrogate pair, which no encoder downstream can write."""
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise RequestError("The body holds half of a surrogate pair (\\\\ud800 …).", code="invalid_json") from None
 
 
 def number(
@@ -55,7 +64,7 @@ def number(
     param = prefix + name
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise RequestError(f"{param} must be a number, not {_kind(value)}.", param=param, code="invalid_type")
-    if not math.isfinite(value) or not (low < value if above else low <= value) or value > high:
+    if not ((low < value if above else low <= value) and value <= high):  # NaN is in no range
         raise RequestError(
             f"{param} is {_short(value)}; it must be {'above' if above else 'at least'} {low:g} and at most {high:g}.",
             param=param,

@@ -9,7 +9,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from ttrl_server.errors import EngineError, LeaseLost, Overloaded, RejectedVersion, RequestError, StoreError
+from ttrl_server.errors import (
+    EngineError,
+    LeaseLost,
+    Overloaded,
+    RejectedVersion,
+    RequestError,
+    StoreError,
+    TtrlError,
+)
 
 log = structlog.get_logger()
 
@@ -68,5 +76,7 @@ async def on_error(request: Request, error: Exception) -> Response:
     """Starlette's exception handler for every kind above."""
     body, status, headers = describe(error)
     if status >= 500:
-        log.error("request.failed", id=request.scope.get("ttrl.id"), path=request.url.path, reason=repr(error))
+        known = isinstance(error, TtrlError)  # anything else may hold the client's own words
+        reason = str(error) if known else type(error).__name__
+        log.error("request.failed", id=request.scope.get("ttrl.id"), path=request.url.path, reason=reason)
     return JSONResponse(body, status, headers)

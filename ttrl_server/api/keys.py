@@ -59,7 +59,7 @@ def tenant(key: str) -> str:
 
 
 def _same(given: str, ours: str) -> bool:
-    return hmac.compare_digest(given.encode(), ours.encode())
+    return bool(ours) and hmac.compare_digest(given.encode(), ours.encode())
 
 
 def _refuse(key: str) -> JSONResponse:

@@ -82,7 +82,9 @@ class OpenAIRoutes:
 
     async def _forward(self, request: Request, data: dict[str, Any], *, chat: bool) -> Response:
         version = passthrough.pinned(data, self._config)
-        forwarding = passthrough.forward(request, data, self._config, self._fleet, version=version, chat=chat)
+        forwarding = passthrough.forward(
+            request, data, self._config, self._fleet, self._pipeline.admission, version=version, chat=chat
+        )
         return await _unless_gone(request, forwarding)
 
     async def models(self, request: Request) -> Response:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from ttrl_server.api import shapes
 from ttrl_server.api.sse import Closing
+from ttrl_server.batching import Admission
 from ttrl_server.config import Config
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.errors import RequestError
@@ -29,15 +30,26 @@ ALLOWED = (
 )
 """vLLM's routes that a client may reach, all of them POST with a ``model`` (design.md, rule 10)."""
 
+NOT_FORWARDED = ("ttrl", "store", "priority")
+"""Ours, and what would let a client overtake every vote."""
+
 _RETURNED_HEADERS = ("content-type", "retry-after")
 
 
 async def forward(
-    request: Request, data: dict[str, Any], config: Config, fleet: Fleet, *, version: int | None, chat: bool = False
+    request: Request,
+    data: dict[str, Any],
+    config: Config,
+    fleet: Fleet,
+    admission: Admission,
+    *,
+    version: int | None,
+    chat: bool = False,
 ) -> Response:
-    """The engine's own answer; the lease lasts until its last byte has been sent or the client has gone."""
+    """The engine's own answer; room and lease are held until its last byte has been sent or the client has gone."""
     leases = ExitStack()
     try:
+        leases.enter_context(admission.admit(data.get("n") or 1 if chat else 1))
         lease = leases.enter_context(fleet.lease(version))
         content = _encode(data, lease.model, config, chat=chat)
         reply = await lease.replica.client.stream(
@@ -62,7 +74,7 @@ def _let_go(reply: aiohttp.ClientResponse) -> None:
 
 def _encode(data: dict[str, Any], model: str, config: Config, *, chat: bool) -> bytes:
     """The same request for the leased version, with the model's own template arguments."""
-    data = {name: value for name, value in data.items() if name not in ("ttrl", "store")} | {"model": model}
+    data = {name: value for name, value in data.items() if name not in NOT_FORWARDED} | {"model": model}
     if chat and config.chat_template_kwargs:
         data["chat_template_kwargs"] = config.chat_template_kwargs | (data.get("chat_template_kwargs") or {})
     try:

@@ -43,6 +43,9 @@ _HARMLESS: dict[str, tuple[Any, ...]] = {
 }
 """Values that ask for nothing beyond a plain text answer."""
 
+MOST_VOTES = 2**20
+"""Sample i is drawn with seed + i, which must stay a 64-bit number."""
+
 _TTRL_FIELDS = ("votes", "train", "stop", "adapter")
 
 
@@ -65,7 +68,10 @@ def check_common(data: dict[str, Any], kind: Kind) -> None:
     body.flag(data, "store")
     for name in ("max_tokens", "max_completion_tokens"):
         body.whole(data, name, 1, 2**31)
-    body.whole(data, "seed", -(2**63), 2**63 - 1)
+    body.whole(data, "seed", -(2**63), 2**63 - 1 - MOST_VOTES)
+    arguments = data.get("chat_template_kwargs")
+    if not isinstance(arguments, dict | None):
+        raise RequestError("chat_template_kwargs must be an object.", param="chat_template_kwargs", code="invalid_type")
     _check_input(data, kind)
 
 
@@ -161,16 +167,19 @@ def votable(data: dict[str, Any], kind: Kind, config: Config, asked: Extension) 
 def _not_plain(data: dict[str, Any], kind: Kind) -> str | None:
     """The first field that asks for more than a plain text answer, if any."""
     for name, value in data.items():
-        if value is None or value in _HARMLESS.get(name, ()):
+        if value is None or any(type(value) is type(plain) and value == plain for plain in _HARMLESS.get(name, ())):
             continue
         if name == "n" or name not in READ_HERE | SAMPLING_FIELDS | TEMPLATE_FIELDS:
             return name
     if kind == "completion":
-        prompt = data["prompt"]
-        single = isinstance(prompt, str) or all(isinstance(token, int) for token in prompt)
-        # vLLM's /tokenize takes text only; ids need no tokenising but have no text to vote about.
-        return None if single and isinstance(prompt, str) else "prompt"
-    return None
+        # vLLM's /tokenize takes one text; ids and lists are passed through.
+        return None if isinstance(data["prompt"], str) else "prompt"
+    return None if all(_is_text(message.get("content")) for message in data["messages"]) else "messages"
+
+
+def _is_text(content: Any) -> bool:
+    """Images and sound would be lost: the samples of a vote are drawn from token ids."""
+    return not isinstance(content, list) or all(isinstance(p, dict) and p.get("type") == "text" for p in content)
 
 
 def question(
@@ -237,7 +246,7 @@ def response(q: Question, answer: Answer) -> dict[str, Any]:
         choice["message"] = {"role": "assistant", "content": chosen.text, "refusal": None}
     else:
         choice["text"] = chosen.text
-    return head(q, (q.kind == "chat" and "chat.completion") or "text_completion") | {
+    return head(q, "chat.completion" if q.kind == "chat" else "text_completion") | {
         "choices": [choice],
         "usage": usage(answer),
         "ttrl": evidence(answer),

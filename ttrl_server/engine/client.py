@@ -42,6 +42,10 @@ PLAIN_SAMPLING = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 
 """Said outright, or the model's generation_config.json would bend the distribution that is trained on."""
 
 
+SWAP_TIMEOUT_S = 300.0
+"""Loading or scoring takes seconds; an engine that hangs must not hold up every later swap."""
+
+
 class EngineClient:
     """HTTP to one engine. Every failure leaves as EngineError; cancelling a call aborts its work in vLLM."""
 
@@ -111,15 +115,16 @@ class EngineClient:
     async def score(self, token_ids: tuple[int, ...], start: int, model: str) -> tuple[float, ...]:
         """[L − start] log-probabilities (nats, temperature 1) of known tokens under one version."""
         body = {"model": model, "prompt": token_ids, "max_tokens": 1, "temperature": 1.0, "prompt_logprobs": 0}
-        reply = json.loads(await self._call("POST", "/v1/completions", body))
+        reply = json.loads(await self._call("POST", "/v1/completions", body, SWAP_TIMEOUT_S))
         rows = reply["choices"][0]["prompt_logprobs"]
         return tuple(rows[t][str(token_ids[t])]["logprob"] for t in range(start, len(token_ids)))
 
     async def load(self, name: str, path: str) -> None:
-        await self._call("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path})
+        body = {"lora_name": name, "lora_path": path}
+        await self._call("POST", "/v1/load_lora_adapter", body, SWAP_TIMEOUT_S)
 
     async def unload(self, name: str) -> None:
-        await self._call("POST", "/v1/unload_lora_adapter", {"lora_name": name})
+        await self._call("POST", "/v1/unload_lora_adapter", {"lora_name": name}, SWAP_TIMEOUT_S)
 
     async def models(self) -> set[str]:
         return {model["id"] for model in json.loads(await self._call("GET", "/v1/models"))["data"]}
@@ -142,7 +147,7 @@ class EngineClient:
                 method, self._base + path, data=data, headers=headers, timeout=timeout
             ) as reply:
                 content = await reply.read()
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise EngineError(f"the engine did not answer {path} ({type(error).__name__})") from error
         if reply.status >= 400:
             raise EngineError(_message(content) or f"{path}: HTTP {reply.status}", status=reply.status, body=content)

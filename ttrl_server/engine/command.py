@@ -26,6 +26,13 @@ def version_name(config: Config, number: int) -> str:
     return f"{config.name}@v{number}" if number else base_name(config)
 
 
+def numbers_in(config: Config, names: set[str]) -> set[int]:
+    """The versions of this model among an engine's model names."""
+    prefix = f"{config.name}@v"
+    pins = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
+    return {int(pin) for pin in pins if pin.isascii() and pin.isdecimal()}
+
+
 def socket_dir(config: Config) -> Path:
     """A short private folder: a Unix socket's path has room for about 100 characters."""
     digest = hashlib.sha256(str(config.state_dir).encode()).hexdigest()[:12]

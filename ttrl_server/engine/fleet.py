@@ -50,6 +50,8 @@ class Fleet:
         slots = 2 * config.engine.max_num_seqs
         self.replicas = [Replica(i, client, asyncio.Semaphore(slots)) for i, client in enumerate(clients)]
         self.serving = 0
+        self.candidate: int | None = None
+        """Loaded but not proved: nobody may name it yet."""
         self._leases: Counter[int] = Counter()
         self._changed = asyncio.Condition()
         self._announcing: set[asyncio.Task[None]] = set()
@@ -101,17 +103,20 @@ class Fleet:
 
     def living(self) -> set[int]:
         """Versions a client may name: the base model and whatever is loaded."""
-        return {0, self.serving}.union(*(r.loaded for r in self.replicas))
+        return {0, self.serving}.union(*(r.loaded for r in self.replicas)) - {self.candidate}
 
     # ------------------------------------------------------------ swapping
 
-    def room(self) -> bool:
-        """Whether one more version fits without vLLM evicting one that is leased."""
-        return all(len(r.loaded) < self._config.engine.max_loras for r in self.replicas)
+    def room(self, number: int) -> bool:
+        """Whether a version fits without vLLM evicting one that is leased."""
+        return all(number in r.loaded or len(r.loaded) < self._config.engine.max_loras for r in self.replicas)
 
-    async def until_room(self) -> None:
+    def leased(self, number: int) -> bool:
+        return self._leases[number] > 0
+
+    async def until_room(self, number: int) -> None:
         async with self._changed:
-            await self._changed.wait_for(self.room)
+            await self._changed.wait_for(lambda: self.room(number))
 
     async def until_ready(self) -> None:
         async with self._changed:

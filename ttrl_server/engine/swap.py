@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import structlog
 
 from ttrl_server.config import Config
-from ttrl_server.engine.command import base_name, version_name
+from ttrl_server.engine.command import base_name, numbers_in, version_name
 from ttrl_server.engine.fleet import Fleet, Replica
 from ttrl_server.engine.probe import prove
 from ttrl_server.errors import EngineError, RejectedVersion
@@ -31,7 +33,10 @@ class Swap:
 
     def __init__(self, config: Config, fleet: Fleet, ledger: Ledger, root: Path) -> None:
         self._config, self._fleet, self.ledger, self._root = config, fleet, ledger, root
-        self._one_at_a_time = asyncio.Lock()
+        self._deciding = asyncio.Lock()
+        """One candidate or rollback at a time; held while it waits for an engine or for room."""
+        self._placing = asyncio.Lock()
+        """What is loaded where; never held while waiting for an engine or a lease."""
         self._folders: dict[int, str] = {}
         self._background: set[asyncio.Task[None]] = set()
         if served := ledger.served(config.base_model):
@@ -42,26 +47,30 @@ class Swap:
 
     async def judge(self, number: int, folder: str) -> tuple[str, str]:
         """Runs a candidate through the gate; returns its state, promoted or rejected, and the reason."""
-        async with self._one_at_a_time:
+        async with self._deciding:
             self.ledger.propose(number, folder, self._config.base_model)
+            decide = functools.partial(self.ledger.promote, number, folder, self._config.base_model)
             try:
-                figures = await self._introduce(number, folder)
+                figures = await self._introduce(number, folder, decide)
             except RejectedVersion as refusal:
                 return self._reject(number, folder, refusal)
-            self.ledger.promote(number, folder, self._config.base_model)
-            self._flip(number)
             metrics.VERSIONS.labels("promoted").inc()
             log.info("version.promoted", version=number, **{k: round(v, 5) for k, v in figures.items()})
             return "promoted", ""
 
     async def roll_back(self, number: int, reason: str) -> None:
         """Serves an earlier promoted version, or the base model (0), from now on and after a restart."""
-        async with self._one_at_a_time:
+        async with self._deciding:
+            if number == self._fleet.serving:
+                return
             folder = dict(self.ledger.promoted(self._config.base_model)).get(number, "")
+            decide = functools.partial(self.ledger.roll_back, number, self._config.base_model, reason)
             if number:
-                await self._introduce(number, folder)
-            self.ledger.roll_back(number, self._config.base_model, reason)
-            self._flip(number)
+                await self._introduce(number, folder, decide)
+            else:
+                async with self._placing:
+                    decide()
+                    self._flip(0)
             log.warning("version.rolled_back", to=number, reason=reason)
 
     def _reject(self, number: int, folder: str, refusal: RejectedVersion) -> tuple[str, str]:
@@ -72,38 +81,54 @@ class Swap:
         log.error("version.rejected", version=number, stage=refusal.stage, reason=refusal.reason)
         return "rejected", str(refusal)
 
-    async def _introduce(self, number: int, folder: str) -> dict[str, float]:
-        """Preflight, then two phases: loaded on every ready replica, proved on every one."""
+    async def _introduce(self, number: int, folder: str, decide: Callable[[], None]) -> dict[str, float]:
+        """Preflight; loaded and proved on every ready replica; ``decide`` writes it down; the pointer flips."""
         await asyncio.to_thread(self._preflight, folder)
         self._folders[number] = folder
+        new = number not in self._fleet.living()
+        self._fleet.candidate = number if new else None
+        try:
+            return await self._install(number, folder, decide)
+        except BaseException:  # also a full disk under ``decide``: the version must not keep its place
+            if new:
+                await self._forget(number)
+            raise
+        finally:
+            self._fleet.candidate = None
+
+    async def _install(self, number: int, folder: str, decide: Callable[[], None]) -> dict[str, float]:
         while True:
             await self._fleet.until_ready()
-            await self._fleet.until_room()
-            replicas = [r for r in self._fleet.replicas if r.ready]
-            try:
-                figures = [await self._bring(replica, number, folder) for replica in replicas]
-                return {key: max(f[key] for f in figures) for key in figures[0]} if figures else {}
-            except EngineError as error:
-                if error.status is not None:
-                    await self._forget(number)
-                    raise RejectedVersion("load", error.message) from error
-                # The engine went away, which says nothing about the adapter: once more when it is back.
-                await asyncio.sleep(1)
-            except RejectedVersion:
-                await self._forget(number)
-                raise
+            await self._fleet.until_room(number)
+            async with self._placing:
+                replicas = [r for r in self._fleet.replicas if r.ready]
+                if not replicas or not self._fleet.room(number):
+                    continue
+                with contextlib.suppress(EngineError):  # it went away, which says nothing about the adapter
+                    figures = [await self._bring(replica, number, folder) for replica in replicas]
+                    decide()
+                    self._flip(number)
+                    return {key: max(f[key] for f in figures) for key in figures[0]}
+            await asyncio.sleep(1)
 
     async def _bring(self, replica: Replica, number: int, folder: str) -> dict[str, float]:
+        """Raises RejectedVersion when a living engine refuses, EngineError when the engine is going or gone."""
         name = version_name(self._config, number)
-        if number not in replica.loaded:
-            await replica.client.load(name, str(self._root / folder))
-            replica.loaded.add(number)
-        if self._config.gate.mode == "off":
-            return {}
-        probe = await asyncio.to_thread(self._probe, folder)
-        return await prove(
-            replica.client, probe, name, base_name(self._config), tolerance=self._config.gate.probe_tolerance
-        )
+        try:
+            if number not in replica.loaded:
+                await replica.client.load(name, str(self._root / folder))
+                replica.loaded.add(number)
+            if self._config.gate.mode == "off":
+                return {}
+            probe = await asyncio.to_thread(self._probe, folder)
+            return await prove(
+                replica.client, probe, name, base_name(self._config), tolerance=self._config.gate.probe_tolerance
+            )
+        except EngineError as error:
+            # vLLM answers 500 both for an adapter it cannot load and while its engine core dies.
+            if error.status is None or (error.status >= 500 and not await replica.client.healthy()):
+                raise EngineError(error.message) from error
+            raise RejectedVersion("load", error.message) from error
 
     def _preflight(self, folder: str) -> None:
         version = versions.read(self._root, folder)
@@ -118,15 +143,21 @@ class Swap:
         old, self._fleet.serving = self._fleet.serving, number
         metrics.VERSION.set(number)
         if old not in (0, number):
-            task = asyncio.get_running_loop().create_task(self._retire(old))
-            self._background.add(task)
-            task.add_done_callback(self._background.discard)
+            self._retire_soon(old)
+
+    def _retire_soon(self, number: int) -> None:
+        task = asyncio.get_running_loop().create_task(self._retire(number))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def _retire(self, number: int) -> None:
         """Unloads a version nobody leases any more, then thins out the folder by the retention rule."""
-        await self._fleet.drained(number)
-        if self._fleet.serving != number:
-            await self._forget(number)
+        while number != self._fleet.serving:
+            await self._fleet.drained(number)
+            async with self._placing:  # not between a rollback's probe and its flip
+                if number != self._fleet.serving and not self._fleet.leased(number):
+                    await self._forget(number)
+                    break
         await asyncio.to_thread(self._thin_out)
 
     async def _forget(self, number: int) -> None:
@@ -134,11 +165,15 @@ class Swap:
         for replica in holders:  # all at once, before anything is awaited: no new lease from here on
             replica.loaded.discard(number)
         for replica in holders:
-            try:
-                await replica.client.unload(version_name(self._config, number))
-            except EngineError as error:
-                log.warning("version.unload_failed", version=number, replica=replica.index, reason=error.message)
+            await self._unload(replica, number)
         await self._fleet.announce()
+
+    async def _unload(self, replica: Replica, number: int) -> None:
+        replica.loaded.discard(number)
+        try:
+            await replica.client.unload(version_name(self._config, number))
+        except EngineError as error:
+            log.warning("version.unload_failed", version=number, replica=replica.index, reason=error.message)
 
     def _thin_out(self) -> None:
         """Keeps the newest ``adapters.keep`` promoted versions, always the served one; files outlive a swap."""
@@ -152,9 +187,10 @@ class Swap:
     # ------------------------------------------------------------ engines that come (back) up
 
     async def bring_up(self, replica: Replica) -> None:
-        """Loads and proves the served version on an engine that has just started, before it is routed to."""
-        async with self._one_at_a_time:
-            replica.loaded.clear()
+        """Loads and proves the served version on an engine that has just come up, before it is routed to."""
+        async with self._placing:
+            # An attached engine may have outlived a gateway, or our belief that it was lost.
+            replica.loaded = numbers_in(self._config, await replica.client.models())
             while self._fleet.serving:
                 number, folder = self._fleet.serving, self._folders[self._fleet.serving]
                 try:
@@ -162,16 +198,20 @@ class Swap:
                     await self._bring(replica, number, folder)
                     break
                 except RejectedVersion as refusal:
+                    await self._unload(replica, number)
+                    if any(r.ready and number in r.loaded for r in self._fleet.replicas):
+                        raise EngineError(f"this replica refuses a version that others serve: {refusal}") from refusal
                     self._fall_back(number, refusal)
             replica.ready = True
+            for left_over in replica.loaded - {self._fleet.serving}:
+                self._retire_soon(left_over)
         await self._fleet.announce()
 
     def _fall_back(self, number: int, refusal: RejectedVersion) -> None:
         """The served version cannot be served: the promoted one before it, or the base model, takes over."""
         log.error("version.unservable", version=number, stage=refusal.stage, reason=refusal.reason)
-        earlier = [
-            (n, f) for n, f in self.ledger.promoted(self._config.base_model) if n < number and (self._root / f).is_dir()
-        ]
+        promoted, left = self.ledger.promoted(self._config.base_model), self.ledger.left(self._config.base_model)
+        earlier = [(n, f) for n, f in promoted if n < number and n not in left and (self._root / f).is_dir()]
         back_to, folder = earlier[-1] if earlier else (0, "")
         self.ledger.roll_back(back_to, self._config.base_model, str(refusal))
         if back_to:

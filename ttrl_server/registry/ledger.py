@@ -93,6 +93,10 @@ class Ledger:
         """Numbers in order of promotion, the retired ones included."""
         return [e.number for e in self._events if e.event == "promoted" and e.base == base]
 
+    def left(self, base: str) -> set[int]:
+        """Versions that were rolled back from: never a place to go back to."""
+        return {e.left for e in self._events if e.event == "rolled_back" and e.base == base and e.left}
+
     def folders(self) -> set[str]:
         """The folders of all versions, of any base model, that were proposed and are not retired."""
         states = self.states()

@@ -171,7 +171,6 @@ def _heartbeat(learner: Learner, batch: Batch) -> Iterator[threading.Event]:
                 return
             except TtrlError as error:
                 events.warning("lease.unrenewed", batch=batch.id, reason=str(error))
-                return
 
     if learner.ranks.leads:
         threading.Thread(target=beat, name="heartbeat", daemon=True).start()

@@ -132,12 +132,12 @@ async def test_the_served_version_is_living_while_its_engines_restart() -> None:
 
 async def test_there_is_room_for_as_many_versions_as_the_fullest_replica_has_slots() -> None:
     two = fleet(2, max_loras=2)
-    assert two.room()
+    assert two.room(99)
     load(two, 1)
-    assert two.room()
+    assert two.room(99)
     two.replicas[1].loaded.add(2)
-    assert not two.room()
-    room = asyncio.create_task(two.until_room())
+    assert not two.room(99)
+    room = asyncio.create_task(two.until_room(99))
     await asyncio.sleep(0.01)
     assert not room.done()
     two.replicas[1].loaded.discard(1)
