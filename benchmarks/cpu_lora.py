@@ -107,10 +107,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    waiting = os.environ.get("OMP_WAIT_POLICY", "as they like")
-    print(
-        f"{options.dtype}, {options.threads} threads waiting {waiting}, {options.layers} layers, {options.rounds} rounds"
-    )
+    waiting = os.environ.get("OMP_WAIT_POLICY", "default") + " waiting"
+    print(f"{options.dtype}, {options.threads} threads, {waiting}, {options.layers} layers, {options.rounds} rounds")
     print(f"{'median (quartiles)':22} {'vLLM ms':>24} {'ours ms':>24} {'ratio':>24}")
     speedups = {}
     with torch.inference_mode():
