@@ -92,7 +92,6 @@ def test_killing_the_engine_brings_it_back_with_the_served_version(server: Serve
 def test_killing_the_gateway_leaves_no_orphan_and_loses_nothing(server: Server) -> None:
     server.settle()
     served = server.status()["served"]
-    before = server.greedy(QUESTION, served["name"])
     server.ask("What is 9 * 6? Answer with just the number.")
     groups = sum(v for k, v in server.status()["groups"].items() if "/" not in k)
     family = server.children()
@@ -104,10 +103,19 @@ def test_killing_the_gateway_leaves_no_orphan_and_loses_nothing(server: Server) 
     server.start()
     after = server.status()
     assert sum(v for k, v in after["groups"].items() if "/" not in k) == groups
-    # A cold start on the same version says the same, token for token.
     assert after["served"]["number"] >= served["number"]
-    if after["served"] == served:
-        assert server.greedy(QUESTION, served["name"]) == before
+
+
+def test_a_cold_start_on_the_served_version_says_the_same_token_for_token(server: Server) -> None:
+    server.settle()
+    served = server.status()["served"]
+    assert served["number"] >= 1
+    questions = [f"What is {a} * 7? Answer with just the number." for a in range(2, 6)]
+    before = [server.greedy(question, served["name"]) for question in questions]
+    server.stop()
+    server.start()
+    assert server.status()["served"] == served
+    assert [server.greedy(question, served["name"]) for question in questions] == before
 
 
 def test_one_request_rolls_back_to_the_base_model(server: Server) -> None:
