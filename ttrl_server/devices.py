@@ -18,7 +18,7 @@ def place(data: dict[str, Any]) -> dict[str, Any]:
         return data  # refused by name in a moment
     if hardware != "cuda" or gpus == "0" or engine.get("devices") or train.get("devices"):
         return data
-    learning = str(train.get("enabled", True)).lower() not in _NO
+    learning = str(train.get("enabled", True)).lower() not in _NO and train.get("launch") != "elsewhere"
     team = str(engine.get("tensor_parallel", 1))
     serve, learn = split_devices(int(gpus), learning=learning, team=int(team) if team.isdecimal() else 1)
     return data | {"engine": engine | {"devices": serve}, "train": train | {"devices": learn}}

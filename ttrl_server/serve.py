@@ -139,7 +139,10 @@ async def _serve(config: Config) -> None:
             timeout_graceful_shutdown=round(config.engine.drain_timeout_s),
         )
     )
+    service.stop = lambda: setattr(server, "should_exit", True)
     await server.serve(sockets=[listening])
+    if service.failure:
+        raise service.failure
 
 
 def _listen(config: Config) -> socket.socket:
@@ -171,6 +174,9 @@ class Service:
         from ttrl_server.store.experiences import Experiences
 
         self.config, self.port = config, port
+        self.failure: BaseException | None = None
+        self.stop: Callable[[], None] = lambda: None
+        """Ends the server that runs this service."""
         self.engine_key = secrets.token_urlsafe(32)
         self.admin_key = config.api.admin_key or secrets.token_urlsafe(32)
         self.root = config.adapters_root
@@ -211,10 +217,19 @@ class Service:
         def engine(replica: Replica) -> Work:
             return lambda: supervisor.supervise(self.config, self.fleet, self.swap, replica, self.engine_key)
 
-        return [
+        tasks = [
             asyncio.create_task(_whatever_happens(f"engine{replica.index}", engine(replica)))
             for replica in self.fleet.replicas
         ]
+        for task in tasks:
+            task.add_done_callback(self._engine_ended)
+        return tasks
+
+    def _engine_ended(self, task: asyncio.Task[None]) -> None:
+        """Only settings that cannot work end an engine's supervision: the service stops, and says so."""
+        if not task.cancelled() and (error := task.exception()):
+            self.failure = error
+            self.stop()
 
     async def _run(self) -> None:
         """After the engine is up: greet, finish what a crash left, then train for ever."""
@@ -243,6 +258,8 @@ async def _whatever_happens(part: str, work: Work) -> None:
     while True:
         try:
             return await work()
+        except ConfigError:
+            raise
         except Exception as error:
             structlog.get_logger().error("service.failed", part=part, reason=repr(error), again_in_s=RETRY_S)
             await asyncio.sleep(RETRY_S)

@@ -106,4 +106,6 @@ def test_too_many_samples_in_flight_is_429_with_retry_after(start: Callable[...,
     assert reply.status_code == 429
     assert int(reply.headers["retry-after"]) > 0
     assert reply.json()["error"]["type"] == "rate_limit_error"
+    assert gateway.ask(n=9).status_code == 429
+    assert gateway.ask(n=8).status_code == 200
     assert gateway.ask().status_code == 200

@@ -44,7 +44,7 @@ class OpenAIRoutes:
         shapes.check_common(data, kind)
         asked = shapes.extension(data, self._config)
         if not shapes.votable(data, kind, self._config, asked):
-            return await self._forward(request, data, chat=kind == "chat")
+            return await self._forward(request, data, samples=data.get("n") or 1, chat=kind == "chat")
         question = shapes.question(
             data,
             kind,
@@ -70,20 +70,23 @@ class OpenAIRoutes:
         if task.done() and (error := task.exception()):
             raise error
         usage = isinstance(options, dict) and bool(options.get("include_usage"))
+        model = shared[0].model  # empty while the question still waits for its batch
         return sse.Closing(
             sse.voted(question, task, shared[0], include_usage=usage),
             media_type="text/event-stream",
-            headers={"cache-control": "no-cache", "x-ttrl-adapter": shared[0].model},
+            headers={"cache-control": "no-cache"} | ({"x-ttrl-adapter": model} if model else {}),
             close=task.cancel,
         )
 
     async def passed_through(self, request: Request) -> Response:
-        return await self._forward(request, body.parse(await body.read(request, self._limit)), chat=False)
+        data = body.parse(await body.read(request, self._limit))
+        return await self._forward(request, data, samples=1, chat=False)
 
-    async def _forward(self, request: Request, data: dict[str, Any], *, chat: bool) -> Response:
+    async def _forward(self, request: Request, data: dict[str, Any], *, samples: int, chat: bool) -> Response:
         version = passthrough.pinned(data, self._config)
+        room = self._pipeline.admission
         forwarding = passthrough.forward(
-            request, data, self._config, self._fleet, self._pipeline.admission, version=version, chat=chat
+            request, data, self._config, self._fleet, room, version=version, samples=samples, chat=chat
         )
         return await _unless_gone(request, forwarding)
 

@@ -44,12 +44,13 @@ async def forward(
     admission: Admission,
     *,
     version: int | None,
-    chat: bool = False,
+    samples: int,
+    chat: bool,
 ) -> Response:
     """The engine's own answer; room and lease are held until its last byte has been sent or the client has gone."""
     leases = ExitStack()
     try:
-        leases.enter_context(admission.admit(data.get("n") or 1 if chat else 1))
+        leases.enter_context(admission.admit(samples))
         lease = leases.enter_context(fleet.lease(version))
         content = _encode(data, lease.model, config, chat=chat)
         reply = await lease.replica.client.stream(

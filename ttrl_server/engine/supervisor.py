@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from pathlib import Path
 
 import structlog
 
@@ -20,6 +21,8 @@ from ttrl_server.telemetry import metrics
 log = structlog.get_logger()
 
 BACK_OFF_S = (1, 2, 4, 8, 15, 30, 60)
+FIRST_STARTS = 3
+"""Tries after which an engine that has never served is a mistake in the settings, not bad luck."""
 POLL_S = 0.5
 ATTACHED_POLL_S = 5.0
 PROGRESS_S = 10.0
@@ -53,24 +56,29 @@ async def supervise(config: Config, fleet: Fleet, swap: Swap, replica: Replica, 
 
 
 async def _run_with_back_off(config: Config, fleet: Fleet, swap: Swap, replica: Replica, key: str) -> None:
-    failures = 0
+    failures, has_served = 0, False
     while True:
         started = time.monotonic()
-        await _run_once(config, fleet, swap, replica, key)
-        replica.ready = False
+        has_served |= await _run_once(config, fleet, swap, replica, key)
         # An engine that ran for a while has earned a quick restart.
         failures = 0 if time.monotonic() - started > 300 else failures + 1
+        if failures >= FIRST_STARTS and not has_served:
+            raise ConfigError(f"the engine did not start in {failures} tries: see {_log_file(config, replica)}")
         pause = BACK_OFF_S[min(failures, len(BACK_OFF_S) - 1)]
         metrics.RESTARTS.labels("engine").inc()
         log.error("engine.restarting", replica=replica.index, in_s=pause)
         await asyncio.sleep(pause)
 
 
-async def _run_once(config: Config, fleet: Fleet, swap: Swap, replica: Replica, key: str) -> None:
-    """From start to death of one vLLM process."""
+def _log_file(config: Config, replica: Replica) -> Path:
+    return config.state_dir / "logs" / f"engine{replica.index}.log"
+
+
+async def _run_once(config: Config, fleet: Fleet, swap: Swap, replica: Replica, key: str) -> bool:
+    """From start to death of one vLLM process; True if it has served."""
     argv, env = engine_command(config, replica.index)
     socket_path(config, replica.index).unlink(missing_ok=True)
-    log_file = config.state_dir / "logs" / f"engine{replica.index}.log"
+    log_file = _log_file(config, replica)
     tree = ChildTree(
         f"engine{replica.index}", argv, env | {"VLLM_API_KEY": key}, log_file, grace_s=config.engine.drain_timeout_s
     )
@@ -86,6 +94,7 @@ async def _run_once(config: Config, fleet: Fleet, swap: Swap, replica: Replica, 
             log.error("engine.start_failed", replica=replica.index, reason=str(birth.exception()))
         else:
             log.error("engine.start_failed", replica=replica.index, log=str(log_file), tail=tree.tail())
+        return birth.done() and birth.exception() is None
     finally:
         replica.ready = False
         replica.loaded.clear()
