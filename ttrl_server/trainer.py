@@ -41,7 +41,7 @@ async def supervise(config: Config, learning: Learning, url: str, admin_key: str
 
 
 async def _run_once(config: Config, url: str, admin_key: str) -> int:
-    argv, env = trainer_command(config, config.state_dir / "resolved.json", url)
+    argv, env = trainer_command(config, config.resolved_file, url)
     log_file = config.state_dir / "logs" / "trainer.log"
     tree = ChildTree("trainer", argv, env | {"TTRL_ADMIN_KEY": admin_key}, log_file, grace_s=GRACE_S)
     await tree.start()

@@ -10,7 +10,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from ttrl_server.config import TrainConfig
+from ttrl_server.sections import TrainConfig
 from ttrl_server.training.algorithms import grpo
 from ttrl_server.training.batch import learnable_completions
 from ttrl_server.types import Batch

@@ -12,7 +12,8 @@ from deepspeed.utils import safe_get_full_grad, safe_set_full_grad
 from peft import PeftModel
 from torch import Tensor
 
-from ttrl_server.config import Config, TrainConfig
+from ttrl_server.config import Config
+from ttrl_server.sections import TrainConfig
 from ttrl_server.training.algorithms import grpo
 from ttrl_server.training.batch import MicroBatch, Plan, plan
 from ttrl_server.training.command import deepspeed_config
