@@ -17,14 +17,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from ttrl_server.config import Config, EngineConfig, TrainConfig
+from benchmarks.engine import running
+from ttrl_server.config import Config
 from ttrl_server.engine.client import EngineClient
-from ttrl_server.engine.command import base_name, engine_command, socket_path
-from ttrl_server.engine.supervisor import make_socket_dir
-from ttrl_server.process import ChildTree
+from ttrl_server.engine.command import base_name
+from ttrl_server.sections import EngineConfig, TrainConfig
 from ttrl_server.types import Question, Sampling, VoteOptions
 
-KEY = "benchmark"
 SAMPLING = Sampling(temperature=0.6, max_tokens=24, extra={"min_tokens": 24, "ignore_eos": True})
 
 
@@ -44,23 +43,9 @@ def make_adapter(config: Config, folder: Path) -> None:
 
 async def measure(config: Config, adapter: Path, rounds: int) -> dict[str, float]:
     """Median tokens/s of one engine, from its start to its end."""
-    make_socket_dir(config)
-    socket_path(config, 0).unlink(missing_ok=True)
-    argv, env = engine_command(config, 0)
-    tree = ChildTree("engine", argv, env | {"VLLM_API_KEY": KEY}, config.state_dir / "engine.log", grace_s=5)
-    client = EngineClient(socket=str(socket_path(config, 0)), key=KEY)
-    await tree.start()
-    await client.open()
-    try:
-        for _ in range(600):
-            if await client.healthy():
-                break
-            await asyncio.sleep(0.5)
+    async with running(config) as client:
         await client.load("adapter", str(adapter))
         return await tokens_per_second(client, base_name(config), rounds)
-    finally:
-        await client.close()
-        await tree.stop()
 
 
 async def tokens_per_second(client: EngineClient, base: str, rounds: int) -> dict[str, float]:

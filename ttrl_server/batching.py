@@ -106,6 +106,8 @@ class Progress:
 
     samples: int
     drawn: int = 0
+    leader: float | None = None
+    """Share of the leading answer when it was last counted."""
     model: str = ""
     """The engine's name of the version, once there is a lease."""
 

@@ -4,8 +4,8 @@
                        │ admit (or 429)                                              ▲
                        │ lease one version on one replica (batching)                 │ reply with its evidence
                        ▼                                                             │
-                     tokenise once ─▶ sample M rollouts ─▶ vote ─▶ record the experience, durably
-                                        (engine)        (voting)      │ (store)
+                     tokenise once ─▶ sample in waves ⇄ count votes ─▶ record the experience, durably
+                                     (sampling, engine)  (voting)         │ (store)
                                                                       ▼
     engine ◀─ swap ◀─ gate ◀─ adapter version ◀─ trainer ◀─ batch ◀─ lease      (learning.py, training/)
 
@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import structlog
@@ -29,8 +30,10 @@ from ttrl_server.batching import Admission, Batcher, Flights, Progress
 from ttrl_server.config import Config
 from ttrl_server.engine.fleet import Fleet, Lease
 from ttrl_server.errors import EngineError, Overloaded, RequestError
+from ttrl_server.sampling import Draw, DrawOne, Plan
 from ttrl_server.telemetry import metrics
-from ttrl_server.types import Experience, Group, Question, Rollout, Sampling, Verdict, Vote
+from ttrl_server.types import Experience, Group, Question, Rollout, Sampling, Stopped, Verdict, Vote
+from ttrl_server.voting import Ballot, Checker, TextOnly
 
 log = structlog.get_logger()
 
@@ -61,30 +64,31 @@ class Answer:
 class Pipeline:
     """Answers questions by vote. ``record`` is None while nothing is learnt."""
 
-    def __init__(self, config: Config, fleet: Fleet, record: Record | None) -> None:
+    def __init__(self, config: Config, fleet: Fleet, record: Record | None, checker: Checker | None = None) -> None:
         self._config, self._fleet, self._record = config, fleet, record
+        self._checker = checker or TextOnly()
         self.admission = Admission(config.limits.samples_in_flight)
         self._batcher = Batcher(
             fleet, max_questions=config.batch.max_questions, max_wait_s=config.batch.max_wait_ms / 1000
         )
         self._flights: Flights[Answer] = Flights()
+        self._background: set[asyncio.Task[str]] = set()
 
     async def answer(self, question: Question, watch: Callable[[Progress], None] | None = None) -> Answer:
         """Votes on one question; raises RequestError, Overloaded or EngineError. ``watch`` is given the progress."""
         started = time.monotonic()
-        deadline = question.deadline_s or self._config.vote.deadline_s
+        limit = self._limit(question)
         try:
-            async with asyncio.timeout(deadline):
+            async with asyncio.timeout(limit + self._config.vote.check_budget_s):
                 answer = await self._flights.join(
-                    _identity(question), Progress(question.vote.samples), lambda p: self._compute(question, p), watch
+                    _identity(question),
+                    Progress(question.vote.samples),
+                    lambda p: self._compute(question, p, asyncio.get_running_loop().time() + limit),
+                    watch,
                 )
         except TimeoutError:
             metrics.QUESTIONS.labels("deadline").inc()
-            raise RequestError(
-                f"The vote did not finish within {deadline:g} s; ask for fewer votes or allow more time.",
-                status=504,
-                code="deadline_exceeded",
-            ) from None
+            raise _too_late(limit) from None
         except asyncio.CancelledError:
             metrics.QUESTIONS.labels("cancelled").inc()
             raise
@@ -95,57 +99,121 @@ class Pipeline:
         metrics.ANSWER_SECONDS.observe(time.monotonic() - started)
         return answer
 
-    async def _compute(self, question: Question, progress: Progress) -> Answer:
+    def _limit(self, question: Question) -> float:
+        """Seconds this question may take."""
+        return min(question.deadline_s or math.inf, self._config.vote.deadline_s)
+
+    async def _compute(self, question: Question, progress: Progress, deadline_at: float) -> Answer:
+        ballot, plan = self._ballot(question), self._plan(question)
         with self.admission.admit(question.vote.samples):
             async with self._batcher.lease(question.version) as lease:
                 progress.model = lease.model
-                group = await self._sample(question, lease, progress)
-            # In a thread: hostile text may take a while to read, and other questions go on.
-            vote = await asyncio.to_thread(voting.judge, group, _last_text(question))
-            return await self._settle(question, group, vote, lease.model)
+                prompt, context = await lease.replica.client.tokenize(question, lease.model)
+                sampling = _within(context, len(prompt), question)
+                group = Group(question.id, prompt, (), lease.version, sampling.temperature)
+                one = self._drawing(lease, prompt, sampling)
+                try:
+                    stopped = await Draw(one, ballot, question.vote, plan, progress, deadline_at).run()
+                except asyncio.CancelledError:
+                    self._note_cancelled(question, replace(group, rollouts=ballot.rollouts))
+                    raise
+        group = replace(group, rollouts=ballot.rollouts)
+        self._observe(question, group.rollouts, stopped)
+        if stopped == "deadline" and len(group.rollouts) < self._config.vote.quorum * question.vote.samples:
+            raise _too_late(self._limit(question))
+        # In a thread: hostile text may take a while to read, and other questions go on.
+        vote = self._selected(await asyncio.to_thread(ballot.count, stopped), question, group.rollouts)
+        return await self._settle(question, group, vote, plan, lease.model)
 
-    # ------------------------------------------------------------ sample
+    def _ballot(self, question: Question) -> Ballot:
+        vote = self._config.vote
+        return Ballot(_last_text(question), self._checker, budget_s=vote.check_budget_s, weighting=vote.weighting)
 
-    async def _sample(self, question: Question, lease: Lease, progress: Progress) -> Group:
-        prompt, context = await lease.replica.client.tokenize(question, lease.model)
-        sampling = _within(context, len(prompt), question)
+    def _plan(self, question: Question) -> Plan:
+        samples = question.vote.samples
+        trains = self._record is not None and question.vote.train
+        return Plan(samples, min(self._config.train.samples, samples) if trains else 0, self._config.vote.wave)
+
+    def _drawing(self, lease: Lease, prompt: tuple[int, ...], sampling: Sampling) -> DrawOne:
+        alternatives = CERTAINTY_ALTERNATIVES if self._config.vote.fallback == "best_of_n" else 0
 
         async def one(index: int) -> Rollout:
             async with lease.replica.slots:
-                rollout = await lease.replica.client.sample(prompt, lease.model, sampling, index)
-            progress.drawn += 1
-            return rollout
+                return await lease.replica.client.sample(
+                    prompt, lease.model, sampling, index, alternatives=alternatives
+                )
 
-        try:
-            async with asyncio.TaskGroup() as tasks:  # the first failure cancels the rest of the group
-                drawing = [tasks.create_task(one(index)) for index in range(question.vote.samples)]
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        rollouts = tuple(task.result() for task in drawing)
+        return one
+
+    def _observe(self, question: Question, rollouts: tuple[Rollout, ...], stopped: Stopped) -> None:
         metrics.SAMPLES.inc(len(rollouts))
+        metrics.SAMPLES_SAVED.inc(question.vote.samples - len(rollouts))
         metrics.SAMPLED_TOKENS.inc(sum(len(r.token_ids) for r in rollouts))
-        return Group(question.id, prompt, rollouts, lease.version, sampling.temperature)
+        metrics.STOPPED.labels(stopped).inc()
+
+    def _selected(self, vote: Vote, question: Question, rollouts: tuple[Rollout, ...]) -> Vote:
+        """The vote with what a client should know of how it came about, and another choice where there is no winner."""
+        statistical = vote.stopped in ("beta", "certificate")
+        level = question.vote.level if statistical else None
+        vote = replace(vote, level=level, requested=question.vote.samples)
+        if vote.stopped == "unvotable":  # an answer or two among prose is none
+            vote = replace(vote, clusters=(), pseudo_label=None, majority_ratio=None, margin=None)
+        if vote.pseudo_label is None and self._config.vote.fallback == "best_of_n":
+            return replace(vote, chosen=voting.most_certain(rollouts))
+        return replace(vote, chosen=0) if vote.pseudo_label is None else vote
 
     # ------------------------------------------------------------ settle
 
-    async def _settle(self, question: Question, group: Group, vote: Vote, model: str) -> Answer:
-        samples = min(self._config.train.samples, len(group.rollouts))
-        rewards = voting.rewards(vote, samples)
+    async def _settle(self, question: Question, group: Group, vote: Vote, plan: Plan, model: str) -> Answer:
+        rewards = voting.rewards(vote, plan.trainable(rollout.index for rollout in group.rollouts))
         verdict = admit(question, group, vote, rewards)
+        if verdict.admitted and len(rewards) < min(plan.eligible, self._config.train.min_group):
+            verdict = Verdict(False, "too_few_samples")
         if vote.majority_ratio is not None:
             metrics.MAJORITY.observe(vote.majority_ratio)
+        return Answer(
+            group,
+            vote,
+            model,
+            await self._keep(question, Experience(question.id, question.tenant, group, vote, rewards, verdict)),
+        )
+
+    async def _keep(self, question: Question, experience: Experience) -> str:
+        """Makes the experience durable; returns ``queued``, or why nothing will be learnt from it."""
         if self._record is None:
-            return Answer(group, vote, model, "learning is off")
+            return "learning is off"
         if not question.vote.train:
-            return Answer(group, vote, model, "off")
+            return "off"
         try:
-            await self._record(Experience(question.id, question.tenant, group, vote, rewards, verdict))
+            await self._record(experience)
         except Exception as error:  # a full disk costs no answer (design.md, rule 6)
             log.error("store.failed", question=question.id, reason=str(error))
             metrics.GROUPS.labels("store_failed").inc()
-            return Answer(group, vote, model, "not stored")
-        metrics.GROUPS.labels(verdict.reason).inc()
-        return Answer(group, vote, model, "queued" if verdict.admitted else verdict.reason)
+            return "not stored"
+        metrics.GROUPS.labels(experience.verdict.reason).inc()
+        return experience.verdict.reason
+
+    def _note_cancelled(self, question: Question, group: Group) -> None:
+        """What a client left behind is kept as cancelled, and never trained on: short samples are in first."""
+        metrics.STOPPED.labels("cancelled").inc()
+        vote = Vote((None,) * len(group.rollouts), (), None, None, None, 0, "cancelled", None, question.vote.samples)
+        verdict = Verdict(False, "cancelled")
+        experience = Experience(question.id, question.tenant, group, vote, (), verdict)
+        task = asyncio.get_running_loop().create_task(self._keep(question, experience))
+        self._background.add(task)  # the loop itself holds tasks only weakly
+        task.add_done_callback(self._background.discard)
+
+
+CERTAINTY_ALTERNATIVES = 5
+"""Likeliest tokens asked for at every position where ``vote.fallback`` chooses by self-certainty."""
+
+
+def _too_late(limit: float) -> RequestError:
+    return RequestError(
+        f"The vote did not finish within {limit:g} s; ask for fewer votes or allow more time.",
+        status=504,
+        code="deadline_exceeded",
+    )
 
 
 def admit(question: Question, group: Group, vote: Vote, rewards: tuple[float, ...]) -> Verdict:
@@ -157,7 +225,9 @@ def admit(question: Question, group: Group, vote: Vote, rewards: tuple[float, ..
     if any(value not in CHANGES_NOTHING.get(name, (value,)) for name, value in question.sampling.extra.items()):
         return Verdict(False, "sampling_parameters")
     if vote.pseudo_label is None:
-        return Verdict(False, "no_answer")
+        return Verdict(False, "unvotable" if vote.stopped == "unvotable" else "no_answer")
+    if vote.stopped in ("deadline", "budget"):  # a label from the quickest samples, or from half-checked answers
+        return Verdict(False, vote.stopped)
     if len(set(rewards)) < 2:
         return Verdict(False, "unanimous")  # zero advantage for every sample (ttrl.md, section 4.9)
     return Verdict(True, "queued")
@@ -198,7 +268,7 @@ def _identity(question: Question) -> bytes:
     """Equal for questions whose groups would be drawn from the same distribution for the same tenant."""
     s = question.sampling
     parts: list[Any] = [question.tenant, question.kind, question.prompt, question.version, question.template]
-    parts += [s.temperature, s.max_tokens, s.seed, s.extra, question.vote.samples, question.vote.train]
+    parts += [s.temperature, s.max_tokens, s.seed, s.extra, *astuple(question.vote), question.deadline_s]
     return json.dumps(parts, sort_keys=True).encode("utf-8", "surrogatepass")
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 RETRY_S = 10.0
+CPU_PLUGINS = frozenset({"ttrl_cpu_lora", "ttrl_cpu_seed"})
+"""What mends vLLM on a CPU, loaded by vLLM itself."""
 
 
 def main() -> None:
@@ -58,7 +60,7 @@ def dry_run(config: Config) -> str:
     for replica in range(config.replicas if not config.engine.url else 0):
         parts += [f"\n# engine {replica}", _shell(*engine_command(config, replica), VLLM_API_KEY="<random>")]
     if config.train.enabled:
-        argv, env = trainer_command(config, resolved_file(config), gateway_url(config, config.api.port))
+        argv, env = trainer_command(config, config.resolved_file, gateway_url(config, config.api.port))
         parts += ["\n# trainer", _shell(argv, env, TTRL_ADMIN_KEY="<random>")]
         parts += ["\n# deepspeed", json.dumps(deepspeed_config(config), indent=2)]
     return "\n".join(parts)
@@ -68,11 +70,6 @@ def _shell(argv: list[str], env: dict[str, str], **secret: str) -> str:
     names = [f"{name}={shlex.quote(value)}" for name, value in env.items()]
     names += [f"{name}={value}" for name, value in secret.items()]
     return " \\\n  ".join([*names, shlex.join(argv)])
-
-
-def resolved_file(config: Config) -> Path:
-    """Where the trainer reads its settings from."""
-    return config.state_dir / "resolved.json"
 
 
 def gateway_url(config: Config, port: int) -> str:
@@ -92,8 +89,9 @@ def _check_machine(config: Config) -> None:
             )
     if config.hardware == "cpu" and not config.engine.url and not _has_cpu_kernels():
         raise ConfigError(
-            "vLLM would not load the plugin ttrl_cpu_lora, without which a base request may be answered by an adapter: "
-            "install the package (pip install -e .), and name the plugin in VLLM_PLUGINS if that is set"
+            "vLLM would not load the plugins ttrl_cpu_lora and ttrl_cpu_seed, without which a base request may be "
+            "answered by an adapter, and a seed may end the engine: install the package (pip install -e .), and name "
+            "both in VLLM_PLUGINS if that is set"
         )
     looks_local = config.model.startswith(("/", "./", "../", "~"))
     if looks_local and not (Path(config.model) / "config.json").is_file():
@@ -105,7 +103,7 @@ def _has_cpu_kernels() -> bool:
 
     allowed = os.environ.get("VLLM_PLUGINS")
     installed = {plugin.name for plugin in entry_points(group="vllm.general_plugins")}
-    return "ttrl_cpu_lora" in installed and (allowed is None or "ttrl_cpu_lora" in allowed.split(","))
+    return installed >= CPU_PLUGINS and (allowed is None or CPU_PLUGINS.issubset(allowed.split(",")))
 
 
 # ---------------------------------------------------------------- the service
@@ -172,6 +170,7 @@ class Service:
         from ttrl_server.pipeline import Pipeline
         from ttrl_server.registry.ledger import Ledger
         from ttrl_server.store.experiences import Experiences
+        from ttrl_server.voting.pool import Pool
 
         self.config, self.port = config, port
         self.failure: BaseException | None = None
@@ -189,7 +188,8 @@ class Service:
         if config.train.enabled:
             store = Experiences.open(config.store.url or f"sqlite:///{config.state_dir / 'store.sqlite'}")
             self.learning = Learning(config, store, self.swap.ledger, self.fleet, self.swap)
-        pipeline = Pipeline(config, self.fleet, self.learning.record if self.learning else None)
+        self.checker = Pool(config.vote.check_workers, memory_mib=config.vote.check_memory_mib)
+        pipeline = Pipeline(config, self.fleet, self.learning.record if self.learning else None, self.checker)
         self.app = app.build(
             OpenAIRoutes(config, self.fleet, pipeline),
             AdminRoutes(config, self.fleet, self.swap, self.learning),
@@ -202,12 +202,14 @@ class Service:
     async def _lifespan(self, _app: object) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(self._run(), name="service")]
         tasks += self._engines()
+        tasks.append(asyncio.create_task(asyncio.to_thread(self.checker.start)))
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.to_thread(self.checker.close)
             if self.learning:
                 await self.learning.close()
 
@@ -246,7 +248,7 @@ class Service:
 
         assert self.learning is not None
         await self.learning.resume()
-        resolved_file(self.config).write_text(json.dumps(cli.redacted(self.config), indent=2))
+        self.config.resolved_file.write_text(json.dumps(cli.redacted(self.config), indent=2))
         if self.config.train.launch == "here":
             await supervise(self.config, self.learning, gateway_url(self.config, self.port), self.admin_key)
 

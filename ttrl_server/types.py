@@ -11,7 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 FinishReason = Literal["stop", "length", "abort"]
-StopRule = Literal["none"]
+StopRule = Literal["none", "exact", "beta", "certificate"]
+Weighting = Literal["uniform", "confidence"]
+Stopped = Literal["full", "exact", "beta", "certificate", "unvotable", "deadline", "budget", "cancelled"]
+"""Why sampling ended: all M drawn; a stop rule; nothing to vote on; the client's time; answers that could not be
+checked within the budget; a client that went away."""
 VersionState = Literal["candidate", "promoted", "rejected", "retired"]
 
 
@@ -34,6 +38,11 @@ class VoteOptions:
     train: bool = True
     """Whether the group may be kept and trained on."""
     stop: StopRule = "none"
+    """The rule that may end sampling before all M are drawn (voting/stopping.py)."""
+    level: float = 0.99
+    """1 − δ of a statistical stop rule."""
+    probe: bool = False
+    """Whether the first wave decides if the question can be voted on at all (policy auto)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,8 @@ class Rollout:
     """[T] nats, under the sampling distribution (temperature applied)."""
     text: str
     finish_reason: FinishReason
+    certainty: float | None = None
+    """Mean over tokens of the mean −log p of the likeliest alternatives (nats); only where it was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +89,7 @@ class Group:
     prompt_token_ids: tuple[int, ...]
     """[P]"""
     rollouts: tuple[Rollout, ...]
+    """[M], or fewer where sampling was stopped early; ascending by index."""
     version: int
     """Adapter version that drew every rollout; 0 is the base model."""
     temperature: float
@@ -90,7 +102,7 @@ class Cluster:
     answer: str
     """The form in which the cluster's lowest index wrote it."""
     members: tuple[int, ...]
-    """Rollout indices, ascending."""
+    """Places in ``Group.rollouts``, ascending: the rollouts' indices, unless sampling was cut within a wave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +120,12 @@ class Vote:
     margin: float | None
     """(votes of the winner − votes of the second) / M."""
     chosen: int
-    """Index of the rollout whose text is returned."""
-    stopped: str
-    """Why sampling ended: ``full`` when all M samples were drawn."""
+    """Place of the rollout whose text is returned."""
+    stopped: Stopped
+    level: float | None = None
+    """1 − δ of the statistical stop rule to which the label is owed; None when all or an exact rule decided."""
+    requested: int | None = None
+    """M as asked for; fewer were drawn when sampling was stopped early."""
 
 
 @dataclass(frozen=True, slots=True)

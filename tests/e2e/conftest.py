@@ -18,6 +18,9 @@ import openai
 import psutil
 import pytest
 
+from ttrl_server.config import Config
+from ttrl_server.engine.command import socket_path
+
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = Path(os.environ.get("TTRL_TEST_MODEL", ROOT / ".models" / "SmolLM2-135M-Instruct"))
 ADMIN = "admin-key"
@@ -83,6 +86,13 @@ class Server:
         while not condition():
             assert time.monotonic() < deadline, f"not within {seconds:g} s: {self.log()[-3000:]}"
             time.sleep(0.2)
+
+    def engine_gauge(self, name: str) -> float:
+        """A figure of vLLM's own metrics, read on its private socket."""
+        socket = socket_path(Config(model="m", hardware="cpu", run_dir=self.folder / "run"), 0)
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://engine") as engine:
+            lines = engine.get("/metrics").text.splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name + "{"))
 
     def settle(self) -> None:
         """Until nothing waits to be learnt: what is served then stays."""

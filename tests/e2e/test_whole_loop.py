@@ -7,6 +7,7 @@ import os
 import signal
 import time
 
+import httpx
 import openai
 import psutil
 import pytest
@@ -42,6 +43,23 @@ def test_a_batch_is_trained_and_the_new_version_answers(server: Server) -> None:
     assert {"adapter_config.json", "adapter_model.safetensors", "manifest.json"} <= {p.name for p in manifest.iterdir()}
 
 
+def test_a_client_that_leaves_a_vote_of_64_leaves_nothing_running_and_nothing_to_train_on(server: Server) -> None:
+    server.settle()
+    body = {
+        "model": "smollm2-135m",
+        "messages": [{"role": "user", "content": "Count from one to five hundred."}],
+        "max_tokens": 900,
+        "ttrl": {"votes": 64},
+    }
+    with contextlib.suppress(httpx.ReadTimeout):
+        server.http.post("/v1/chat/completions", json=body, timeout=httpx.Timeout(5, read=4))
+    left = time.monotonic()
+    server.until(lambda: server.engine_gauge("vllm:num_requests_running") == 0, 10)
+    assert server.engine_gauge("vllm:num_requests_waiting") == 0
+    print(f"the engine was idle {time.monotonic() - left:.2f} s after the client left")
+    server.until(lambda: server.status()["groups"].get("kept/cancelled") == 1, 5)
+
+
 def test_the_base_model_still_answers_beside_the_adapter(server: Server) -> None:
     served = server.status()["served"]["name"]
     alone = server.greedy(QUESTION, "smollm2-135m@base")
@@ -56,6 +74,16 @@ def test_the_base_model_still_answers_beside_the_adapter(server: Server) -> None
 def test_log_probabilities_of_a_prompt_do_not_end_an_engine_with_adapters(server: Server) -> None:
     body = {"model": "smollm2-135m", "messages": [{"role": "user", "content": QUESTION}], "n": 2, "prompt_logprobs": 0}
     assert server.http.post("/v1/chat/completions", json=body).status_code == 200
+    assert server.ready()
+
+
+def test_a_seed_does_not_end_an_engine_that_prefills_in_pieces(server: Server) -> None:
+    """64 long prompts are more than one step takes, so that some are prefilled in pieces; stock vLLM ends there."""
+    words = " ".join(f"word{i}" for i in range(60))
+    votes = server.ask(
+        f"{words} What is 2 * 2?", seed=7, max_tokens=4, extra_body={"ttrl": {"votes": 64, "stop": "none"}}
+    )
+    assert votes.ttrl["votes"] == 64
     assert server.ready()
 
 

@@ -25,6 +25,10 @@ class FakeVLLM:
 
     text: Callable[[int], str] = lambda i: "The answer is 7."
     delay_s: float = 0.0
+    slow: Callable[[int], float] = lambda i: 0.0
+    """Seconds that sample i takes beyond ``delay_s``."""
+    surprise: Callable[[int], float] = lambda i: 1.0
+    """Mean −log p of the alternatives at every position of sample i."""
     seen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     loaded: set[str] = field(default_factory=set)
     running: int = 0
@@ -60,14 +64,18 @@ class FakeVLLM:
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:
-            if not await _sleep_unless_gone(request, self.delay_s):
+            if not await _sleep_unless_gone(request, self.delay_s + self.slow(number)):
                 return Response(status_code=499)
         finally:
             self.running -= 1
         text = self.text(number)
         ids = [ord(c) for c in text]
         choice = {"text": text, "token_ids": ids, "finish_reason": "stop"}
-        return JSONResponse({"choices": [choice | {"logprobs": {"token_logprobs": [-0.5] * len(ids)}}]})
+        logprobs: dict[str, Any] = {"token_logprobs": [-0.5] * len(ids)}
+        if k := body["logprobs"]:
+            row = {str(rank): -self.surprise(number) for rank in range(k)}
+            logprobs["top_logprobs"] = [row] * len(ids)
+        return JSONResponse({"choices": [choice | {"logprobs": logprobs}]})
 
     def _score(self, body: dict[str, Any]) -> dict[str, Any]:
         value = -1.0 + self.shift(body["model"])

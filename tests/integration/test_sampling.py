@@ -10,7 +10,7 @@ import httpx
 from tests.integration.conftest import Gateway
 from tests.integration.fake_vllm import FakeVLLM
 
-QUESTION = {"model": "tiny", "messages": [{"role": "user", "content": "What is 3 + 4?"}]}
+QUESTION = {"model": "tiny", "messages": [{"role": "user", "content": "What is 3 + 4?"}], "ttrl": {"votes": 8}}
 
 
 def samples(gateway: Gateway) -> list[dict[str, object]]:
@@ -59,7 +59,7 @@ async def test_a_twin_that_leaves_does_not_take_the_others_answer_away(start: Ca
     assert gateway.engine.drawn == 8
 
 
-async def test_a_client_that_goes_away_cancels_all_its_samples_and_leaves_no_group(
+async def test_a_client_that_goes_away_cancels_all_its_samples_and_its_group_is_marked_and_never_trained(
     start: Callable[..., Gateway],
 ) -> None:
     gateway = start(FakeVLLM(delay_s=30))
@@ -70,7 +70,8 @@ async def test_a_client_that_goes_away_cancels_all_its_samples_and_leaves_no_gro
         await asyncio.gather(asking, return_exceptions=True)
     await asyncio.to_thread(gateway.until, lambda: gateway.engine.running == 0, 1.0)
     assert gateway.service.fleet.idle
-    assert sum(gateway.status()["groups"].values()) == 0
+    await asyncio.to_thread(gateway.until, lambda: gateway.status()["groups"].get("kept/cancelled") == 1, 2.0)
+    assert gateway.status()["groups"]["pending"] == 0
 
 
 async def test_a_stream_that_is_hung_up_cancels_its_samples_too(start: Callable[..., Gateway]) -> None:
@@ -105,7 +106,7 @@ def test_an_answer_nobody_can_read_is_the_first_sample_and_is_not_trained_on(sta
     gateway = start(FakeVLLM(text=lambda i: "I like turtles." if i else "Hello there."))
     reply = gateway.ask().json()
     assert reply["choices"][0]["message"]["content"] == "Hello there."
-    assert (reply["ttrl"]["majority_ratio"], reply["ttrl"]["train"]) == (None, "no_answer")
+    assert (reply["ttrl"]["majority_ratio"], reply["ttrl"]["train"]) == (None, "unvotable")
 
 
 def test_a_unanimous_group_and_a_bent_one_are_kept_but_not_trained_on(start: Callable[..., Gateway]) -> None:

@@ -57,6 +57,8 @@ def written(text: str) -> str:
         (["--train.samples", "65"], ["train.samples", "65", "64", "vote.samples"]),
         (["--limits.samples-in-flight", "63"], ["limits.samples_in_flight", "63", "64"]),
         (["--train.rank", "12"], ["train.rank", "12", "8, 16, 32"]),
+        (["--vote.level", "1"], ["vote.level", "1"]),
+        (["--vote.weighting", "confidence", "--vote.stop", "beta"], ["vote.stop beta", "exact or none"]),
         (["--train.learning-rate", "nan"], ["train.learning_rate", "'nan'", "finite"]),
         (["--train.learning-rate", "inf"], ["train.learning_rate", "'inf'", "finite"]),
         (["--api.host", "0.0.0.0"], ["api.host", "0.0.0.0", "--api-key"]),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import uuid
-from collections.abc import Sequence
+import secrets
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,6 +15,8 @@ from ttrl_server.api.envelope import envelope
 
 OPEN_ROUTES = frozenset({"/health", "/ready"})
 """The only routes that need no key; a test holds this list against the routes there are."""
+
+_READ_HERE = frozenset({b"x-request-id", b"authorization", b"x-api-key"})
 
 ADMIN_PREFIXES = ("/ttrl/v1/train/", "/ttrl/v1/adapters/")
 
@@ -29,16 +31,17 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        request_id = _clean(headers.get("x-request-id")) or f"req_{uuid.uuid4().hex}"
+        given = _first_of_each(scope["headers"])
+        request_id = _clean(given.get(b"x-request-id", "")) or f"req_{secrets.token_hex(16)}"
         scope["ttrl.id"] = request_id
+        name = (b"x-request-id", request_id.encode())
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+                message["headers"] = [*message["headers"], name]
             await send(message)
 
-        key = headers.get("authorization", "").removeprefix("Bearer ").strip() or headers.get("x-api-key", "")
+        key = given.get(b"authorization", "").removeprefix("Bearer ").strip() or given.get(b"x-api-key", "")
         if not self._may(scope["path"], key):
             await _refuse(key)(scope, receive, named)
             return
@@ -53,6 +56,7 @@ class Guard:
         return not self._keys or any(_same(key, ours) for ours in (*self._keys, self._admin_key))
 
 
+@lru_cache
 def tenant(key: str) -> str:
     """A name for the holder of a key that does not give the key away."""
     return hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -69,6 +73,15 @@ def _refuse(key: str) -> JSONResponse:
     return JSONResponse(envelope(message, 401, code="invalid_api_key"), 401, {"www-authenticate": "Bearer"})
 
 
-def _clean(given: str | None) -> str:
+def _first_of_each(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, str]:
+    """The headers that are read here, in one pass; of one that is repeated the first counts."""
+    found: dict[bytes, str] = {}
+    for name, value in headers:
+        if name in _READ_HERE and name not in found:
+            found[name] = value.decode("latin-1")
+    return found
+
+
+def _clean(given: str) -> str:
     """A client's own request id, if it is fit for a header and a log line."""
-    return given if given and len(given) <= 128 and given.isascii() and given.isprintable() else ""
+    return given if len(given) <= 128 and given.isascii() and given.isprintable() else ""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from ttrl_server.api import body, passthrough, shapes, sse
+from ttrl_server.api import body, deadline, extension, passthrough, shapes, sse
 from ttrl_server.api.shapes import Kind
 from ttrl_server.batching import Progress
 from ttrl_server.config import Config
@@ -42,7 +42,7 @@ class OpenAIRoutes:
     async def _complete(self, request: Request, kind: Kind) -> Response:
         data = body.parse(await body.read(request, self._limit))
         shapes.check_common(data, kind)
-        asked = shapes.extension(data, self._config)
+        asked = extension.read(data, self._config)
         if not shapes.votable(data, kind, self._config, asked):
             return await self._forward(request, data, samples=data.get("n") or 1, chat=kind == "chat")
         question = shapes.question(
@@ -53,6 +53,7 @@ class OpenAIRoutes:
             id=uuid.uuid4().hex,
             tenant=request.scope["ttrl.tenant"],
             may_train=request.headers.get(TRAIN_HEADER, "on").lower() not in ("off", "false", "0"),
+            deadline_s=deadline.of(request.headers, streaming=bool(data.get("stream"))),
         )
         if data.get("stream"):
             return await self._stream(question, data.get("stream_options"))

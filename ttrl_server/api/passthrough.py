@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from contextlib import ExitStack
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from ttrl_server.api import shapes
-from ttrl_server.api.sse import Closing
+from ttrl_server.api import extension
 from ttrl_server.batching import Admission
 from ttrl_server.config import Config
 from ttrl_server.engine.fleet import Fleet
-from ttrl_server.errors import RequestError
+from ttrl_server.errors import EngineError, RequestError
 
 ALLOWED = (
     "/v1/responses",
@@ -33,11 +35,19 @@ ALLOWED = (
 NOT_FORWARDED = ("ttrl", "store", "priority")
 """Ours, and what would let a client overtake every vote."""
 
+ONE_PIECE = 2**20
+"""Bytes of an answer that is read to its end before any of it is sent on."""
+
+UNHEARD_S = 0.2
+"""A request that is answered by then never needs a second task, which would listen for its client hanging up."""
+
+_strict = json.JSONEncoder(allow_nan=False)
+_SENT_HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
 _RETURNED_HEADERS = ("content-type", "retry-after")
 
 
 async def forward(
-    request: Request,
+    _request: Request,
     data: dict[str, Any],
     config: Config,
     fleet: Fleet,
@@ -47,22 +57,86 @@ async def forward(
     samples: int,
     chat: bool,
 ) -> Response:
+    """A Relay, for the caller that still awaits it."""
+    return Relay(data, config, fleet, admission, version=version, samples=samples, chat=chat)
+
+
+class Relay(Response):
     """The engine's own answer; room and lease are held until its last byte has been sent or the client has gone."""
-    leases = ExitStack()
+
+    def __init__(
+        self,
+        data: dict[str, Any],
+        config: Config,
+        fleet: Fleet,
+        admission: Admission,
+        *,
+        version: int | None,
+        samples: int,
+        chat: bool,
+    ) -> None:
+        self._data, self._config, self._fleet, self._admission = data, config, fleet, admission
+        self._version, self._samples, self._chat = version, samples, chat
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._admission.admit(self._samples), self._fleet.lease(self._version) as lease:
+            content = _encode(self._data, lease.model, self._config, chat=self._chat)
+            client = lease.replica.client
+            async with _while_there(receive):
+                reply = await client.stream(scope["method"], scope["path"], body=content, headers=_SENT_HEADERS)
+                try:
+                    await _send_on(reply, lease.model, send)
+                finally:
+                    _let_go(reply)
+
+
+async def _send_on(reply: aiohttp.ClientResponse, model: str, send: Send) -> None:
+    """A short answer in one piece, so that one that breaks off is an error; any other as it comes, byte for byte."""
+    given = {name: reply.headers[name] for name in _RETURNED_HEADERS if name in reply.headers}
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in given.items()]
+    headers.append((b"x-ttrl-adapter", model.encode("latin-1")))
+    length, whole = reply.content_length, b""
+    in_pieces = length is None or length > ONE_PIECE or given.get("content-type", "").startswith("text/event-stream")
+    if not in_pieces:
+        whole = await _read(reply)
+        headers.append((b"content-length", b"%d" % len(whole)))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    if in_pieces:
+        async for piece in reply.content.iter_any():
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": whole})
+
+
+async def _read(reply: aiohttp.ClientResponse) -> bytes:
     try:
-        leases.enter_context(admission.admit(samples))
-        lease = leases.enter_context(fleet.lease(version))
-        content = _encode(data, lease.model, config, chat=chat)
-        reply = await lease.replica.client.stream(
-            request.method, request.url.path, body=content, headers={"content-type": "application/json"}
-        )
-    except BaseException:
-        leases.close()
-        raise
-    headers = {name: reply.headers[name] for name in _RETURNED_HEADERS if name in reply.headers}
-    headers["x-ttrl-adapter"] = lease.model
-    leases.callback(_let_go, reply)
-    return Closing(reply.content.iter_any(), reply.status, headers, close=leases.close)
+        return await reply.content.read()
+    except (aiohttp.ClientError, OSError) as error:
+        raise EngineError(f"the engine broke off its answer ({type(error).__name__})") from error
+
+
+@asynccontextmanager
+async def _while_there(receive: Receive) -> AsyncIterator[None]:
+    """Cancels its block when the client hangs up; nothing is raised then, as nobody is left to be told."""
+    loop = asyncio.get_running_loop()
+    listening: list[asyncio.Task[None]] = []
+
+    async def listen() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        block.reschedule(loop.time())
+
+    timer = loop.call_later(UNHEARD_S, lambda: listening.append(loop.create_task(listen())))
+    try:
+        async with asyncio.timeout(None) as block:
+            try:
+                yield
+            finally:
+                timer.cancel()
+                for task in listening:
+                    task.cancel()
+    except TimeoutError:
+        if not block.expired():
+            raise
 
 
 def _let_go(reply: aiohttp.ClientResponse) -> None:
@@ -79,7 +153,7 @@ def _encode(data: dict[str, Any], model: str, config: Config, *, chat: bool) -> 
     if chat and config.chat_template_kwargs:
         data["chat_template_kwargs"] = config.chat_template_kwargs | (data.get("chat_template_kwargs") or {})
     try:
-        return json.dumps(data, allow_nan=False).encode()
+        return _strict.encode(data).encode()
     except ValueError:
         raise RequestError(
             f"{_not_finite(data)} is not a finite number.", param=_not_finite(data), code="invalid_value"
@@ -89,7 +163,7 @@ def _encode(data: dict[str, Any], model: str, config: Config, *, chat: bool) -> 
 def _not_finite(data: dict[str, Any]) -> str:
     for name, value in data.items():
         try:
-            json.dumps(value, allow_nan=False)
+            _strict.encode(value)
         except ValueError:
             return name
     return "body"
@@ -97,6 +171,6 @@ def _not_finite(data: dict[str, Any]) -> str:
 
 def pinned(data: dict[str, Any], config: Config) -> int | None:
     """The version a passed-through request names, from ``model`` or ``ttrl.adapter``."""
-    asked = shapes.extension(data, config).version
-    named = shapes.resolve_model(data, config)
+    asked = extension.read(data, config).version
+    named = extension.resolve_model(data, config)
     return named if asked is None else asked

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from ttrl_server.api import body
+from ttrl_server.api.extension import Extension, resolve_model
 from ttrl_server.config import Config
 from ttrl_server.errors import RequestError
 from ttrl_server.pipeline import Answer
@@ -46,18 +46,6 @@ _HARMLESS: dict[str, tuple[Any, ...]] = {
 MOST_VOTES = 2**20
 """Sample i is drawn with seed + i, which must stay a 64-bit number."""
 
-_TTRL_FIELDS = ("votes", "train", "stop", "adapter")
-
-
-@dataclass(frozen=True, slots=True)
-class Extension:
-    """The request's ``ttrl`` object, checked."""
-
-    votes: int | None
-    train: bool | None
-    version: int | None
-    """From ``adapter``: 0 is the base model."""
-
 
 def check_common(data: dict[str, Any], kind: Kind) -> None:
     """What is wrong whoever answers: found here, before the engine sees it."""
@@ -86,63 +74,6 @@ def _check_input(data: dict[str, Any], kind: Kind) -> None:
     if not right:
         problem = "is missing" if value is None else "is not right"
         raise RequestError(f"{name} {problem}: it must be {wanted}.", param=name, code="invalid_value")
-
-
-def extension(data: dict[str, Any], config: Config) -> Extension:
-    """The ``ttrl`` object; raises RequestError with the offending name."""
-    given = data.get("ttrl")
-    if given is None:
-        return Extension(None, None, None)
-    if not isinstance(given, dict):
-        raise RequestError("ttrl must be an object.", param="ttrl", code="invalid_type")
-    for name in given:
-        if name not in _TTRL_FIELDS:
-            raise RequestError(
-                f"ttrl.{name} is unknown; there are {', '.join(_TTRL_FIELDS)}.",
-                param=f"ttrl.{name}",
-                code="unknown_parameter",
-            )
-    if given.get("stop") not in (None, "none"):
-        raise RequestError("ttrl.stop must be none.", param="ttrl.stop", code="invalid_value")
-    return Extension(
-        votes=body.whole(given, "votes", 1, config.vote.max_samples, prefix="ttrl."),
-        train=body.flag(given, "train", prefix="ttrl."),
-        version=_version(given.get("adapter"), "ttrl.adapter"),
-    )
-
-
-def resolve_model(data: dict[str, Any], config: Config) -> int | None:
-    """The pinned version a model name means, or None for the improving alias; an unknown name is a 404."""
-    name = data.get("model")
-    if name is None or name == config.name:
-        return None
-    if not isinstance(name, str):
-        raise RequestError("model must be a string.", param="model", code="invalid_type")
-    alias, at, pin = name.rpartition("@")
-    if not at or alias != config.name:
-        raise RequestError(
-            f"The model {name[:200]!r} does not exist here. There is {config.name!r}, which improves, and "
-            f"'{config.name}@base' and '{config.name}@v<number>', which do not.",
-            status=404,
-            param="model",
-            code="model_not_found",
-        )
-    return _version(pin, "model")
-
-
-def _version(pin: Any, param: str) -> int | None:
-    if pin is None:
-        return None
-    if pin == "base":
-        return 0
-    if isinstance(pin, str) and pin[:1] == "v" and pin[1:].isdecimal() and pin.isascii() and len(pin) < 12:
-        return int(pin[1:])
-    raise RequestError(
-        f"{param}: {str(pin)[:80]!r} is neither 'base' nor 'v<number>'.",
-        status=404,
-        param=param,
-        code="model_not_found",
-    )
 
 
 # ---------------------------------------------------------------- to vote or not to vote
@@ -183,7 +114,15 @@ def _is_text(content: Any) -> bool:
 
 
 def question(
-    data: dict[str, Any], kind: Kind, config: Config, asked: Extension, *, id: str, tenant: str, may_train: bool
+    data: dict[str, Any],
+    kind: Kind,
+    config: Config,
+    asked: Extension,
+    *,
+    id: str,
+    tenant: str,
+    may_train: bool,
+    deadline_s: float | None = None,
 ) -> Question:
     """The request as a Question. ``may_train`` is False when a header kept it out of the store."""
     version = resolve_model(data, config)
@@ -208,8 +147,12 @@ def question(
         vote=VoteOptions(
             samples=asked.votes or config.vote.samples,
             train=may_train and asked.train is not False and data.get("store") is not False,
+            stop=asked.stop or config.vote.stop,
+            level=asked.level or config.vote.level,
+            probe=config.vote.policy == "auto" and asked.votes is None,
         ),
         template=template,
+        deadline_s=deadline_s,
     )
 
 
@@ -225,7 +168,9 @@ def evidence(answer: Answer) -> dict[str, Any]:
         "margin": vote.margin,
         "counts": {cluster.answer: len(cluster.members) for cluster in vote.clusters},
         "votes": len(vote.answers),
+        "requested": vote.requested,
         "stopped": vote.stopped,
+        "level": vote.level,
         "adapter": answer.model,
         "sampled_tokens": answer.sampled_tokens,
         "train": answer.training,

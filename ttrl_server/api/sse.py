@@ -40,7 +40,8 @@ async def voted(
 ) -> AsyncIterator[bytes]:
     """The events of one voted answer; whoever made ``task`` cancels it."""
     while not task.done():
-        yield f": {progress.drawn}/{progress.samples} samples\n\n".encode()
+        leader = "" if progress.leader is None else f", leader {progress.leader:.2f}"
+        yield f": {progress.drawn}/{progress.samples} samples{leader}\n\n".encode()
         await asyncio.wait({task}, timeout=HEARTBEAT_S)
     try:
         answer = task.result()

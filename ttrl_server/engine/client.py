@@ -16,6 +16,7 @@ from ttrl_server.types import FinishReason, Question, Rollout, Sampling
 
 class _Logprobs(msgspec.Struct):
     token_logprobs: list[float]
+    top_logprobs: list[dict[str, float] | None] | None = None
 
 
 class _Choice(msgspec.Struct):
@@ -87,9 +88,19 @@ class EngineClient:
         return tuple(reply.tokens), reply.max_model_len
 
     async def sample(
-        self, prompt: tuple[int, ...], model: str, sampling: Sampling, index: int, *, priority: int = 0
+        self,
+        prompt: tuple[int, ...],
+        model: str,
+        sampling: Sampling,
+        index: int,
+        *,
+        priority: int = 0,
+        alternatives: int = 0,
     ) -> Rollout:
-        """One rollout with its ids and log-probabilities at the sampling temperature (design.md, rule 5)."""
+        """One rollout with its ids and log-probabilities at the sampling temperature (design.md, rule 5).
+
+        ``alternatives`` likeliest tokens of every position are asked for where certainty is wanted.
+        """
         body: dict[str, Any] = {
             **PLAIN_SAMPLING,
             **sampling.extra,
@@ -97,7 +108,7 @@ class EngineClient:
             "prompt": prompt,
             "temperature": sampling.temperature,
             "max_tokens": sampling.max_tokens,
-            "logprobs": 0,
+            "logprobs": alternatives,
             "return_token_ids": True,
             "priority": priority,
         }
@@ -110,6 +121,7 @@ class EngineClient:
             logprobs=tuple(choice.logprobs.token_logprobs if choice.logprobs else ()),
             text=choice.text,
             finish_reason=_finish(choice.finish_reason),
+            certainty=_certainty(choice.logprobs) if alternatives else None,
         )
 
     async def score(self, token_ids: tuple[int, ...], start: int, model: str) -> tuple[float, ...]:
@@ -158,6 +170,13 @@ class EngineClient:
         if self._session is None:
             raise EngineError("the engine is not connected")
         return self._session
+
+
+def _certainty(logprobs: _Logprobs | None) -> float | None:
+    """Self-certainty (arXiv 2502.18581, section 3) over the likeliest tokens alone, as DeepConf's token confidence
+    (arXiv 2508.15260, section 2): mean −log p of the alternatives, which grows as the rest become unlikely."""
+    rows = [row for row in (logprobs and logprobs.top_logprobs) or [] if row]
+    return sum(-sum(row.values()) / len(row) for row in rows) / len(rows) if rows else None
 
 
 def _finish(reason: str | None) -> FinishReason:

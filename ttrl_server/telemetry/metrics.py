@@ -9,6 +9,8 @@ REGISTRY = CollectorRegistry()
 QUESTIONS = Counter("ttrl_questions_total", "Voted questions by outcome", ["outcome"], registry=REGISTRY)
 SAMPLES = Counter("ttrl_samples_total", "Samples drawn for votes", registry=REGISTRY)
 SAMPLED_TOKENS = Counter("ttrl_sampled_tokens_total", "Completion tokens drawn for votes", registry=REGISTRY)
+SAMPLES_SAVED = Counter("ttrl_samples_saved_total", "Samples asked for and not needed", registry=REGISTRY)
+STOPPED = Counter("ttrl_votes_total", "Votes by why sampling ended", ["stopped"], registry=REGISTRY)
 GROUPS = Counter("ttrl_groups_total", "Groups by training verdict", ["verdict"], registry=REGISTRY)
 MAJORITY = Histogram(
     "ttrl_majority_ratio",

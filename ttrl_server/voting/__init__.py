@@ -1,22 +1,13 @@
-"""The voting room: what each sample answers, which answers are the same, and which answer wins.
+"""The voting room: what each sample answers, which answers are the same, which answer wins, and when that is settled.
 
-Plain functions over text and counts; no model, no clock, no I/O.
+    text ─read─▶ answer ─key (text and rationals; a worker process for the rest)─▶ cluster ─count─▶ Vote
+
+No model and no I/O but the pipes of the worker processes, which are the only part that may have to be killed.
 """
 
 from __future__ import annotations
 
-from ttrl_server.types import Group, Vote
-from ttrl_server.voting.extract import answer
-from ttrl_server.voting.tally import confidence, rewards, vote
+from ttrl_server.voting.ballot import Ballot, Checker, TextOnly, judge
+from ttrl_server.voting.tally import most_certain, rewards
 
-__all__ = ["judge", "rewards"]
-
-
-def judge(group: Group, question: str | None = None, stopped: str = "full") -> Vote:
-    """The vote of a group whose rollouts have the indices 0 … M−1, in whatever order they arrived.
-
-    ``question`` is the text asked, used only to see whether it lists choices; ``stopped`` is why sampling ended.
-    """
-    rollouts = sorted(group.rollouts, key=lambda rollout: rollout.index)
-    answers = [answer(rollout.text, rollout.finish_reason, question) for rollout in rollouts]
-    return vote(answers, [confidence(rollout) for rollout in rollouts], stopped)
+__all__ = ["Ballot", "Checker", "TextOnly", "judge", "most_certain", "rewards"]

@@ -62,6 +62,8 @@ _SPELLINGS = tuple(
         (r"\\div(?![a-z])", "/"),
         (r"\\approx(?![a-z])", "="),
         (r"\\[dtc]frac(?![a-z])", r"\\frac"),
+        (r"\\[dt]?binom\s*([0-9])\s*([0-9])", r"\\binom{\1}{\2}"),
+        (r"±", r"\\pm "),
         (r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|math(?:bf|rm|it|sf|tt)|mbox|operatorname|emph)\s*\{([^{}]*)\}", r" \1 "),
         (r"\s+", " "),
     )

@@ -10,6 +10,9 @@ Every pattern here is linear in the text it reads, or bounded by a constant, wha
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
 from ttrl_server.types import FinishReason
 from ttrl_server.voting.equivalence import canonical, visible, without_unit
@@ -50,6 +53,14 @@ _LISTED = re.compile(r"(?<![A-Za-z0-9(])\(?([A-Ja-j])[).:](?=[\s}*\\$]|$)")
 _LINE_LETTER = re.compile(r"[\s*\-#>]{0,8}(?:\(([A-J])\)|([A-J])(?:[).:](?=[\s*]|$)|[\s*.]*$))")
 _INNER_LETTER = re.compile(r"\(([A-J])\)|\*\*([A-J])(?:[).:][^*\n]{0,80})?\*\*")
 
+_WANTS_INTEGER = re.compile(
+    r"\b(?:an?|as|the)\s{1,4}(?:single\s{1,4}|positive\s{1,4}|non-?negative\s{1,4})?(?:integer|whole\s{1,4}number)\b"
+    r"[^.?!]{0,60}[.?!]?\s{0,20}$|\b(?:give|answer|respond|reply|return|write|express)\b[^.?!\n]{0,60}"
+    r"\b(?:integer|whole\s{1,4}number)\b|\banswer\s{1,4}(?:is|must\s{1,4}be|should\s{1,4}be)\s{1,4}an?\s{1,4}integer\b",
+    re.IGNORECASE,
+)
+_WHOLE = re.compile(r"-?[0-9]+")
+
 _NUMBER = re.compile(
     r"(?:(?<![\w)}\]])-)?"
     r"(?:\\[dt]?frac\{-?[0-9]{1,40}\}\{[0-9]{1,40}\}"
@@ -60,18 +71,67 @@ _NUMBER = re.compile(
 """Not a digit of a name (x2, x_1), nor a minus that subtracts (5-3)."""
 
 
-def answer(text: str, finish_reason: FinishReason, question: str | None = None) -> str | None:
-    """The final answer as the sample wrote it, or None when it has none. Never raises.
+Strength = Literal["boxed", "stated", "choice", "closing", "number"]
+"""How an answer was given: ``closing`` is a number in the last line, ``number`` one that stands somewhere before."""
 
-    ``question`` is looked at only to see whether it lists choices (A), (B), … A reason other than ``stop`` means the
-    text was cut, by max_tokens or by us.
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a question says about its answer."""
+
+    choices: Mapping[str, str] = field(default_factory=dict)
+    """Text of each listed choice by its letter; empty when none are listed."""
+    integer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The answer of one sample, as it was written, and how."""
+
+    answer: str | None
+    strength: Strength | None
+
+
+def answer(text: str, finish_reason: FinishReason, question: str | None = None) -> str | None:
+    """The final answer as the sample wrote it, or None when it has none. Never raises."""
+    return read(text, finish_reason, expected(question)).answer
+
+
+def expected(question: str | None) -> Expected:
+    """What kind of answer a question asks for, where it says so."""
+    tail = (question or "")[-TAIL:]
+    return Expected(_listed_choices(tail), _WANTS_INTEGER.search(tail) is not None)
+
+
+def read(text: str, finish_reason: FinishReason, expected: Expected) -> Reading:
+    """What a sample answers. Never raises.
+
+    A reason other than ``stop`` means the text was cut, by max_tokens or by us. Where the question lists choices, an
+    answer that is one of them in words is its letter; where it wants an integer, a number found without any phrase
+    around it counts only if it is one.
     """
     tail = _spoken(visible(text))[-TAIL:]
-    choices = _listed_choices(question)
-    found = _boxed(tail, choices)
-    if found is None and finish_reason == "stop":
-        found = _stated(tail, choices) or _marked_choice(tail, choices) or _last_number(tail)
-    return found if found and canonical(found) else None
+    for strength, find in _FINDERS.items():
+        if strength != "boxed" and finish_reason != "stop":
+            break
+        found = find(tail, expected)
+        if found and canonical(found):
+            return Reading(_as_choice(found, expected.choices), _closing(strength, found, tail))
+    return Reading(None, None)
+
+
+def _closing(strength: Strength, found: str, text: str) -> Strength:
+    last = text.rstrip().rsplit("\n", 1)[-1].replace(",", "")
+    return "closing" if strength == "number" and found in last else strength
+
+
+def _as_choice(found: str, choices: Mapping[str, str]) -> str:
+    """The letter of the choice that says the same as ``found``, if there is just one; else ``found``."""
+    if not choices or found in choices:
+        return found
+    said = canonical(found)
+    letters = [letter for letter, text in choices.items() if said and said == canonical(text)]
+    return letters[0] if len(letters) == 1 else found
 
 
 def _spoken(text: str) -> str:
@@ -88,7 +148,7 @@ def _spoken(text: str) -> str:
     return "" if thinking else "".join([*kept, text[start:]])
 
 
-def _boxed(text: str, choices: frozenset[str]) -> str | None:
+def _boxed(text: str, expected: Expected) -> str | None:
     """What the last complete box with something in it holds; a box that holds only a box counts as that one."""
     opened: list[tuple[int, int, bool]] = []
     box, content = "", None
@@ -101,20 +161,20 @@ def _boxed(text: str, choices: frozenset[str]) -> str | None:
             if held:
                 content = content if held == box else held
                 box = text[command : token.end()]
-    return (_letter(content, choices) or content) if content and choices else content
+    return (_letter(content, expected.choices) or content) if content and expected.choices else content
 
 
-def _stated(text: str, choices: frozenset[str]) -> str | None:
+def _stated(text: str, expected: Expected) -> str | None:
     """The answer of the last phrase that states one."""
     for phrase in reversed(list(_PHRASE.finditer(text))):
         window = text[phrase.end() : phrase.end() + _WINDOW]
-        if found := _read_statement(_LEAD.sub("", window, count=1), choices):
+        if found := _read_statement(_LEAD.sub("", window, count=1), expected.choices):
             return found
     verdicts = list(_IS_CORRECT.finditer(text))
     return verdicts[-1][1] or verdicts[-1][2] if verdicts else None
 
 
-def _read_statement(text: str, choices: frozenset[str]) -> str | None:
+def _read_statement(text: str, choices: Mapping[str, str]) -> str | None:
     """The answer at the start of what follows "the answer is", without the explanation after it."""
     if letter := _letter(text, choices):
         return letter
@@ -122,12 +182,12 @@ def _read_statement(text: str, choices: frozenset[str]) -> str | None:
     clipped = _CLAUSE.split(sentence, maxsplit=1)[0].strip(" \t.,;:*_")
     short = without_unit(clipped)
     words = len(_WORD.findall(short))
-    if words > 3 and (number := _last_number(sentence)):
+    if words > 3 and (number := _last_number(sentence, Expected())):
         return number
     return None if words > 8 or short.casefold().startswith("not ") else short
 
 
-def _letter(text: str, choices: frozenset[str]) -> str | None:
+def _letter(text: str, choices: Mapping[str, str]) -> str | None:
     """The choice letter at the start, unless it begins an expression ("A + 1") or is a word ("A circle …")."""
     plain = _WRAPPERS.sub(" ", text[:_WINDOW]).strip()
     match = _LETTER.match(plain)
@@ -140,19 +200,24 @@ def _letter(text: str, choices: frozenset[str]) -> str | None:
     return None if a_word and not choices else letter
 
 
-def _listed_choices(question: str | None) -> frozenset[str]:
-    """The letters under which a question lists its choices; empty when it lists none."""
-    letters = frozenset(match[1].upper() for match in _LISTED.finditer((question or "")[-TAIL:]))
-    return letters if {"A", "B"} <= letters else frozenset()
+def _listed_choices(question: str) -> dict[str, str]:
+    """The choices a question lists, by letter: the last list that begins with A and B; empty when there is none."""
+    marks = list(_LISTED.finditer(question))
+    ends = [*(mark.start() for mark in marks[1:]), len(question)]
+    listed: dict[str, str] = {}
+    for mark, end in zip(marks, ends, strict=False):
+        text = question[mark.end() : end].split("\n\n", 1)[0]
+        listed[mark[1].upper()] = _WRAPPERS.sub(" ", text[:_WINDOW]).strip(" \n\t,;.")
+    return listed if {"A", "B"} <= listed.keys() else {}
 
 
-def _marked_choice(text: str, choices: frozenset[str]) -> str | None:
+def _marked_choice(text: str, expected: Expected) -> str | None:
     """The one letter marked, as "(B)", "**B**" or "B.", in the last line or else the first.
 
     Lines that list several options one by one do not count.
     """
     lines = [line for line in text.splitlines() if line.strip()]
-    if not choices or not lines:
+    if not expected.choices or not lines:
         return None
     starts = {match[1] or match[2] for match in map(_LINE_LETTER.match, lines) if match}
     for line in (lines[-1], lines[0]):
@@ -161,12 +226,22 @@ def _marked_choice(text: str, choices: frozenset[str]) -> str | None:
             continue
         letters = {match[1] or match[2] for match in _INNER_LETTER.finditer(line)}
         letters |= {start[1] or start[2]} if start else set()
-        if len(letters) == 1 and letters <= choices:
+        if len(letters) == 1 and letters <= expected.choices.keys():
             return letters.pop()
     return None
 
 
-def _last_number(text: str) -> str | None:
-    """The last number written in the text, thousands separators removed."""
+def _last_number(text: str, expected: Expected) -> str | None:
+    """The last number written in the text, thousands separators removed; none if an integer is asked and it is not."""
     numbers = [match[0] for match in _NUMBER.finditer(text)]
-    return numbers[-1].replace(",", "") if numbers else None
+    number = numbers[-1].replace(",", "") if numbers else None
+    return None if number and expected.integer and not _WHOLE.fullmatch(canonical(number)) else number
+
+
+_FINDERS: dict[Strength, Callable[[str, Expected], str | None]] = {
+    "boxed": _boxed,
+    "stated": _stated,
+    "choice": _marked_choice,
+    "number": _last_number,
+}
+"""In the order in which they are believed."""

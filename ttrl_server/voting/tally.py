@@ -5,22 +5,32 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ttrl_server.types import Cluster, Rollout, Vote
+from ttrl_server.types import Cluster, Rollout, Stopped, Vote, Weighting
 from ttrl_server.voting.equivalence import canonical
 
 
-def vote(answers: Sequence[str | None], confidences: Sequence[float], stopped: str = "full") -> Vote:
+def vote(
+    answers: Sequence[str | None],
+    confidences: Sequence[float],
+    stopped: Stopped = "full",
+    *,
+    keys: Sequence[str | None] | None = None,
+    weighting: Weighting = "uniform",
+) -> Vote:
     """Cluster equivalent answers and let the largest cluster win.
 
-    ``answers`` and ``confidences`` (nats a token) are [M], by rollout index. Clusters of equal size are ordered by
-    summed confidence, then by lowest index; the chosen rollout is the most confident of the winners, then the lowest
-    index. Nothing depends on the order in which samples arrived. Raises ValueError when the two lengths differ.
+    ``answers``, ``confidences`` (nats a token) and ``keys`` are [M], by rollout index; equal keys mean the same
+    answer, and are read from the text alone where none are given. With ``weighting`` confidence a sample's vote counts
+    ``weight(confidence)``. Equal clusters are ordered by summed confidence, then by lowest index; the chosen rollout is
+    the most confident of the winners, then the lowest index. Nothing depends on the order in which samples arrived.
+    Raises ValueError when the lengths differ.
     """
     if len(answers) != len(confidences):
         raise ValueError(
             f"{len(answers)} answers but {len(confidences)} confidences: one of each is needed per rollout"
         )
-    ranked = sorted(_clusters(answers), key=lambda cluster: _rank(cluster, confidences))
+    keys = [None if a is None else canonical(a) for a in answers] if keys is None else keys
+    ranked = sorted(_clusters(answers, keys), key=lambda cluster: _rank(cluster, confidences, weighting))
     if not ranked:
         return Vote(tuple(answers), (), None, None, None, chosen=0, stopped=stopped)
     first, second = len(ranked[0].members), len(ranked[1].members) if len(ranked) > 1 else 0
@@ -35,17 +45,20 @@ def vote(answers: Sequence[str | None], confidences: Sequence[float], stopped: s
     )
 
 
-def _clusters(answers: Sequence[str | None]) -> list[Cluster]:
+def _clusters(answers: Sequence[str | None], keys: Sequence[str | None]) -> list[Cluster]:
     members: dict[str, list[int]] = {}
-    for index, answer in enumerate(answers):
-        if answer is not None:
-            members.setdefault(canonical(answer), []).append(index)
+    for index, key in enumerate(keys):
+        if key is not None:
+            members.setdefault(key, []).append(index)
     return [Cluster(answers[indices[0]] or "", tuple(indices)) for indices in members.values()]
 
 
-def _rank(cluster: Cluster, confidences: Sequence[float]) -> tuple[int, float, int]:
+def _rank(cluster: Cluster, confidences: Sequence[float], weighting: Weighting) -> tuple[float, float, int]:
     """Smaller is better. ``fsum`` is exact, so that a tie does not depend on the order of summation."""
-    return -len(cluster.members), -math.fsum(confidences[index] for index in cluster.members), cluster.members[0]
+    size: float = len(cluster.members)
+    if weighting == "confidence":
+        size = math.fsum(weight(confidences[index]) for index in cluster.members)
+    return -size, -math.fsum(confidences[index] for index in cluster.members), cluster.members[0]
 
 
 def rewards(vote: Vote, samples: int) -> tuple[float, ...]:
@@ -60,3 +73,26 @@ def confidence(rollout: Rollout) -> float:
         return -math.inf
     mean = math.fsum(rollout.logprobs) / len(rollout.logprobs)
     return -math.inf if math.isnan(mean) else mean
+
+
+def weight(confidence: float) -> float:
+    """A vote's weight in (0, 1]: the geometric mean of its tokens' probabilities.
+
+    The idea is DeepConf's (arXiv 2508.15260, section 3.2: votes weighted by trace confidence); its confidence needs
+    the top-k alternatives of every token, this one the sampled tokens alone. Bounded by 1, so that ``exact`` holds.
+    """
+    return math.exp(min(confidence, 0.0))
+
+
+def most_certain(rollouts: Sequence[Rollout]) -> int:
+    """Best of N without a vote: the place of the finished rollout with the highest self-certainty, then the first.
+
+    Self-certainty: arXiv 2502.18581. Where the engine was not asked for alternatives, the mean log-probability.
+    """
+
+    def rank(place: int) -> tuple[bool, float, int]:
+        rollout = rollouts[place]
+        certainty = confidence(rollout) if rollout.certainty is None else rollout.certainty
+        return rollout.finish_reason == "stop", certainty, -place
+
+    return max(range(len(rollouts)), key=rank)

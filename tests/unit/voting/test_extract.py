@@ -126,7 +126,7 @@ CHOSEN = [
     ("B. It has no divisors.\nThat is all.", LETTERED, "B"),
     (r"\boxed{B}", CHOICES, "B"),
     (r"\boxed{\textbf{(B)}\ 7}", LETTERED, "B"),
-    (r"\boxed{7}", LETTERED, "7"),
+    (r"\boxed{7}", LETTERED, "B"),
     ("The answer is (b)", CHOICES, "B"),
     ("The answer is A + B.", None, "A + B"),
     ("The answer is A circle.", None, "A circle"),

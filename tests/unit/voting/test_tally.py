@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ttrl_server.voting.pool import Keys
 
-from ttrl_server.types import Group, Rollout
-from ttrl_server.voting import judge, rewards
-from ttrl_server.voting.tally import confidence, vote
+from ttrl_server.types import Rollout
+from ttrl_server.voting import Ballot, judge, rewards
+from ttrl_server.voting.equivalence import canonical
+from ttrl_server.voting.tally import confidence, most_certain, vote, weight
 
 
 def rollout(index: int, text: str, logprobs: tuple[float, ...] = (-0.5, -0.5), finish: str = "stop") -> Rollout:
     return Rollout(index, tuple(range(len(logprobs))), logprobs, text, finish)  # type: ignore[arg-type]
-
-
-def group(*rollouts: Rollout) -> Group:
-    return Group("q", (1, 2), rollouts, version=0, temperature=0.6)
 
 
 def test_the_worked_example_of_the_method_rewards_those_who_said_two() -> None:
@@ -88,15 +88,15 @@ def test_a_group_is_judged_by_index_whatever_the_order_of_arrival() -> None:
     second = rollout(1, r"\boxed{4}", (-0.1,))
     cut = rollout(2, "so far 4", (-0.1,), "length")
     other = rollout(3, "It is 5", (-0.1,))
-    outcome = judge(group(other, cut, second, first))
-    assert outcome == judge(group(first, second, cut, other))
+    outcome = judge((other, cut, second, first))
+    assert outcome == judge((first, second, cut, other))
     assert outcome.answers == ("4", "4", None, "5")
     assert (outcome.pseudo_label, outcome.majority_ratio, outcome.margin) == ("4", 0.5, 0.25)
     assert (outcome.chosen, outcome.stopped) == (1, "full")
 
 
 def test_a_question_that_lists_choices_is_judged_by_letter() -> None:
-    outcome = judge(group(rollout(0, "(B)"), rollout(1, "B) seven"), rollout(2, "A")), "Pick: (A) six (B) seven")
+    outcome = judge((rollout(0, "(B)"), rollout(1, "B) seven"), rollout(2, "A")), "Pick: (A) six (B) seven")
     assert (outcome.pseudo_label, outcome.majority_ratio) == ("B", 2 / 3)
 
 
@@ -128,3 +128,68 @@ def test_the_reward_is_the_share_of_the_winner_and_the_chosen_rollout_earns_it(
     assert earned[outcome.chosen] == 1 or outcome.pseudo_label is None
     sizes = [len(cluster.members) for cluster in outcome.clusters]
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_confident_minority_wins_a_weighted_vote_and_counts_stay_counts() -> None:
+    answers, nats = ["a", "a", "a", "b", "b"], [-3.0, -3.0, -3.0, -0.1, -0.1]
+    assert vote(answers, nats).pseudo_label == "a"
+    weighted = vote(answers, nats, weighting="confidence")
+    assert (weighted.pseudo_label, weighted.majority_ratio, weighted.margin) == ("b", 2 / 5, -1 / 5)
+    assert [len(cluster.members) for cluster in weighted.clusters] == [2, 3]
+
+
+def test_a_vote_weighs_the_geometric_mean_of_its_tokens_probabilities() -> None:
+    assert weight(math.log(0.25)) == pytest.approx(0.25)
+    assert weight(-math.inf) == 0
+    assert weight(0.1) == 1  # rounding must not make a vote heavier than the exact rule allows for
+
+
+def test_the_best_of_n_is_the_most_certain_that_was_not_cut_off() -> None:
+    certain = replace(rollout(0, "a", finish="length"), certainty=9.0)
+    rollouts = [certain, replace(rollout(1, "b"), certainty=2.0), replace(rollout(2, "c"), certainty=3.0)]
+    assert most_certain(rollouts) == 2
+    assert most_certain([certain]) == 0
+    assert most_certain([rollout(0, "a", (-2.0,)), rollout(1, "b", (-1.0,)), rollout(2, "c", (-1.0,))]) == 1
+
+
+# ---------------------------------------------------------------- while samples come in
+
+
+class Slow:
+    """A checker that decides nothing."""
+
+    def keys(self, answers: Collection[str], budget_s: float) -> Keys:
+        return Keys({answer: canonical(answer) for answer in answers}, complete=False)
+
+
+def test_a_vote_whose_answers_could_not_be_checked_in_time_says_so() -> None:
+    ballot = Ballot(checker=Slow())
+    ballot.add(rollout(0, "The answer is 7."))
+    outcome = ballot.count("exact")
+    assert (outcome.pseudo_label, outcome.stopped) == ("7", "budget")
+
+
+@pytest.mark.parametrize(
+    ("texts", "votable"),
+    [
+        (["The answer is 7."] * 4, True),
+        ([r"\boxed{7}", r"\boxed{8}", "Hm.", "Hm."], True),
+        ([r"\boxed{7}", "Hm.", "Hm.", "Hm."], False),
+        (["Hello!", "Hi there.", "How are you?", "Good day."], False),
+        (["So it is 12", "That makes 13", "14", "It is 15"], True),
+        (["In 1492 he sailed.\nThe end.", "By 1500 he was old.\nSo it goes."], False),
+        (["It took 3 days.\nThat is all.", "3 days, I think.\nYes."], True),
+    ],
+)
+def test_prose_is_not_voted_on_though_it_has_numbers(texts: list[str], votable: bool) -> None:
+    ballot = Ballot()
+    for i, text in enumerate(texts):
+        ballot.add(rollout(i, text))
+    assert ballot.votable() is votable
+
+
+def test_samples_that_were_cut_off_do_not_make_a_question_unvotable() -> None:
+    ballot = Ballot()
+    for i, text in enumerate([r"\boxed{7}", "Let me think", "First we", "Note that"]):
+        ballot.add(rollout(i, text, finish="stop" if i == 0 else "length"))
+    assert ballot.votable()

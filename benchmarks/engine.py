@@ -1,0 +1,36 @@
+"""A real vLLM with the command line ttrl-serve would use, for as long as a benchmark needs it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ttrl_server.config import Config
+from ttrl_server.engine.client import EngineClient
+from ttrl_server.engine.command import engine_command, socket_path
+from ttrl_server.engine.supervisor import make_socket_dir
+from ttrl_server.process import ChildTree
+
+KEY = "benchmark"
+START_S = 600
+
+
+@asynccontextmanager
+async def running(config: Config) -> AsyncIterator[EngineClient]:
+    """The client of one engine that is ready; the process and all it started are gone afterwards."""
+    make_socket_dir(config)
+    socket_path(config, 0).unlink(missing_ok=True)
+    argv, env = engine_command(config, 0)
+    tree = ChildTree("engine", argv, env | {"VLLM_API_KEY": KEY}, config.state_dir / "engine.log", grace_s=5)
+    client = EngineClient(socket=str(socket_path(config, 0)), key=KEY)
+    await tree.start()
+    await client.open()
+    try:
+        async with asyncio.timeout(START_S):
+            while not await client.healthy():  # noqa: ASYNC110 - another process's state, there is no event
+                await asyncio.sleep(0.5)
+        yield client
+    finally:
+        await client.close()
+        await tree.stop()

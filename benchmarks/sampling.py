@@ -1,0 +1,274 @@
+"""Voted questions through the gateway beside raw vLLM, and beside its-hub's self-consistency on the same engine.
+
+    python -m benchmarks.sampling [--rounds 3] [--questions 8] [--votes 64]
+
+One engine, started with ttrl-serve's own command line on a loopback port; ``ttrl-serve --engine-url`` in front of it
+with learning on and no trainer, so that every group's ids and log-probabilities are recorded and stored. In each round
+the same questions go, interleaved, through: raw vLLM (chat completions, ``n`` = votes), the gateway with ``stop: none``
+(all samples), ``exact`` (the default) and ``beta``, and its-hub (in an environment of its own), which is given a
+pattern for the last number as its vote. Two questions are in flight at a time, for all.
+
+``ratio_to_raw`` is the gateway's tokens/s over raw vLLM's, medians over the rounds. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from benchmarks import peers, traces
+from benchmarks.engine import KEY, START_S
+from ttrl_server.config import Config
+from ttrl_server.engine.command import engine_command
+from ttrl_server.process import ChildTree
+from ttrl_server.sections import EngineConfig, TrainConfig
+from ttrl_server.voting.equivalence import equivalent
+
+AT_ONCE = 2
+MAX_TOKENS = 48
+TEMPERATURE = 0.6
+ITS_HUB = "its-hub[lm]==1.2.0"
+LAST_NUMBER = r"(-?[0-9]+)[^0-9]*$"
+
+_PEER = """
+import asyncio, json, re, sys, time
+from its_hub import SelfConsistency
+from its_hub.core.lms.openai_lm import OpenAICompatibleLanguageModel
+asked = json.load(sys.stdin)
+def final(text):
+    found = re.search(asked["pattern"], text)
+    return found[1] if found else text
+async def main():
+    lm = OpenAICompatibleLanguageModel(asked["url"], asked["key"], asked["model"],
+                                       max_completion_tokens=asked["max_tokens"], temperature=asked["temperature"])
+    vote, room = SelfConsistency(final), asyncio.Semaphore(asked["at_once"])
+    async def one(question):
+        async with room:
+            result = await vote.ainfer(lm, question, budget=asked["votes"], return_response_only=False)
+        return {"text": result.the_one["content"], "tokens": result.usage.completion_tokens}
+    started = time.monotonic()
+    rows = await asyncio.gather(*(one(question) for question in asked["questions"]))
+    print(json.dumps({"seconds": time.monotonic() - started, "rows": rows}))
+    await lm.close()
+asyncio.run(main())
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one way of voting on all questions took and got."""
+
+    seconds: float
+    tokens: int
+    correct: int
+
+    @property
+    def rate(self) -> float:
+        return self.tokens / self.seconds
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The two servers, and the work."""
+
+    session: aiohttp.ClientSession
+    engine_url: str
+    gateway_url: str
+    model: str
+    questions: list[dict[str, Any]]
+    votes: int
+
+    async def raw(self, round: int) -> Outcome:
+        """n = votes in one request; nothing is voted on, so nothing can be correct."""
+
+        async def one(i: int, question: dict[str, Any]) -> tuple[int, bool]:
+            body = self._body(question, f"{self.model}@base") | {"n": self.votes, "seed": 10_000 * round + 100 * i}
+            reply = await self._post(self.engine_url, body, {"authorization": f"Bearer {KEY}"})
+            return reply["usage"]["completion_tokens"], False
+
+        return await self._all(one)
+
+    def voted(self, stop: str) -> Callable[[int], Awaitable[Outcome]]:
+        async def run(round: int) -> Outcome:
+            async def one(i: int, question: dict[str, Any]) -> tuple[int, bool]:
+                extra = {"seed": 10_000 * round + 100 * i, "ttrl": {"votes": self.votes, "stop": stop}}
+                reply = await self._post(self.gateway_url, self._body(question, self.model) | extra, {})
+                evidence = reply["ttrl"]
+                assert evidence["train"] not in ("off", "not stored", "learning is off"), evidence
+                return evidence["sampled_tokens"], equivalent(evidence["answer"] or "", question["answer"])
+
+            return await self._all(one)
+
+        return run
+
+    async def its_hub(self, round: int) -> Outcome:
+        work = {
+            "url": f"{self.engine_url}/v1",
+            "key": KEY,
+            "model": f"{self.model}@base",
+            "max_tokens": MAX_TOKENS,
+            "temperature": TEMPERATURE,
+            "votes": self.votes,
+            "at_once": AT_ONCE,
+            "pattern": LAST_NUMBER,
+            "questions": [question["question"] for question in self.questions],
+        }
+        python = str(peers.environment("its-hub", ITS_HUB))
+        process = await asyncio.create_subprocess_exec(
+            python, "-c", _PEER, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await process.communicate(json.dumps(work).encode())
+        result = json.loads(out.splitlines()[-1])
+        correct = 0
+        for row, question in zip(result["rows"], self.questions, strict=True):
+            found = re.search(LAST_NUMBER, row["text"])
+            correct += found is not None and equivalent(found[1], question["answer"])
+        return Outcome(result["seconds"], sum(row["tokens"] for row in result["rows"]), correct)
+
+    async def _all(self, one: Callable[[int, dict[str, Any]], Awaitable[tuple[int, bool]]]) -> Outcome:
+        room = asyncio.Semaphore(AT_ONCE)
+
+        async def admitted(i: int, question: dict[str, Any]) -> tuple[int, bool]:
+            async with room:
+                return await one(i, question)
+
+        started = time.monotonic()
+        rows = await asyncio.gather(*(admitted(i, question) for i, question in enumerate(self.questions)))
+        return Outcome(time.monotonic() - started, sum(t for t, _ in rows), sum(c for _, c in rows))
+
+    def _body(self, question: dict[str, Any], model: str) -> dict[str, Any]:
+        messages = [{"role": "user", "content": question["question"]}]
+        plain = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+        return {"model": model, "messages": messages, "temperature": TEMPERATURE, "max_tokens": MAX_TOKENS, **plain}
+
+    async def _post(self, url: str, body: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
+        async with self.session.post(f"{url}/v1/chat/completions", json=body, headers=headers) as reply:
+            assert reply.status == 200, await reply.text()
+            answer: dict[str, Any] = await reply.json()
+            return answer
+
+
+@asynccontextmanager
+async def servers(config: Config, scratch: Path) -> AsyncIterator[tuple[str, str]]:
+    """URLs of a vLLM and of a ttrl-serve in front of it; both are gone afterwards."""
+    engine_port, gateway_port = _free_port(), _free_port()
+    argv, env = engine_command(config, 0)
+    at = argv.index("--uds")
+    argv[at : at + 2] = ["--host", "127.0.0.1", "--port", str(engine_port)]
+    engine_url, gateway_url = f"http://127.0.0.1:{engine_port}", f"http://127.0.0.1:{gateway_port}"
+    engine = ChildTree("engine", argv, env | {"VLLM_API_KEY": KEY}, scratch / "engine.log", grace_s=5)
+    gateway = [sys.executable, "-m", "ttrl_server.serve", "--model", config.model, "--hardware", "cpu"]
+    gateway += ["--served-model-name", config.name, "--engine-url", engine_url, "--engine.key", KEY]
+    gateway += ["--port", str(gateway_port), "--run-dir", str(scratch / "run")]
+    gateway += ["--adapters.dir", str(scratch / "adapters"), "--api.admin-key", "unused"]
+    gateway += ["--train.launch", "elsewhere", "--engine.max-num-seqs", str(config.engine.max_num_seqs)]
+    front = ChildTree("gateway", gateway, {}, scratch / "gateway.log", grace_s=5)
+    await engine.start()
+    await front.start()
+    try:
+        async with aiohttp.ClientSession() as session, asyncio.timeout(START_S):
+            while not await _ready(session, gateway_url):  # noqa: ASYNC110 - another process's state, there is no event
+                await asyncio.sleep(0.5)
+        yield engine_url, gateway_url
+    finally:
+        await front.stop()
+        await engine.stop()
+
+
+async def _ready(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(f"{url}/ready") as reply:
+            return reply.status == 200
+    except aiohttp.ClientError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def compare(options: argparse.Namespace) -> dict[str, list[Outcome]]:
+    """Every way of voting in turn, round after round; the first round is not counted."""
+    wanted = ("sums", "products", "word problems")
+    pool = [question for question in traces.questions(seed=1) if question["family"] in wanted]
+    questions = pool[:: max(1, len(pool) // options.questions)][: options.questions]
+    seen: dict[str, list[Outcome]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        config = Config(
+            model=options.model,
+            served_model_name="m",
+            hardware="cpu",
+            dtype="float32",
+            max_model_len=1024,
+            run_dir=Path(scratch) / "engine",
+            engine=EngineConfig(max_num_seqs=128, cpu_kv_cache_gib=2),
+            train=TrainConfig(when="idle"),
+        )
+        async with servers(config, Path(scratch)) as (engine_url, gateway_url):
+            timeout = aiohttp.ClientTimeout(total=None)
+            async with aiohttp.ClientSession(timeout=timeout) as session:
+                bench = Bench(session, engine_url, gateway_url, config.name, questions, options.votes)
+                ways: dict[str, Callable[[int], Awaitable[Outcome]]] = {
+                    "raw": bench.raw,
+                    "none": bench.voted("none"),
+                    "exact": bench.voted("exact"),
+                    "beta": bench.voted("beta"),
+                    "its_hub": bench.its_hub,
+                }
+                for round in range(options.rounds + 1):
+                    # Forwards and backwards in turn, so that no way always runs on a warmer machine.
+                    for name in list(ways) if round % 2 else reversed(list(ways)):
+                        outcome = await ways[name](round)
+                        print(f"round {round} {name:8} {outcome.seconds:7.2f} s {outcome.tokens:7} tokens", end=" ")
+                        print(f"{outcome.rate:7.1f} tokens/s {outcome.correct} right", flush=True)
+                        if round:
+                            seen.setdefault(name, []).append(outcome)
+    return seen
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=".models/SmolLM2-135M-Instruct")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--questions", type=int, default=8)
+    parser.add_argument("--votes", type=int, default=64)
+    options = parser.parse_args()
+    peers.environment("its-hub", ITS_HUB)
+    seen = asyncio.run(compare(options))
+
+    def median(name: str, figure: Callable[[Outcome], float]) -> float:
+        return statistics.median(figure(outcome) for outcome in seen[name])
+
+    ratios = [ours.rate / raw.rate for ours, raw in zip(seen["none"], seen["raw"], strict=True)]
+    report: dict[str, Any] = {
+        "ratio_to_raw": round(statistics.median(ratios), 4),
+        "ratio_to_raw_spread": [round(min(ratios), 4), round(max(ratios), 4)],
+    }
+    for name in ("none", "exact", "beta", "its_hub"):
+        report[name] = {
+            "seconds": round(median(name, lambda o: o.seconds), 2),
+            "tokens": round(median(name, lambda o: o.tokens)),
+            "correct": round(median(name, lambda o: o.correct) / options.questions, 3),
+        }
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

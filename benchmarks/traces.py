@@ -1,0 +1,148 @@
+"""Votes recorded once from the real engine: every sample of many questions, to try stop rules on afterwards.
+
+    python -m benchmarks.traces [--model .models/SmolLM2-135M-Instruct] [--out runs/benchmarks/traces.jsonl.gz]
+
+Seven families of questions, from what the model nearly always gets right to what it cannot do; 64 samples of each at
+T = 0.6 with seeds of their own. A line of the file is one question: ``{id, family, question, answer, samples:
+[{text, finish_reason, tokens, confidence}]}``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gzip
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.engine import running
+from ttrl_server.config import Config
+from ttrl_server.engine.client import EngineClient
+from ttrl_server.engine.command import base_name
+from ttrl_server.sections import EngineConfig, TrainConfig
+from ttrl_server.types import Question, Sampling, VoteOptions
+from ttrl_server.voting.tally import confidence
+
+TRACES = Path("runs/benchmarks/traces.jsonl.gz")
+SAMPLES = 64
+TEMPERATURE = 0.6
+AT_ONCE = 4
+"""Questions in the engine at a time."""
+
+NUMBER = "Answer with just the number."
+FAMILIES = ("easy sums", "sums", "products", "long products", "word problems", "choices", "fractions")
+WORDS = (
+    "{name} has {a} {things} and buys {b} more. How many {things} does {name} have now?",
+    "There are {a} boxes with {b} {things} in each. How many {things} are there?",
+    "{name} had {a} {things} and gave {b} of them away. How many are left?",
+)
+
+
+def questions(seed: int = 0) -> Iterator[dict[str, Any]]:
+    """Records of id, family, question, answer and max_tokens, the same for the same seed."""
+    order = random.Random(seed)
+    for family, count in zip(FAMILIES, (20, 20, 30, 15, 15, 15, 15), strict=True):
+        for i in range(count):
+            question, answer, tokens = _question(family, order)
+            yield {
+                "id": f"{family}-{i}",
+                "family": family,
+                "question": question,
+                "answer": answer,
+                "max_tokens": tokens,
+            }
+
+
+def _question(family: str, order: random.Random) -> tuple[str, str, int]:
+    a, b = order.randint(2, 9), order.randint(2, 9)
+    match family:
+        case "easy sums":
+            return f"What is {a} + {b}? {NUMBER}", str(a + b), 24
+        case "sums":
+            a, b = order.randint(11, 99), order.randint(11, 99)
+            return f"What is {a} + {b}? {NUMBER}", str(a + b), 24
+        case "products":
+            return f"What is {a} * {b}? {NUMBER}", str(a * b), 24
+        case "long products":
+            a = order.randint(11, 99)
+            return f"What is {a} * {b}? {NUMBER}", str(a * b), 24
+        case "word problems":
+            which, (a, b) = order.randrange(3), sorted((a + 8, b), reverse=True)
+            text = WORDS[which].format(
+                a=a, b=b, name=order.choice(["Mia", "Omar"]), things=order.choice(["pens", "cups"])
+            )
+            return text, str((a + b, a * b, a - b)[which]), 96
+        case "choices":
+            options = order.sample([a * b, a * b + 1, a * b - 1, a * b + 10], 4)
+            listed = " ".join(f"({letter}) {value}" for letter, value in zip("ABCD", options, strict=True))
+            return f"What is {a} * {b}? {listed} Answer with the letter.", "ABCD"[options.index(a * b)], 32
+    return f"Write {a}/{a * b} in lowest terms. End with: The answer is \\boxed{{...}}.", f"1/{b}", 96
+
+
+async def record(model: str, out: Path) -> None:
+    """Draws every sample and writes the file; what a run that was ended had drawn is not drawn again."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_suffix(".partial")
+    lines = partial.read_text(encoding="utf-8").splitlines(keepends=True) if partial.exists() else []
+    todo = list(questions())
+    config = Config(
+        model=model,
+        served_model_name="m",
+        hardware="cpu",
+        dtype="float32",
+        max_model_len=1024,
+        run_dir=out.parent / "engine",
+        engine=EngineConfig(max_num_seqs=128, cpu_kv_cache_gib=2),
+        train=TrainConfig(when="idle"),
+    )
+    async with running(config) as client:
+        for i in range(len(lines), len(todo), AT_ONCE):
+            batch = todo[i : i + AT_ONCE]
+            drawing = (_draw(client, base_name(config), record, i + j) for j, record in enumerate(batch))
+            lines += await asyncio.gather(*drawing)
+            partial.write_text("".join(lines), encoding="utf-8")
+            print(f"{len(lines)}/{len(todo)} questions", flush=True)
+    with gzip.open(out, "wt", encoding="utf-8") as file:
+        file.writelines(lines)
+    partial.unlink()
+
+
+async def _draw(client: EngineClient, model: str, record: dict[str, Any], number: int) -> str:
+    sampling = Sampling(TEMPERATURE, record["max_tokens"], seed=1_000 * number)
+    messages = [{"role": "user", "content": record["question"]}]
+    asked = Question("", "", messages, "chat", model, None, sampling, VoteOptions(SAMPLES))
+    prompt, _ = await client.tokenize(asked, model)
+    rollouts = await asyncio.gather(*(client.sample(prompt, model, sampling, i) for i in range(SAMPLES)))
+    samples = [
+        {
+            "text": r.text,
+            "finish_reason": r.finish_reason,
+            "tokens": len(r.token_ids),
+            "confidence": round(confidence(r), 6),
+        }
+        for r in rollouts
+    ]
+    return json.dumps({**record, "samples": samples}) + "\n"
+
+
+def load(path: Path, model: str) -> list[dict[str, Any]]:
+    """The recorded votes; recorded first where the file is not there yet."""
+    if not path.exists():
+        asyncio.run(record(model, path))
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=".models/SmolLM2-135M-Instruct")
+    parser.add_argument("--out", type=Path, default=TRACES)
+    options = parser.parse_args()
+    asyncio.run(record(options.model, options.out))
+
+
+if __name__ == "__main__":
+    main()

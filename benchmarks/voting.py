@@ -1,0 +1,204 @@
+"""What each stop rule saves and how often it agrees with the full vote, on votes recorded from the real engine.
+
+    python -m benchmarks.voting [--traces FILE] [--orders 20] [--rule beta --level 0.99] [--wave 8]
+
+The votes are recorded first where FILE is not there yet (benchmarks/traces.py; about ten minutes). Samples are
+independent draws, so any order of a question's 64 is one more vote that could have happened: every question is replayed
+in ``--orders`` seeded orders. A rule is asked after each wave, as the server asks it; ``agreement`` is the share of
+votes with the full vote's winner, ``tokens_saved`` the share of all tokens that were not drawn. ``length_ratio`` is
+the mean length of the samples kept for training (whole waves, at most 32) over that of all 64: 1 is no bias; the first
+32 to finish are shown beside it.
+
+Clustering is timed on the recorded answers, each group new to its pool, and on groups of 64 different expressions.
+The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import traces
+from ttrl_server.sampling import Plan
+from ttrl_server.types import Rollout, StopRule
+from ttrl_server.voting import Ballot, stopping
+from ttrl_server.voting.pool import Pool
+from ttrl_server.voting.tally import vote
+
+GROUP = 32
+RULES: tuple[tuple[StopRule, float], ...] = (
+    ("none", 0.99),
+    ("exact", 0.99),
+    ("beta", 0.95),
+    ("beta", 0.99),
+    ("beta", 0.995),
+    ("beta", 0.999),
+    ("certificate", 0.9),
+    ("certificate", 0.95),
+    ("certificate", 0.99),
+)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One question's samples, read and keyed."""
+
+    family: str
+    answers: tuple[str | None, ...]
+    keys: tuple[str | None, ...]
+    confidences: tuple[float, ...]
+    tokens: tuple[int, ...]
+
+    def ordered(self, order: Sequence[int]) -> Recorded:
+        fields = (self.answers, self.keys, self.confidences, self.tokens)
+        return Recorded(self.family, *(tuple(field[i] for i in order) for field in fields))  # type: ignore[arg-type]
+
+    def winner(self, drawn: int) -> str | None:
+        """The winning key among the first ``drawn``."""
+        outcome = vote(self.answers[:drawn], self.confidences[:drawn], keys=self.keys[:drawn])
+        return self.keys[outcome.clusters[0].members[0]] if outcome.clusters else None
+
+
+def read(records: list[dict[str, Any]]) -> tuple[list[Recorded], list[float]]:
+    """Every vote read by the server's own code, and the milliseconds each took."""
+    recorded, milliseconds = [], []
+    with Pool() as pool:
+        pool.start()
+        for record in records:
+            samples = record["samples"]
+            started = time.perf_counter()
+            ballot = Ballot(record["question"], pool)
+            for i, sample in enumerate(samples):
+                ballot.add(Rollout(i, (0,), (sample["confidence"],), sample["text"], sample["finish_reason"]))
+            outcome = ballot.count()
+            milliseconds.append(1000 * (time.perf_counter() - started))
+            keys: list[str | None] = [None] * len(samples)
+            for number, cluster in enumerate(outcome.clusters):
+                for member in cluster.members:
+                    keys[member] = str(number)
+            recorded.append(
+                Recorded(
+                    record["family"],
+                    outcome.answers,
+                    tuple(keys),
+                    tuple(sample["confidence"] for sample in samples),
+                    tuple(sample["tokens"] for sample in samples),
+                )
+            )
+    return recorded, milliseconds
+
+
+def drawn_under(rule: StopRule, level: float, question: Recorded, plan: Plan) -> int:
+    """How many samples the server would draw."""
+    drawn = 0
+    while drawn < plan.samples:
+        drawn = plan.at_least(drawn + stopping.needed(rule, level, question.keys[:drawn], plan.samples))
+        if drawn < plan.samples and stopping.decided(rule, level, question.keys[:drawn], plan.samples):
+            break
+    return drawn
+
+
+def replay(rule: StopRule, level: float, votes: list[Recorded], wave: int) -> dict[str, float]:
+    """Figures of one rule over all votes."""
+    plan = Plan(traces.SAMPLES, GROUP, wave)
+    agreed, used, whole, clear_used, clear_whole = 0, 0, 0, 0, 0
+    kept, every, quickest = [], [], []
+    for question in votes:
+        drawn = drawn_under(rule, level, question, plan)
+        label = question.winner(plan.samples)
+        agreed += question.winner(drawn) == label
+        spent, total = sum(question.tokens[:drawn]), sum(question.tokens)
+        used, whole = used + spent, whole + total
+        if label is not None and question.keys.count(label) >= 0.8 * plan.samples:
+            clear_used, clear_whole = clear_used + spent, clear_whole + total
+        kept.append(statistics.mean(question.tokens[: plan.trainable(range(drawn))]))
+        every.append(statistics.mean(question.tokens))
+        quickest.append(statistics.mean(sorted(question.tokens)[:GROUP]))
+    return {
+        "agreement": agreed / len(votes),
+        "tokens_saved": 1 - used / whole,
+        "tokens_saved_leader_0.8": 1 - clear_used / clear_whole,
+        "length_ratio": sum(kept) / sum(every),
+        "length_ratio_first_finished": sum(quickest) / sum(every),
+    }
+
+
+def hardest(groups: int = 20) -> list[float]:
+    """Milliseconds for groups of 64 different expressions, none of them seen before."""
+    milliseconds = []
+    order = random.Random(0)
+    with Pool() as pool:
+        pool.start()
+        for _ in range(groups):
+            texts = [_expression(order) for _ in range(traces.SAMPLES)]
+            ballot = Ballot(None, pool)
+            started = time.perf_counter()
+            for i, text in enumerate(texts):
+                ballot.add(Rollout(i, (0,), (-0.1,), f"Therefore the answer is \\boxed{{{text}}}.", "stop"))
+            ballot.count()
+            milliseconds.append(1000 * (time.perf_counter() - started))
+    return milliseconds
+
+
+def _expression(order: random.Random) -> str:
+    a, b, c = (order.randint(2, 99) for _ in range(3))
+    shapes = (
+        rf"\frac{{{a}\sqrt{{{b}}}}}{{{c}}}",
+        rf"{a}\pi + \sqrt{{{b}}}",
+        rf"x^2 + {a}x + {b}",
+        rf"(x + {a})(x - {b})",
+        rf"\left({a}, \frac{{\pi}}{{{b}}}\right)",
+        rf"{a}\sin({b}\theta)",
+        rf"\log_{{{a}}} {b}",
+    )
+    return order.choice(shapes)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=".models/SmolLM2-135M-Instruct")
+    parser.add_argument("--traces", type=Path, default=traces.TRACES)
+    parser.add_argument("--orders", type=int, default=20)
+    parser.add_argument("--wave", type=int, default=8)
+    parser.add_argument("--rule", choices=["beta", "certificate"], default="beta")
+    parser.add_argument("--level", type=float, default=0.99)
+    options = parser.parse_args()
+    questions, milliseconds = read(traces.load(options.traces, options.model))
+    shuffle = random.Random(0)
+    everything = range(traces.SAMPLES)
+    orders = [list(everything), *(shuffle.sample(everything, traces.SAMPLES) for _ in range(options.orders - 1))]
+    votes = [question.ordered(order) for question in questions for order in orders]
+    table = {
+        (rule, level): replay(rule, level, votes, options.wave)
+        for rule, level in dict.fromkeys([*RULES, (options.rule, options.level)])
+    }
+    print(f"{len(questions)} questions × {len(orders)} orders of {traces.SAMPLES} samples, waves of {options.wave}")
+    for (rule, level), figures in table.items():
+        print(f"{rule:12}{level:<7g}" + "  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
+    hard = hardest()
+    ordinary = statistics.median(milliseconds)
+    print(f"clustering 64: recorded p50 {ordinary:.2f} ms, most {max(milliseconds):.1f} ms; ", end="")
+    print(f"64 different expressions p50 {statistics.median(hard):.1f} ms, most {max(hard):.1f} ms")
+    exact, chosen = table["exact", 0.99], table[options.rule, options.level]
+    wanted = ("agreement", "tokens_saved", "tokens_saved_leader_0.8", "length_ratio")
+    report = {
+        "exact": {name: round(exact[name], 4) for name in wanted},
+        "statistical": {"rule": options.rule, "level": options.level}
+        | {name: round(chosen[name], 4) for name in wanted},
+        "cluster_ms_p50": round(ordinary, 2),
+        "cluster_hard_ms_p99": round(max(hard), 1),
+        "questions": len(questions),
+        "orders": len(orders),
+    }
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
