@@ -206,8 +206,7 @@ def _free_port() -> int:
 
 async def compare(options: argparse.Namespace) -> dict[str, list[Outcome]]:
     """Every way of voting in turn, round after round; the first round is not counted."""
-    wanted = ("sums", "products", "word problems")
-    pool = [question for question in traces.questions(seed=1) if question["family"] in wanted]
+    pool = [question for question in traces.questions(seed=1) if question["kind"] == "chat"]
     questions = pool[:: max(1, len(pool) // options.questions)][: options.questions]
     seen: dict[str, list[Outcome]] = {}
     with tempfile.TemporaryDirectory() as scratch:

@@ -2,9 +2,9 @@
 
     python -m benchmarks.traces [--model .models/SmolLM2-135M-Instruct] [--out runs/benchmarks/traces.jsonl.gz]
 
-Seven families of questions, from what the model nearly always gets right to what it cannot do; 64 samples of each at
-T = 0.6 with seeds of their own. A line of the file is one question: ``{id, family, question, answer, samples:
-[{text, finish_reason, tokens, confidence}]}``.
+Eight families of questions, from what the model nearly always gets right (plain completions after three examples) to
+what it cannot do (asked in words); 64 samples of each at T = 0.6 with seeds of their own. A line of the file is one
+question: ``{id, family, kind, question, answer, samples: [{text, finish_reason, tokens, confidence}]}``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,17 @@ AT_ONCE = 4
 """Questions in the engine at a time."""
 
 NUMBER = "Answer with just the number."
-FAMILIES = ("easy sums", "sums", "products", "long products", "word problems", "choices", "fractions")
+FAMILIES = {
+    "shown sums": 25,
+    "shown products": 25,
+    "shown long sums": 25,
+    "shown long products": 15,
+    "asked products": 20,
+    "word problems": 10,
+    "choices": 10,
+    "fractions": 10,
+}
+"""How many questions of each."""
 WORDS = (
     "{name} has {a} {things} and buys {b} more. How many {things} does {name} have now?",
     "There are {a} boxes with {b} {things} in each. How many {things} are there?",
@@ -42,44 +52,45 @@ WORDS = (
 
 
 def questions(seed: int = 0) -> Iterator[dict[str, Any]]:
-    """Records of id, family, question, answer and max_tokens, the same for the same seed."""
+    """Records of id, family, kind, question, answer and max_tokens, the same for the same seed."""
     order = random.Random(seed)
-    for family, count in zip(FAMILIES, (20, 20, 30, 15, 15, 15, 15), strict=True):
+    for family, count in FAMILIES.items():
         for i in range(count):
             question, answer, tokens = _question(family, order)
-            yield {
-                "id": f"{family}-{i}",
-                "family": family,
-                "question": question,
-                "answer": answer,
-                "max_tokens": tokens,
-            }
+            kind = "completion" if family.startswith("shown") else "chat"
+            record = {"id": f"{family}-{i}", "family": family, "kind": kind, "question": question}
+            yield record | {"answer": answer, "max_tokens": tokens}
 
 
 def _question(family: str, order: random.Random) -> tuple[str, str, int]:
     a, b = order.randint(2, 9), order.randint(2, 9)
+    c, d = order.randint(11, 99), order.randint(11, 99)
     match family:
-        case "easy sums":
-            return f"What is {a} + {b}? {NUMBER}", str(a + b), 24
-        case "sums":
-            a, b = order.randint(11, 99), order.randint(11, 99)
-            return f"What is {a} + {b}? {NUMBER}", str(a + b), 24
-        case "products":
-            return f"What is {a} * {b}? {NUMBER}", str(a * b), 24
-        case "long products":
-            a = order.randint(11, 99)
+        case "shown sums":
+            return f"3 + 4 = 7\n5 + 1 = 6\n6 + 2 = 8\n{a} + {b} =", str(a + b), 16
+        case "shown products":
+            return f"3 * 4 = 12\n5 * 2 = 10\n6 * 2 = 12\n{a} * {b} =", str(a * b), 16
+        case "shown long sums":
+            return f"13 + 14 = 27\n25 + 31 = 56\n46 + 22 = 68\n{c} + {d} =", str(c + d), 16
+        case "shown long products":
+            return f"13 * 4 = 52\n25 * 3 = 75\n41 * 2 = 82\n{c} * {a} =", str(c * a), 16
+        case "asked products":
             return f"What is {a} * {b}? {NUMBER}", str(a * b), 24
         case "word problems":
             which, (a, b) = order.randrange(3), sorted((a + 8, b), reverse=True)
-            text = WORDS[which].format(
-                a=a, b=b, name=order.choice(["Mia", "Omar"]), things=order.choice(["pens", "cups"])
-            )
+            name, things = order.choice(["Mia", "Omar"]), order.choice(["pens", "cups"])
+            text = WORDS[which].format(a=a, b=b, name=name, things=things)
             return text, str((a + b, a * b, a - b)[which]), 96
         case "choices":
             options = order.sample([a * b, a * b + 1, a * b - 1, a * b + 10], 4)
             listed = " ".join(f"({letter}) {value}" for letter, value in zip("ABCD", options, strict=True))
             return f"What is {a} * {b}? {listed} Answer with the letter.", "ABCD"[options.index(a * b)], 32
     return f"Write {a}/{a * b} in lowest terms. End with: The answer is \\boxed{{...}}.", f"1/{b}", 96
+
+
+def prompt(record: dict[str, Any]) -> Any:
+    """What the engine is given: chat messages, or the text to go on with."""
+    return [{"role": "user", "content": record["question"]}] if record["kind"] == "chat" else record["question"]
 
 
 async def record(model: str, out: Path) -> None:
@@ -111,11 +122,11 @@ async def record(model: str, out: Path) -> None:
 
 
 async def _draw(client: EngineClient, model: str, record: dict[str, Any], number: int) -> str:
-    sampling = Sampling(TEMPERATURE, record["max_tokens"], seed=1_000 * number)
-    messages = [{"role": "user", "content": record["question"]}]
-    asked = Question("", "", messages, "chat", model, None, sampling, VoteOptions(SAMPLES))
-    prompt, _ = await client.tokenize(asked, model)
-    rollouts = await asyncio.gather(*(client.sample(prompt, model, sampling, i) for i in range(SAMPLES)))
+    stop = {"stop": ["\n"]} if record["kind"] == "completion" else {}
+    sampling = Sampling(TEMPERATURE, record["max_tokens"], seed=1_000 * number, extra=stop)
+    asked = Question("", "", prompt(record), record["kind"], model, None, sampling, VoteOptions(SAMPLES))
+    ids, _ = await client.tokenize(asked, model)
+    rollouts = await asyncio.gather(*(client.sample(ids, model, sampling, i) for i in range(SAMPLES)))
     samples = [
         {
             "text": r.text,

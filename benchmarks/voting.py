@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import statistics
 import time
@@ -124,7 +125,7 @@ def replay(rule: StopRule, level: float, votes: list[Recorded], wave: int) -> di
     return {
         "agreement": agreed / len(votes),
         "tokens_saved": 1 - used / whole,
-        "tokens_saved_leader_0.8": 1 - clear_used / clear_whole,
+        "tokens_saved_leader_0.8": 1 - clear_used / clear_whole if clear_whole else math.nan,
         "length_ratio": sum(kept) / sum(every),
         "length_ratio_first_finished": sum(quickest) / sum(every),
     }

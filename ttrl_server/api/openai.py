@@ -44,7 +44,7 @@ class OpenAIRoutes:
         shapes.check_common(data, kind)
         asked = extension.read(data, self._config)
         if not shapes.votable(data, kind, self._config, asked):
-            return await self._forward(request, data, samples=data.get("n") or 1, chat=kind == "chat")
+            return self._forward(data, samples=data.get("n") or 1, chat=kind == "chat")
         question = shapes.question(
             data,
             kind,
@@ -81,15 +81,12 @@ class OpenAIRoutes:
 
     async def passed_through(self, request: Request) -> Response:
         data = body.parse(await body.read(request, self._limit))
-        return await self._forward(request, data, samples=1, chat=False)
+        return self._forward(data, samples=1, chat=False)
 
-    async def _forward(self, request: Request, data: dict[str, Any], *, samples: int, chat: bool) -> Response:
+    def _forward(self, data: dict[str, Any], *, samples: int, chat: bool) -> Response:
         version = passthrough.pinned(data, self._config)
         room = self._pipeline.admission
-        forwarding = passthrough.forward(
-            request, data, self._config, self._fleet, room, version=version, samples=samples, chat=chat
-        )
-        return await _unless_gone(request, forwarding)
+        return passthrough.Relay(data, self._config, self._fleet, room, version=version, samples=samples, chat=chat)
 
     async def models(self, request: Request) -> Response:
         names = [self._config.name, base_name(self._config)]

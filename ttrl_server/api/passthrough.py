@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -44,21 +43,6 @@ UNHEARD_S = 0.2
 _strict = json.JSONEncoder(allow_nan=False)
 _SENT_HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
 _RETURNED_HEADERS = ("content-type", "retry-after")
-
-
-async def forward(
-    _request: Request,
-    data: dict[str, Any],
-    config: Config,
-    fleet: Fleet,
-    admission: Admission,
-    *,
-    version: int | None,
-    samples: int,
-    chat: bool,
-) -> Response:
-    """A Relay, for the caller that still awaits it."""
-    return Relay(data, config, fleet, admission, version=version, samples=samples, chat=chat)
 
 
 class Relay(Response):

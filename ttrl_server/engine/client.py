@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from ttrl_server.errors import EngineError
 from ttrl_server.types import FinishReason, Question, Rollout, Sampling
@@ -47,12 +48,24 @@ SWAP_TIMEOUT_S = 300.0
 """Loading or scoring takes seconds; an engine that hangs must not hold up every later swap."""
 
 
+class _Urls(dict[str, URL]):
+    """The engine's addresses by their path, each parsed once; only the routes' own paths come here."""
+
+    def __init__(self, base: str) -> None:
+        self._base = base
+
+    def __missing__(self, path: str) -> URL:
+        url = self[path] = URL(self._base + path)
+        return url
+
+
 class EngineClient:
     """HTTP to one engine. Every failure leaves as EngineError; cancelling a call aborts its work in vLLM."""
 
     def __init__(self, *, url: str | None = None, socket: str | None = None, key: str | None = None) -> None:
         self._base = (url or "http://engine").rstrip("/").removesuffix("/v1")
         self._socket, self._key = socket, key
+        self._urls = _Urls(self._base)
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -64,7 +77,11 @@ class EngineClient:
         )
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         self._session = aiohttp.ClientSession(
-            connector=connector, headers=headers, timeout=aiohttp.ClientTimeout(total=None), auto_decompress=False
+            connector=connector,
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(total=None),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
 
     async def close(self) -> None:
@@ -146,7 +163,7 @@ class EngineClient:
     ) -> aiohttp.ClientResponse:
         """An answer whose body is still to be read; the caller closes it."""
         try:
-            return await self._open_session.request(method, self._base + path, data=body, headers=headers)
+            return await self._open_session.request(method, self._urls[path], data=body, headers=headers)
         except (aiohttp.ClientError, OSError) as error:
             raise EngineError(f"the engine did not answer ({type(error).__name__})") from error
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -54,6 +54,8 @@ class Fleet:
         """Loaded but not proved: nobody may name it yet."""
         self._leases: Counter[int] = Counter()
         self._changed = asyncio.Condition()
+        self._waiting = 0
+        """How many wait for a change; while there is nobody, a lease ends without a task to tell them."""
         self._announcing: set[asyncio.Task[None]] = set()
 
     # ------------------------------------------------------------ leases
@@ -115,17 +117,22 @@ class Fleet:
         return self._leases[number] > 0
 
     async def until_room(self, number: int) -> None:
-        async with self._changed:
-            await self._changed.wait_for(lambda: self.room(number))
+        await self._until(lambda: self.room(number))
 
     async def until_ready(self) -> None:
-        async with self._changed:
-            await self._changed.wait_for(lambda: self.ready)
+        await self._until(lambda: self.ready)
 
     async def drained(self, version: int) -> None:
         """Returns when no lease holds ``version`` any more."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: not self._leases[version])
+        await self._until(lambda: not self._leases[version])
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        self._waiting += 1
+        try:
+            async with self._changed:
+                await self._changed.wait_for(condition)
+        finally:
+            self._waiting -= 1
 
     async def announce(self) -> None:
         """Wakes whoever waits for room, readiness or a drained version."""
@@ -133,6 +140,8 @@ class Fleet:
             self._changed.notify_all()
 
     def _announce_soon(self) -> None:
+        if not self._waiting:
+            return
         task = asyncio.get_running_loop().create_task(self.announce())
         self._announcing.add(task)  # the loop itself holds tasks only weakly
         task.add_done_callback(self._announcing.discard)
