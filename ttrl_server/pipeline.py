@@ -92,8 +92,9 @@ class Pipeline:
         except asyncio.CancelledError:
             metrics.QUESTIONS.labels("cancelled").inc()
             raise
-        except (RequestError, Overloaded, EngineError):
-            metrics.QUESTIONS.labels("error").inc()
+        except (RequestError, Overloaded, EngineError) as error:
+            late = isinstance(error, RequestError) and error.code == TOO_LATE
+            metrics.QUESTIONS.labels("deadline" if late else "error").inc()
             raise
         metrics.QUESTIONS.labels("answered").inc()
         metrics.ANSWER_SECONDS.observe(time.monotonic() - started)
@@ -108,22 +109,29 @@ class Pipeline:
         with self.admission.admit(question.vote.samples):
             async with self._batcher.lease(question.version) as lease:
                 progress.model = lease.model
-                prompt, context = await lease.replica.client.tokenize(question, lease.model)
-                sampling = _within(context, len(prompt), question)
-                group = Group(question.id, prompt, (), lease.version, sampling.temperature)
-                one = self._drawing(lease, prompt, sampling)
-                try:
-                    stopped = await Draw(one, ballot, question.vote, plan, progress, deadline_at).run()
-                except asyncio.CancelledError:
-                    self._note_cancelled(question, replace(group, rollouts=ballot.rollouts))
-                    raise
-        group = replace(group, rollouts=ballot.rollouts)
-        self._observe(question, group.rollouts, stopped)
-        if stopped == "deadline" and len(group.rollouts) < self._config.vote.quorum * question.vote.samples:
-            raise _too_late(self._limit(question))
-        # In a thread: hostile text may take a while to read, and other questions go on.
-        vote = self._selected(await asyncio.to_thread(ballot.count, stopped), question, group.rollouts)
-        return await self._settle(question, group, vote, plan, lease.model)
+                group, stopped = await self._draw(question, lease, ballot, plan, progress, deadline_at)
+            self._observe(question, group, stopped)
+            if stopped == "deadline" and len(group.rollouts) < self._config.vote.quorum * question.vote.samples:
+                raise _too_late(self._limit(question))
+            # In a thread: hostile text may take a while to read, and other questions go on.
+            vote = self._selected(await asyncio.to_thread(ballot.count, stopped), question, group)
+            return await self._settle(question, group, vote, plan, lease.model)
+
+    # ------------------------------------------------------------ sample
+
+    async def _draw(
+        self, question: Question, lease: Lease, ballot: Ballot, plan: Plan, progress: Progress, deadline_at: float
+    ) -> tuple[Group, Stopped]:
+        prompt, context = await lease.replica.client.tokenize(question, lease.model)
+        sampling = _within(context, len(prompt), question)
+        empty = Group(question.id, prompt, (), lease.version, sampling.temperature)
+        draw = Draw(self._one(lease, prompt, sampling), ballot, question.vote, plan, progress, deadline_at)
+        try:
+            stopped = await draw.run()
+        except asyncio.CancelledError:
+            self._note_cancelled(question, replace(empty, rollouts=ballot.rollouts))
+            raise
+        return replace(empty, rollouts=ballot.rollouts), stopped
 
     def _ballot(self, question: Question) -> Ballot:
         vote = self._config.vote
@@ -134,7 +142,7 @@ class Pipeline:
         trains = self._record is not None and question.vote.train
         return Plan(samples, min(self._config.train.samples, samples) if trains else 0, self._config.vote.wave)
 
-    def _drawing(self, lease: Lease, prompt: tuple[int, ...], sampling: Sampling) -> DrawOne:
+    def _one(self, lease: Lease, prompt: tuple[int, ...], sampling: Sampling) -> DrawOne:
         alternatives = CERTAINTY_ALTERNATIVES if self._config.vote.fallback == "best_of_n" else 0
 
         async def one(index: int) -> Rollout:
@@ -145,13 +153,13 @@ class Pipeline:
 
         return one
 
-    def _observe(self, question: Question, rollouts: tuple[Rollout, ...], stopped: Stopped) -> None:
-        metrics.SAMPLES.inc(len(rollouts))
-        metrics.SAMPLES_SAVED.inc(question.vote.samples - len(rollouts))
-        metrics.SAMPLED_TOKENS.inc(sum(len(r.token_ids) for r in rollouts))
+    def _observe(self, question: Question, group: Group, stopped: Stopped) -> None:
+        metrics.SAMPLES.inc(len(group.rollouts))
+        metrics.SAMPLES_SAVED.inc(question.vote.samples - len(group.rollouts))
+        metrics.SAMPLED_TOKENS.inc(sum(len(r.token_ids) for r in group.rollouts))
         metrics.STOPPED.labels(stopped).inc()
 
-    def _selected(self, vote: Vote, question: Question, rollouts: tuple[Rollout, ...]) -> Vote:
+    def _selected(self, vote: Vote, question: Question, group: Group) -> Vote:
         """The vote with what a client should know of how it came about, and another choice where there is no winner."""
         statistical = vote.stopped in ("beta", "certificate")
         level = question.vote.level if statistical else None
@@ -159,7 +167,7 @@ class Pipeline:
         if vote.stopped == "unvotable":  # an answer or two among prose is none
             vote = replace(vote, clusters=(), pseudo_label=None, majority_ratio=None, margin=None)
         if vote.pseudo_label is None and self._config.vote.fallback == "best_of_n":
-            return replace(vote, chosen=voting.most_certain(rollouts))
+            return replace(vote, chosen=voting.most_certain(group.rollouts))
         return replace(vote, chosen=0) if vote.pseudo_label is None else vote
 
     # ------------------------------------------------------------ settle
@@ -204,6 +212,7 @@ class Pipeline:
         task.add_done_callback(self._background.discard)
 
 
+TOO_LATE = "deadline_exceeded"
 CERTAINTY_ALTERNATIVES = 5
 """Likeliest tokens asked for at every position where ``vote.fallback`` chooses by self-certainty."""
 
@@ -212,7 +221,7 @@ def _too_late(limit: float) -> RequestError:
     return RequestError(
         f"The vote did not finish within {limit:g} s; ask for fewer votes or allow more time.",
         status=504,
-        code="deadline_exceeded",
+        code=TOO_LATE,
     )
 
 

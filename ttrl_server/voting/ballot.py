@@ -9,11 +9,12 @@ from typing import Protocol
 
 from ttrl_server.types import Rollout, Stopped, StopRule, Vote, Weighting
 from ttrl_server.voting import stopping
-from ttrl_server.voting.equivalence import canonical
 from ttrl_server.voting.extract import Reading, expected, read
 from ttrl_server.voting.pool import Keys
+from ttrl_server.voting.structure import text_key
 from ttrl_server.voting.tally import confidence, vote, weight
 
+DECIDED: tuple[Stopped, ...] = ("full", "exact", "beta", "certificate")
 VOTABLE_SHARE = 0.5
 """Of the finished samples of the first wave: fewer with an answer, and there is nothing to vote on."""
 
@@ -28,7 +29,7 @@ class TextOnly:
     """Equivalence by text and exact rationals alone, without worker processes."""
 
     def keys(self, answers: Collection[str], budget_s: float) -> Keys:
-        return Keys({answer: canonical(answer) for answer in answers}, complete=True)
+        return Keys({answer: text_key(answer) for answer in answers}, complete=True)
 
 
 class Ballot:
@@ -62,9 +63,9 @@ class Ballot:
         return tuple(self._rollouts[index] for index in sorted(self._rollouts))
 
     def count(self, stopped: Stopped = "full") -> Vote:
-        """The vote so far; ``stopped`` becomes ``budget`` when some answers could not be checked in time."""
+        """The vote so far; a decided one becomes ``budget`` when some of its answers could not be checked in time."""
         answers, keys = self._labels()
-        reason: Stopped = stopped if self._complete else "budget"
+        reason: Stopped = "budget" if stopped in DECIDED and not self._complete else stopped
         confidences = [confidence(rollout) for rollout in self.rollouts]
         return vote(answers, confidences, reason, keys=keys, weighting=self._weighting)
 

@@ -15,6 +15,8 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from ttrl_server.voting.wording import plain
+
 LONGEST = 1_000
 """Characters; a longer answer is compared as plain text."""
 _LONGEST_NUMBER = 100
@@ -123,7 +125,8 @@ def canonical(answer: str) -> str:
     text = visible(answer).strip().casefold()
     if len(text) > LONGEST:
         return text
-    text = without_unit(_structured(_spelt(text)).strip().rstrip(" .,;:"))
+    text = plain(_spelt(text).strip().rstrip(" ,;:").removesuffix("."))
+    text = without_unit(_structured(text).strip().rstrip(" .,;:"))
     text = _TIMES.sub("", _LOOSE_SPACE.sub("", text))
     return _key(_right_hand_side(_NEEDLESS_BRACKETS.sub(r"\1", text)).removeprefix("+"))
 

@@ -55,7 +55,7 @@ class _Worker:
 class Pool:
     """Worker processes and what they have found. Any thread may ask; the processes end with ``close``."""
 
-    def __init__(self, workers: int = 1, *, answer_s: float = 0.5, memory_mib: int = 1024, cache: int = 65_536) -> None:
+    def __init__(self, workers: int = 1, *, answer_s: float = 1.0, memory_mib: int = 1024, cache: int = 65_536) -> None:
         self._most, self._answer_s, self._memory_mib, self._cache_size = workers, answer_s, memory_mib, cache
         self._found: OrderedDict[str, str | None] = OrderedDict()
         """Key by expression; None for one that cost a worker its life."""

@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from ttrl_server.voting.equivalence import canonical
+from ttrl_server.voting.wording import is_date
+
 Leaf = Callable[[str], str]
 
 _DEEPEST = 12
@@ -25,7 +28,7 @@ _COMMANDS = (
 )
 _COMMAND = re.compile(r"\\([a-z]+|.)")
 _WORD = re.compile(r"[a-z]+")
-_MATHEMATICAL = re.compile(r"[√^\\+*/!|=]|(?<=.)-|[0-9][a-z]|[a-z0-9)]\(|\)[a-z0-9]")
+_MATHEMATICAL = re.compile(r"[√^\\+*/!|=]|(?<=.)-|-[a-z]|[0-9][a-z]|[a-z0-9)]\(|\)[a-z0-9]")
 _PLUS_MINUS = re.compile(r"\s*\\pm\s*")
 _PLAIN_RATIO = re.compile(r"-?[0-9]+(?:/[0-9]+)?")
 LONGEST = 300
@@ -34,12 +37,17 @@ LONGEST = 300
 
 def is_expression(text: str) -> bool:
     """Whether a leaf is mathematics whose value its text does not show: ``2√(3)``, ``x+1``; not ``7`` or ``paris``."""
-    if len(text) > LONGEST or _PLAIN_RATIO.fullmatch(text) or not _MATHEMATICAL.search(text):
+    if len(text) > LONGEST or _PLAIN_RATIO.fullmatch(text) or is_date(text) or not _MATHEMATICAL.search(text):
         return False
     if any(command not in _COMMANDS for command in _COMMAND.findall(text)):
         return False
     words = _WORD.findall(_COMMAND.sub(" ", text))
     return all(len(word) == 1 or word in FUNCTIONS for word in words) or all(len(word) <= 2 for word in words)
+
+
+def text_key(answer: str) -> str:
+    """The key of an answer whose expressions are taken as they are spelt."""
+    return render(canonical(answer), lambda leaf: leaf)
 
 
 def leaves(text: str) -> set[str]:
@@ -68,7 +76,7 @@ def render(text: str, leaf: Leaf, depth: int = 0) -> str:
     if len(parts := split(text, r"\cup")) > 1:
         return r"\cup".join(sorted(map(inner, parts)))
     if matrix := _MATRIX.fullmatch(text):
-        rows = [",".join(inner(cell.strip()) for cell in row.split("&")) for row in matrix[2].split(r"\\")]
+        rows = [",".join(inner(canonical(cell)) for cell in row.split("&")) for row in matrix[2].split(r"\\")]
         kind = "det" if matrix[1] == "vmatrix" else "mat"
         return f"{kind}[{';'.join(rows)}]"
     if text[0] in "([⦃" and _closes_at_the_end(text) and len(items := split(text[1:-1], ",")) > 1:

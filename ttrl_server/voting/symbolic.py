@@ -67,13 +67,13 @@ def _expression(tree: Any) -> str:
         exact = tree.doit()
         if exact.is_Rational:
             return str(Fraction(int(exact.p), int(exact.q)))
-        return _number(exact)
+        return "i" if exact == sympy.I else _number(exact)
     values = [_at(tree, point) for point in (0, 1)]
     if len(variables) == 1 and all(_close(value, _place(variables[0], i)) for i, value in enumerate(values)):
         return str(variables[0])
     names = ",".join(map(str, variables))
     if _close(*values) and all(_close(values[0], _at(tree, point)) for point in (2, 3)):
-        return _shown(values[0])  # the variables cancel out
+        return _number(values[0])  # the variables cancel out
     return f"{names}:{_shown(values[0])};{_shown(values[1])}"
 
 

@@ -9,13 +9,18 @@ CHOICES = "Which acid is the strongest?\n(A) acetic\n(B) nitric\n(C) carbonic\n(
 LETTERED = "Which is prime?\nA. 4\nB. 7\nC. 9\nD. 12"
 
 PLANETS = "Which planet has the most moons?\nA) Mars\nB) Saturn\nC) Venus\nD) Mercury\n\nReply with one letter."
-SPANS = r"What is the sum? $\textbf{(A)}\ 12 \qquad \textbf{(B)}\ 15 \qquad \textbf{(C)}\ \frac{31}{2} \qquad \textbf{(D)}\ 18$"
+SPANS = r"Find it. $\textbf{(A)}\ 12 \qquad \textbf{(B)}\ 15 \qquad \textbf{(C)}\ \frac{31}{2} \quad \textbf{(D)}\ 18$"
 SENTENCES = (
     "Why does bread dough rise?\n\n"
     "A. The yeast releases carbon dioxide as it feeds on the sugar in the flour\n"
     "B. The water in the dough boils before it reaches the oven\n"
     "C. The salt reacts with the gluten\n"
     "D. None of the above"
+)
+GASES = "Which gas do plants take in?\n(A) O2\n(B) CO2\n(C) N2\n(D) none of these"
+CARE = (
+    "What is the best next step?\n\nA. Order a CT scan of the head\nB. Start intravenous antibiotics\n"
+    "C. Discharge the patient\nD. Order an MRI of the head\n\nAnswer with the letter only."
 )
 YES_NO = "Is 91 prime? Options: (A) Yes (B) No"
 MARKED = "Pick the colour of a clear sky.\n- **A:** green\n- **B:** blue\n- **C:** dark blue\n- **D:** red"
@@ -215,6 +220,8 @@ CASES: list[tuple[str, str | None, str | None]] = [
     ("The answer works out to 90.\nNote that 45 is half of it.", None, "90"),
     ("The answer should be 33. Check: 3 * 11.", None, "33"),
     ("The answer must be 0 since 5 - 5 cancels.", None, "0"),
+    ("The answer was found to be 17. Row 3 is unused.", None, "17"),
+    ("The answer is:\n\n- 26\n\nwith 2 digits.", None, "26"),
     ("The answer equals 19. (See step 2.)", None, "19"),
     ("Ans: 64\n(using 2^6)", None, "64"),
     ("Ans. = 15, by rule 3", None, "15"),
@@ -341,6 +348,11 @@ CASES: list[tuple[str, str | None, str | None]] = [
     ("Thus $x = \\frac{-1 + \\sqrt{17}}{4}$.", None, r"\frac{-1+\sqrt{17}}{4}"),
     ("\\[ P = \\frac{4}{52} = \\frac{1}{13} \\]", None, "1/13"),
     ("\\[\n\\text{Area} = \\frac{1}{2} \\cdot 6 \\cdot 4 = 12\n\\]", None, "12"),
+    ("The area is 25 cm^2.", None, "25"),
+    ("This makes the mass $.35$ grams.", None, "7/20"),
+    ("The density is 3 kg m^{-3}.", None, "3"),
+    ("The number of subsets is 2^10.", None, "1024"),
+    ("This gives a probability of $\\frac35$.", None, "3/5"),
     # the same, stated
     ("The answer is 1/8.", None, "1/8"),
     ("The answer is 4 2/3.", None, "14/3"),
@@ -352,6 +364,7 @@ CASES: list[tuple[str, str | None, str | None]] = [
     ("The answer is -0.75.", None, "-3/4"),
     ("The answer is $2^{10}$.", None, "1024"),
     ("The answer is 6!.", None, "6!"),
+    ("The answer is .0625.", None, "1/16"),
     ("The answer is \\frac12.", None, "1/2"),
     # intervals, tuples, sets, matrices
     ("The answer is [2, 5).", None, "[2,5)"),
@@ -436,6 +449,7 @@ CASES: list[tuple[str, str | None, str | None]] = [
     ("Answer: Sodium chloride (NaCl)", None, "Sodium chloride (NaCl)"),
     ("The answer is no solution.", None, "no solution"),
     ("The answer is Al Gore.", None, "Al Gore"),
+    ("The answer is William Shakespeare, who wrote it in 1599.", None, "William Shakespeare"),
     # choice letters, with and without brackets
     ("The answer is B because it is a stronger acid.", CHOICES, "B"),
     ("The answer is (B), as Acetic and Carbonic acids are weak.", CHOICES, "B"),
@@ -517,7 +531,18 @@ CASES: list[tuple[str, str | None, str | None]] = [
     ("The answer is 100 °C.", SMALL, "B"),
     ("The answer is 100 degrees.", SMALL, "B"),
     ("The only one without divisors is 7.", LETTERED, "B"),
-    ("The answer is seven.", LETTERED, "seven"),
+    ("The answer is seven.", LETTERED, "B"),
+    (r"\boxed{CO_2}", GASES, "B"),
+    (r"The answer is $\mathrm{CO}_2$.", GASES, "B"),
+    ("The answer is an MRI of the head.", CARE, "D"),
+    ("The answer is Start intravenous antibiotics, because a CT scan of the head takes long.", CARE, "B"),
+    ("So the best choice is to start antibiotics (B).", CARE, "B"),
+    ("The correct answer is not (B).", CARE, None),
+    ("The fever is high. I think it's option B.", CARE, "B"),
+    ("It is A circle of friends that helps.", CARE, None),
+    ("A CT scan takes time.\n\nTherefore, option B.", CARE, "B"),
+    ("A. No.\nB. Yes.\nC. No.\nD. No.\n\nTherefore, B is correct.", CARE, "B"),
+    ("Option A is not correct.", CARE, None),
     # what the question does not list
     ("The answer is Saturn.", None, "Saturn"),
     ("It takes 2 hours.", PARTS, "2"),
@@ -537,6 +562,8 @@ CASES: list[tuple[str, str | None, str | None]] = [
     ("I am sorry, but I cannot help with that.", None, None),
     ("The answer depends on what you mean.", None, None),
     ("The answer is not known.", None, None),
+    ("The answer is that it depends on the weather and the soil.", None, None),
+    ("Here is the answer: I do not have enough information.", None, None),
     ("Could you clarify the question?", None, None),
     ("Let x be the length and y the width.", None, None),
     ("Here is a poem about rivers and rain.", None, None),

@@ -6,99 +6,9 @@ import time
 
 import pytest
 
-from ttrl_server.voting.extract import answer
-
-CHOICES = "Which acid is the strongest?\n(A) acetic\n(B) nitric\n(C) carbonic\n(D) boric"
-LETTERED = "Which is prime?\nA. 4\nB. 7\nC. 9\nD. 12"
-
-WRITTEN = [
-    # a box
-    (r"So the answer is \boxed{42}.", "42"),
-    (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
-    (r"First \boxed{3}, but checking again gives \boxed{5}.", "5"),
-    (r"\fbox{17}", "17"),
-    (r"\boxed {8}", "8"),
-    (r"$\boxed{\text{(C)}}$", r"\text{(C)}"),
-    (r"\boxed{ x = 7 }", "x = 7"),
-    (r"\boxed{\left\{ 1, 2 \right\}}", r"\left\{ 1, 2 \right\}"),
-    (r"\boxed{\boxed{9}}", "9"),
-    (r"\boxed{ \fbox{9} }", "9"),
-    (r"\boxed{x = \boxed{4}}", r"x = \boxed{4}"),
-    (r"I will put it within \boxed{}. The answer is 12.", "12"),
-    (r"\boxed{10} and then an open \boxed{11", "10"),
-    (r"The set { has a stray brace, \boxed{6}", "6"),
-    (r"The answer is 3. \boxed{4} Also 2 + 2 = 5.", "4"),
-    (r"\boxed{\begin{pmatrix} 1 \\ 2 \end{pmatrix}}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"),
-    # thinking
-    ("<think>maybe 3</think>The answer is 4.", "4"),
-    ("<think>\\boxed{3}</think>\n\n4", "4"),
-    ("so it must be 3</think>\n\nThe answer is 5", "5"),
-    ("The answer is 5. <think>really?</think>", "5"),
-    ("<think>it is \\boxed{3}", None),
-    ("The answer is 4. <think>no, wait", None),
-    ("<think>a <think> b </think> 1 </think> 2", "2"),
-    # a phrase
-    ("The answer is 5.", "5"),
-    ("Therefore, the final answer is: $5$", "5"),
-    ("The answer is $\\frac{3}{4}$.", r"\frac{3}{4}"),
-    ("**Answer:** 12", "12"),
-    ("**Answer: 12**", "12"),
-    ("Answer: \\(x = 3\\)", "x = 3"),
-    ("The answer is **7**. I checked 3 times.", "7"),
-    ("**Final Answer**\n\n13", "13"),
-    ("### Answer\n21\n", "21"),
-    ("The answer is:\n\n\\[\n5\n\\]", "5"),
-    ("The answer is:\n$$\n\\sqrt{2}\n$$", r"\sqrt{2}"),
-    ("The answer to the question is 16.", "16"),
-    ("The answer to 2 + 3 is 5", "5"),
-    ("The answer would be 9, since 3 * 3 = 9 and 10 is too large.", "9"),
-    ("The answer is 16 because 2*8 = 16 and 17 is odd", "16"),
-    ("The answer is 5 apples.", "5"),
-    ("The answer is $5.50 per kilogram.", "5.50"),
-    ("The answer is 12 cm^2.", "12"),
-    ("The answer is 3x + 2.", "3x + 2"),
-    ("The answer is 5 million.", "5 million"),
-    ("The answer is 2 and 3.", "2 and 3"),
-    ("The answer is Paris.", "Paris"),
-    ("The answer is Paris because it has been the capital since 987.", "Paris"),
-    ("The final answer is 72. I hope it is correct.", "72"),
-    ("The answer is the number of ways to choose 3 of 5 people, which is 10.", "10"),
-    ("The answer is 0.5", "0.5"),
-    ("The answer is -7.", "-7"),
-    ("The answer is 42!", "42"),
-    ("The answer is (1, 2).", "(1, 2)"),
-    ("ANSWER: YES", "YES"),
-    (r"The answer is $\boxed{5$", "5"),
-    ("Answer = 6", "6"),
-    ("We get 3 + 4.\n#### 7", "7"),
-    ("The answer: 8\nLet me check with 9.", "8"),
-    ("The answer is 4.\nWait, no. The answer is 6.", "6"),
-    ("最终答案：\N{FULLWIDTH DIGIT ONE}\N{FULLWIDTH DIGIT TWO}", "12"),
-    # the last number
-    ("2 * 8 = 16", "16"),
-    ("16", "16"),
-    ("It costs $1,234.50", "1234.50"),
-    ("so we are left with -3", "-3"),
-    ("x=-3", "-3"),
-    ("it is \N{MINUS SIGN}3", "-3"),
-    ("which gives 3/4.", "3/4"),
-    ("that makes 12%", "12%"),
-    ("about 1.5e3 joules", "1.5e3"),
-    ("so 5-3", "3"),
-    ("roughly .25 of them", ".25"),
-    ("hence $\\frac{2}{7}$", r"\frac{2}{7}"),
-    ("there are 1,000,000 of them", "1000000"),
-    ("we have 12 from x_1 and x2", "12"),
-    ("It is 7. Done.", "7"),
-    # nothing
-    ("", None),
-    ("I do not know.", None),
-    ("\x00\u200f \u202e", None),
-    ("The answer is", None),
-    ("A circle. B is a point on it. C", None),
-    (r"\boxed{}", None),
-    (r"\boxed{\text{ }}", None),
-]
+from tests.unit.voting.extraction_cases import CASES, CHOICES, CHOSEN, CUT, WRITTEN
+from ttrl_server.voting.equivalence import canonical
+from ttrl_server.voting.extract import Strength, answer, expected, read
 
 
 @pytest.mark.parametrize(("text", "expected"), WRITTEN)
@@ -106,44 +16,31 @@ def test_a_finished_sample_answers_what_it_says_last_in_the_strongest_form(text:
     assert answer(text, "stop") == expected
 
 
-CHOSEN = [
-    ("The answer is B because it is a stronger acid than Acetic Acid", CHOICES, "B"),
-    ("The answer is B because it is a stronger acid", None, "B"),
-    ("The correct answer is (C).", CHOICES, "C"),
-    ("The correct option is D) boric", CHOICES, "D"),
-    ("The answer is **(A) acetic**.", CHOICES, "A"),
-    ("Answer: B. Nitric acid dissociates completely, C does not.", CHOICES, "B"),
-    ("Answer: $\\text{B}$", None, "B"),
-    ("The answer is option C.", None, "C"),
-    ("Option B is correct.", CHOICES, "B"),
-    ("(D) is the right answer.", None, "D"),
-    ("A stronger acid is nitric.\n\n(B)", CHOICES, "B"),
-    ("A is weak, so **B**", CHOICES, "B"),
-    ("B", CHOICES, "B"),
-    ("B) nitric", CHOICES, "B"),
-    ("B. 7", LETTERED, "B"),
-    ("It dissociates fully. So it is (B).", CHOICES, "B"),
-    ("B. It has no divisors.\nThat is all.", LETTERED, "B"),
-    (r"\boxed{B}", CHOICES, "B"),
-    (r"\boxed{\textbf{(B)}\ 7}", LETTERED, "B"),
-    (r"\boxed{7}", LETTERED, "B"),
-    ("The answer is (b)", CHOICES, "B"),
-    ("The answer is A + B.", None, "A + B"),
-    ("The answer is A circle.", None, "A circle"),
-    ("The answer is A and C.", CHOICES, "A and C"),
-    ("The answer is Einstein.", CHOICES, "Einstein"),
-    ("(B)", None, None),
-    ("Nitric acid is stronger than Acid A", CHOICES, None),
-    ("(A) is weak.\n(B) is strong.\n(C) is weak.\n(D) is weak.", CHOICES, None),
-    ("Could be (A) or (B).", CHOICES, None),
-]
-
-
 @pytest.mark.parametrize(("text", "question", "expected"), CHOSEN)
 def test_a_choice_is_read_where_it_is_stated_and_never_from_a_stray_capital(
     text: str, question: str | None, expected: str | None
 ) -> None:
     assert answer(text, "stop", question) == expected
+
+
+def same(found: str | None, wanted: str | None) -> bool:
+    return found == wanted if found is None or wanted is None else canonical(found) == canonical(wanted)
+
+
+@pytest.mark.parametrize(("text", "question", "wanted"), CASES)
+def test_a_finished_sample_is_read_as_a_careful_reader_does(
+    text: str, question: str | None, wanted: str | None
+) -> None:
+    found = answer(text, "stop", question)
+    assert same(found, wanted), f"{found!r} instead of {wanted!r}"
+
+
+@pytest.mark.parametrize(("text", "question", "wanted"), CUT)
+def test_a_cut_sample_answers_only_what_a_complete_box_holds(
+    text: str, question: str | None, wanted: str | None
+) -> None:
+    found = answer(text, "length", question)
+    assert same(found, wanted), f"{found!r} instead of {wanted!r}"
 
 
 @pytest.mark.parametrize("text", ["The answer is 5. To check we", "2 * 8 = 16 and 3", r"so \boxed{12", "(B)"])
@@ -179,6 +76,14 @@ HOSTILE = {
     "direction marks": "\u202e\u200f" * 50_000 + "7",
     "commas": r"\boxed{" + "," * 19_000 + "}",
     "scripts": r"\boxed{" + "x^{" * 6_000 + "}" * 6_000 + "}",
+    "numbers": "give an integer: " + "0.5, " * 20_000,
+    "open formulas": r"\(" * 50_000 + "1",
+    "open prices": "$1 " * 30_000,
+    "open matrices": r"the answer is \begin{a}" * 4_000,
+    "open lists": "(1," * 30_000,
+    "dates": "1 January " * 10_000,
+    "pictures": "the answer is " + "\U0001f389" * 100_000,
+    "listed choices": "(A) the acid\n(B) the base\nthe answer is not the acid. " * 1_500,
     "an enormous power": r"\boxed{10^{999999}}",
     "an enormous exponent": "the answer is 1e999999999",
 }
@@ -197,3 +102,60 @@ def test_invisible_characters_do_not_change_an_answer() -> None:
 
 def test_nested_boxes_hold_what_the_innermost_holds() -> None:
     assert answer(r"\boxed{" * 1_000 + "1" + "}" * 1_000, "stop") == "1"
+
+
+STRENGTHS: list[tuple[str, str | None, str | None, Strength | None]] = [
+    (r"It is \boxed{5}.", None, "5", "boxed"),
+    ("The answer is 5.\n\nI used 2 steps.", None, "5", "stated"),
+    ("Option B is correct.", CHOICES, "B", "stated"),
+    ("It is the stronger one.\n\n**(B)**", CHOICES, "B", "choice"),
+    ("nitric", CHOICES, "B", "choice"),
+    ("3 + 4\nmakes 7.\n\n", None, "7", "closing"),
+    ("\\[\n3 + 4 = 7\n\\]\n", None, "7", "closing"),
+    ("So 3 + 4 = 7.\n\nI hope this helps!", None, "7", "number"),
+    ("I do not know.", None, None, None),
+]
+
+
+@pytest.mark.parametrize(("text", "question", "found", "strength"), STRENGTHS)
+def test_a_reading_says_how_clearly_its_answer_is_stated(
+    text: str, question: str | None, found: str | None, strength: Strength | None
+) -> None:
+    reading = read(text, "stop", expected(question))
+    assert (reading.answer, reading.strength) == (found, strength)
+
+
+QUESTIONS = [
+    (CHOICES, {"A": "acetic", "B": "nitric", "C": "carbonic", "D": "boric"}),
+    ("Pick one: (A) 3, (B) 4, or (C) 5.", {"A": "3", "B": "4", "C": "5"}),
+    (r"$\textbf{(A)}\ \frac{1}{2} \qquad \textbf{(B)}\ 2\pi$", {"A": r"\frac{1}{2}", "B": r"2\pi"}),
+    ("**A.** red\n**B.** green", {"A": "red", "B": "green"}),
+    ("First example:\nA) old\nB) older\nC) oldest\n\nNow:\nA) new\nB) newer", {"A": "new", "B": "newer"}),
+    ("Options:\n(a) it rains. Often.\n(b) it snows", {"A": "it rains. Often", "B": "it snows"}),
+    ("Q: What is 2 + 2?\nA: ", {}),
+    ("Triangle ABC has a right angle at B. Find AC.", {}),
+    ("", {}),
+    (None, {}),
+]
+
+
+@pytest.mark.parametrize(("question", "choices"), QUESTIONS)
+def test_the_choices_of_a_question_are_its_last_run_of_markers(question: str | None, choices: dict[str, str]) -> None:
+    assert expected(question).choices == choices
+
+
+@pytest.mark.parametrize(
+    ("question", "integer"),
+    [
+        ("How many? Give an integer.", True),
+        ("Express your answer as an integer.", True),
+        ("Your answer should be an integer from 0 to 999.", True),
+        ("Round to the nearest whole number.", True),
+        ("Please respond with a single integer", True),
+        ("Let n be an integer. What is n/2?", False),
+        ("How many integers lie between 1 and 5?", False),
+        ("What is 1/2 + 1/3?", False),
+    ],
+)
+def test_an_integer_is_expected_where_the_question_asks_for_one(question: str, integer: bool) -> None:
+    assert expected(question).integer is integer
