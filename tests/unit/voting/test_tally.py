@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ttrl_server.voting.pool import Keys
 
 from ttrl_server.types import Rollout
 from ttrl_server.voting import Ballot, judge, rewards
 from ttrl_server.voting.equivalence import canonical
+from ttrl_server.voting.pool import Keys
 from ttrl_server.voting.tally import confidence, most_certain, vote, weight
 
 
