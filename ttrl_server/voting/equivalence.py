@@ -111,7 +111,8 @@ _UNITS = _words(
 _UNITS_AFTER_A_SPACE = _UNITS | frozenset({"m", "g", "s", "h", "l", "in", "of"})
 _NOT_UNITS = _words(
     "and but not nor plus minus times divided over choose mod sqrt sin cos tan log exp less more than squared cubed "
-    "factorial dozen hundred thousand million billion trillion"
+    "factorial dozen hundred thousand million billion trillion half halves third thirds quarter quarters fourth "
+    "fourths fifth fifths sixth sixths seventh sevenths eighth eighths ninth ninths tenth tenths hundredth hundredths"
 )
 
 

@@ -8,6 +8,7 @@ spelt, the caller is told (``Keys.complete``), and no second worker is given to 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -16,8 +17,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Collection
+from collections import OrderedDict, deque
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -29,6 +30,13 @@ from ttrl_server.voting.worker import LARGEST_MESSAGE, UNDECIDED
 _FORKER = "from ttrl_server.voting import worker; worker.main()"
 START_S = 60.0
 """The longest the first worker may take: its process imports an algebra system."""
+_CPU_OF_A_PROCESS = 2
+"""CPUCLOCK_SCHED of Linux, of which clock_getcpuclockid(3) makes a clock's number together with the pid."""
+TURN_S = 0.05
+"""How long one call keeps a worker while others wait, give or take its last expression."""
+
+PATIENCE = 4
+"""Times its wall time that an expression may take where the machine, not the expression, is what takes so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +52,30 @@ class Keys:
 @dataclass(frozen=True, slots=True)
 class _Worker:
     pid: int
+    handle: int
+    """Of the process itself: a pid may long belong to a stranger when a worker that died is cleared away."""
     channel: socket.socket
+
+    def cpu_s(self) -> float:
+        """CPU time it has used; infinite once it is gone."""
+        try:
+            return time.clock_gettime((~self.pid << 3) | _CPU_OF_A_PROCESS)
+        except OSError:
+            return math.inf
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+            signal.pidfd_send_signal(self.handle, signal.SIGKILL)
+        os.close(self.handle)
         self.channel.close()
+
+
+@dataclass(slots=True, eq=False)
+class _Asker:
+    """One call that wants workers. Of those waiting, the one that has used them least comes first."""
+
+    deadline: float
+    used_s: float = 0.0
 
 
 class Pool:
@@ -60,6 +86,7 @@ class Pool:
         self._found: OrderedDict[str, str | None] = OrderedDict()
         """Key by expression; None for one that cost a worker its life."""
         self._idle: list[_Worker] = []
+        self._waiting: list[_Asker] = []
         self._living = 0
         self._changed = threading.Condition()
         self._starting = threading.Lock()
@@ -77,7 +104,7 @@ class Pool:
 
     def start(self) -> None:
         """Has a worker ready, so that the first vote does not wait for imports."""
-        if worker := self._borrow(time.monotonic() + START_S):
+        if worker := self._borrow(_Asker(time.monotonic() + START_S)):
             self._give_back(worker)
 
     def close(self) -> None:
@@ -109,7 +136,7 @@ class Pool:
         if len(set(texts.values())) < 2:
             return Keys(texts, complete=True)
         wanted = set().union(*(leaves(text) for text in texts.values()))
-        found = {leaf: self._key(leaf, deadline) for leaf in sorted(wanted, key=lambda leaf: (len(leaf), leaf))}
+        found = self._find(sorted(wanted, key=lambda leaf: (len(leaf), leaf)), _Asker(deadline))
 
         def leaf_key(leaf: str) -> str:
             return found.get(leaf) or leaf
@@ -117,34 +144,72 @@ class Pool:
         rendered = {text: render(text, leaf_key) for text in set(texts.values())}
         return Keys({a: rendered[text] for a, text in texts.items()}, complete=None not in found.values())
 
-    def _key(self, leaf: str, deadline: float) -> str | None:
-        with self._changed:
-            if leaf in self._found:
-                self._found.move_to_end(leaf)
-                return self._found[leaf]
-        return self._ask(leaf, deadline)
+    def _find(self, leaves: Sequence[str], asker: _Asker) -> dict[str, str | None]:
+        """The key of every expression; None where there was no time, or where it is known to cost a worker."""
+        found = self._recalled(leaves)
+        left = deque(leaf for leaf in leaves if leaf not in found)
+        while left and (worker := self._borrow(asker)):
+            started = time.monotonic()
+            found |= self._take_turn(worker, left, asker.deadline)
+            asker.used_s += time.monotonic() - started
+        return dict.fromkeys(left) | found
 
-    def _ask(self, leaf: str, deadline: float) -> str | None:
-        """One expression to one worker, which is free for others in between: nobody holds it for a whole group."""
-        worker = self._borrow(deadline)
-        if worker is None:
-            return None
-        left = deadline - time.monotonic()
-        try:
-            worker.channel.settimeout(max(min(self._answer_s, left), 1e-4))
-            worker.channel.send(leaf.encode("utf-8", "surrogatepass"))
-            reply = worker.channel.recv(LARGEST_MESSAGE)
-        except OSError:  # a time-out is one
-            reply = b""
-        if not reply:
-            self._lose(worker)
-            if left >= self._answer_s:  # it had its whole time
-                self._remember(leaf, None)
-            return None
+    def _recalled(self, leaves: Sequence[str]) -> dict[str, str | None]:
+        with self._changed:
+            known = {leaf: self._found[leaf] for leaf in leaves if leaf in self._found}
+            for leaf in known:
+                self._found.move_to_end(leaf)
+        return known
+
+    def _take_turn(self, worker: _Worker, left: deque[str], deadline: float) -> dict[str, str | None]:
+        """Asks for one expression after another, and gives the worker back before the turn is over or it is lost."""
+        found: dict[str, str | None] = {}
+        started = now = time.monotonic()
+        while left and now < deadline and now - started < TURN_S:
+            try:
+                worker.channel.send(left[0].encode("utf-8", "surrogatepass"))
+            except OSError:  # it has died since it was last used, which is no fault of this expression
+                self._lose(worker)
+                return found
+            leaf = left.popleft()
+            found[leaf] = self._answer(worker, leaf, deadline - now)
+            if found[leaf] is None:
+                self._lose(worker)
+                return found
+            now = time.monotonic()
         self._give_back(worker)
-        key = leaf if reply == UNDECIDED else reply.decode()
-        self._remember(leaf, key)
+        return found
+
+    def _answer(self, worker: _Worker, leaf: str, left_s: float) -> str | None:
+        """What the worker says to what it was sent; None when it must be replaced."""
+        reply, guilty = self._reply(worker, left_s)
+        key = (leaf if reply == UNDECIDED else reply.decode()) if reply else None
+        if key is not None or guilty:
+            self._remember(leaf, key)
         return key
+
+    def _reply(self, worker: _Worker, left_s: float) -> tuple[bytes, bool]:
+        """The reply, and where there is none, whether the expression is to blame: it died of it, or computed on.
+
+        A worker that was hardly given a CPU (the engine may have them all) is waited for a little longer.
+        """
+        before = worker.cpu_s()
+        end = time.monotonic() + min(left_s, PATIENCE * self._answer_s)
+        while (left := end - time.monotonic()) > 0:
+            try:
+                worker.channel.settimeout(min(self._answer_s, left))
+                return worker.channel.recv(LARGEST_MESSAGE), self._forker_lives()
+            except TimeoutError:
+                if left >= self._answer_s and worker.cpu_s() - before >= self._answer_s / 2:
+                    return b"", True
+            except OSError:
+                return b"", self._forker_lives()
+        return b"", False
+
+    def _forker_lives(self) -> bool:
+        """Otherwise its workers went with it."""
+        forker = self._forker
+        return forker is not None and forker.poll() is None
 
     def _remember(self, leaf: str, key: str | None) -> None:
         with self._changed:
@@ -154,26 +219,29 @@ class Pool:
 
     # ------------------------------------------------------------ workers
 
-    def _borrow(self, deadline: float) -> _Worker | None:
+    def _borrow(self, asker: _Asker) -> _Worker | None:
         """An idle worker, or a new one where there are too few; None when the deadline or the end comes first."""
         with self._changed:
-            while not self._closed:
-                if self._idle:
-                    return self._idle.pop()
-                if self._living < self._most:
-                    self._living += 1
-                    break
-                left = deadline - time.monotonic()
-                if left <= 0 or not self._changed.wait(left):
+            self._waiting.append(asker)
+            try:
+                if not self._changed.wait_for(lambda: self._turn_of(asker), asker.deadline - time.monotonic()):
                     return None
-            else:
+            finally:
+                self._waiting.remove(asker)
+                self._changed.notify_all()
+            if self._closed or time.monotonic() >= asker.deadline:
                 return None
-        worker = self._fork(deadline)
+            if self._idle:
+                return self._idle.pop()
+            self._living += 1
+        worker = self._fork(asker.deadline)
         if worker is None:
-            with self._changed:
-                self._living -= 1
-                self._changed.notify()
+            self._count_one_less()
         return worker
+
+    def _turn_of(self, asker: _Asker) -> bool:
+        free = bool(self._idle) or self._living < self._most
+        return self._closed or (free and asker is min(self._waiting, key=lambda other: other.used_s))
 
     def _give_back(self, worker: _Worker) -> None:
         with self._changed:
@@ -181,13 +249,16 @@ class Pool:
                 worker.kill()
                 return
             self._idle.append(worker)
-            self._changed.notify()
+            self._changed.notify_all()
 
     def _lose(self, worker: _Worker) -> None:
         worker.kill()
+        self._count_one_less()
+
+    def _count_one_less(self) -> None:
         with self._changed:
             self._living -= 1
-            self._changed.notify()
+            self._changed.notify_all()
 
     def _fork(self, deadline: float) -> _Worker | None:
         """A new worker, once it has said that it is there."""
@@ -199,10 +270,10 @@ class Pool:
                 socket.send_fds(self._started(), [b"w"], [theirs.fileno()])
             ours.settimeout(max(deadline - time.monotonic(), 1e-4))
             (pid,) = struct.unpack("!i", ours.recv(4))
+            return _Worker(pid, os.pidfd_open(pid), ours)
         except (OSError, struct.error):  # too late, or the forking process is gone: a new one next time
             ours.close()
             return None
-        return _Worker(pid, ours)
 
     def _started(self) -> socket.socket:
         """The control socket of the process that forks; it is started, or started again, where there is none."""

@@ -137,7 +137,7 @@ def _number(exact: Any) -> str:
         near = Fraction(str(real)).limit_denominator(10**6)
         if abs(Fraction(str(real)) - near) < Fraction(1, 10**25) * (1 + abs(near)):
             return str(near)
-    return _shown(value)
+    return "e" if _close(value, sympy.E) else _shown(value)  # no worker is asked about ``e`` alone
 
 
 def _finite(value: Any) -> Any:

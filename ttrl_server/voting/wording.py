@@ -16,9 +16,6 @@ _MONTH = (
 )
 _DAY, _YEAR = r"([0-9]{1,2})(?:st|nd|rd|th)?", r"([0-9]{4})"
 
-_WORD_FIRST = re.compile(
-    r"([a-z]{3,9})(?= (?!half|halves|third|quarter|fourth|fifth|sixth|eighth|tenth)[a-z]{3,}\Z|\Z)"
-)
 _TIME = re.compile(r"([0-9]{1,2})(?::([0-5][0-9]))?\s?([ap])\.?\s?m\.?")
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-5][0-9])")
 _DATES = (
@@ -34,10 +31,10 @@ def is_date(text: str) -> bool:
 
 
 def plain(text: str) -> str:
-    """``3:30 p.m.`` as ``15:30``, ``March 5th, 2021`` as ``2021-03-05``, ``seven apples`` as ``7 apples``.
+    """``3:30 p.m.`` as ``15:30``, ``March 5th, 2021`` as ``2021-03-05``, ``seven`` as ``7``.
 
     ``text`` is in lower case; any other is returned as it is, also a day and month in figures (5/3/2021), whose
-    meaning depends on the country.
+    meaning depends on the country, and a number word with others after it: ``Seven Samurai`` are not 7.
     """
     if time := _TIME.fullmatch(text) or _CLOCK.fullmatch(text):
         return _on_24_hours(text, int(time[1]), time[2] or "00", time[3] if time.re is _TIME else "")
@@ -45,9 +42,7 @@ def plain(text: str) -> str:
         return _iso(date[3], date[1], date[2])
     if (date := _DATES[1].fullmatch(text)) and 1 <= int(date[1]) <= 31:
         return _iso(date[3], date[2], date[1])
-    if (word := _WORD_FIRST.match(text)) and word[1] in _VALUE:
-        return _VALUE[word[1]] + text[word.end() :]
-    return text
+    return _VALUE.get(text, text)
 
 
 def _on_24_hours(text: str, hour: int, minute: str, half: str) -> str:

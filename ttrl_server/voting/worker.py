@@ -10,6 +10,7 @@ this process goes, which it does when the control socket closes, also after ``ki
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import resource
 import signal
@@ -31,6 +32,7 @@ def fork_for_ever(control: socket.socket, memory_mib: int) -> None:
 
     for text in _WARM_UP:  # the parser learns its grammar on the first texts; workers inherit what it has learnt
         symbolic.key(text)
+    gc.freeze()  # or every worker would begin by copying all of this for its first collection
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
     while True:
         message, sockets, _, _ = socket.recv_fds(control, 16, 1)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tests.unit.voting.equivalence_pairs import DIFFERENT, SAME, SAME_BY_VALUE, flat
 from ttrl_server.voting.equivalence import equivalent
-from ttrl_server.voting.pool import Pool
+from ttrl_server.voting.pool import Pool, _Asker
 from ttrl_server.voting.structure import leaves, render
 from ttrl_server.voting.symbolic import key
 from ttrl_server.voting.tally import vote
@@ -146,42 +146,75 @@ def test_a_monster_is_answered_and_the_next_question_is_decided(monster: str) ->
         assert len(set(after.of.values())) == 1
 
 
-class Stuck(Pool):
-    """A pool whose workers are stopped by a signal the moment they are borrowed: they never answer."""
-
-    stuck = True
-
-    def _borrow(self, deadline: float) -> Any:
-        if (worker := super()._borrow(deadline)) and self.stuck:
-            os.kill(worker.pid, signal.SIGSTOP)
-        return worker
+SLOW = "(" * 60 + "x+{}" + ")" * 60
+"""Few characters, and more parsing than there is patience for."""
+HUGE = r"\binom{{10^{{9}}+{}}}{{5\cdot10^8}}"
 
 
-def test_a_worker_that_does_not_answer_is_killed_and_replaced_and_its_expression_never_asked_again() -> None:
-    with Stuck() as pool:
-        pool.stuck = False
+@pytest.mark.parametrize("monster", [SLOW, HUGE], ids=["slow", "huge"])
+def test_an_expression_that_cost_a_worker_is_never_asked_again(monster: str) -> None:
+    answers = [monster.format(3), "3"]
+    with Pool() as pool:
         pool.start()
         first = pool._idle[0].pid
-        pool.stuck = True
-        keys = pool.keys([r"\sqrt{8}", "3"], PATIENT_S)
-        assert not keys.complete
-        assert keys.of[r"\sqrt{8}"] == "√(8)"
+        assert not pool.keys(answers, PATIENT_S).complete
         until(lambda: not psutil.pid_exists(first))
-        pool.stuck = False
-        again = pool.keys([r"\sqrt{8}", r"2\sqrt{2}", r"\sqrt{18}", r"3\sqrt{2}"], PATIENT_S)
-        assert again.of[r"\sqrt{18}"] == again.of[r"3\sqrt{2}"]
-        assert again.of[r"\sqrt{8}"] == "√(8)"  # one life is enough
-        assert not again.complete
-        assert pool._idle[0].pid != first
+        assert pool.keys([r"\sqrt{18}", r"3\sqrt{2}"], PATIENT_S).complete
+        second = pool._idle[0].pid
+        assert not pool.keys(answers, PATIENT_S).complete  # one life is enough
+        assert pool._idle[0].pid == second
 
 
-def test_a_worker_that_bursts_its_memory_is_replaced() -> None:
+def test_an_expression_is_not_blamed_for_a_machine_that_is_busy() -> None:
+    with Pool(answer_s=0.5) as pool:
+        pool.start()
+        worker = psutil.Process(pool._idle[0].pid)
+        worker.suspend()
+        threading.Timer(0.8, worker.resume).start()
+        assert pool.keys([r"\sqrt{8}", r"2\sqrt{2}"], PATIENT_S).complete
+        assert pool._idle[0].pid == worker.pid
+        worker.suspend()
+        assert not pool.keys([r"\sqrt{5}", "3"], PATIENT_S).complete  # for ever is too long all the same
+        assert pool.keys([r"\sqrt{5}", "3"], PATIENT_S).complete
+
+
+def test_of_those_who_wait_the_one_that_has_used_the_workers_least_comes_first() -> None:
+    served: list[float] = []
+    with Pool() as pool:
+        worker = pool._borrow(_Asker(time.monotonic() + PATIENT_S))
+        assert worker
+
+        def ask(used_s: float) -> None:
+            borrowed = pool._borrow(_Asker(time.monotonic() + PATIENT_S, used_s))
+            assert borrowed
+            served.append(used_s)
+            pool._give_back(borrowed)
+
+        threads = [threading.Thread(target=ask, args=(used_s,)) for used_s in (2.0, 0.0, 1.0)]
+        for n, thread in enumerate(threads, 1):
+            thread.start()
+            until(lambda n=n: len(pool._waiting) == n)  # type: ignore[misc]
+        pool._give_back(worker)
+        for thread in threads:
+            thread.join()
+    assert served == [0.0, 1.0, 2.0]
+
+
+def test_what_has_no_time_left_costs_no_worker() -> None:
+    with Pool() as pool:
+        pool.start()
+        worker = pool._idle[0].pid
+        assert not pool.keys([rf"\sqrt{{{n}}}" for n in range(64)], 0.0).complete
+        assert [idle.pid for idle in pool._idle] == [worker]
+
+
+def test_a_worker_has_its_limit_and_one_that_died_while_idle_costs_no_decision() -> None:
     with Pool(memory_mib=512) as pool:
         pool.start()
         worker = psutil.Process(pool._idle[0].pid)
         assert worker.rlimit(psutil.RLIMIT_AS) == (512 * 2**20, 512 * 2**20)
         worker.kill()  # as the kernel would
-        assert pool.keys([r"\sqrt{8}", "3"], PATIENT_S).complete is False
+        until(lambda: not psutil.pid_exists(worker.pid))
         assert pool.keys([r"\sqrt{18}", r"3\sqrt{2}"], PATIENT_S).complete
 
 
@@ -201,7 +234,7 @@ def test_a_pool_that_lost_the_process_that_forks_starts_another() -> None:
         pool._forker.kill()
         pool._forker.wait()
         until(lambda: descendants() == before)
-        assert not pool.keys([r"\sqrt{8}", "3"], PATIENT_S).complete
+        pool.keys([r"\sqrt{8}", "3"], PATIENT_S)  # complete or not: its worker may just be dying
         assert pool.keys([r"\sqrt{18}", "3"], PATIENT_S).complete
 
 
@@ -263,3 +296,30 @@ def test_strings_are_never_evaluated(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["√(", "1/", "x^(", "(((", "", "⦃", "√[3]", "/2", "\\", "1//2", "x^()"])
 def test_what_cannot_be_read_is_compared_as_text(text: str) -> None:
     assert key(text) is None or isinstance(key(text), str)
+
+
+COMPILED = """
+import sys
+from ttrl_server.voting import structure, symbolic
+from ttrl_server.voting.equivalence import canonical
+from tests.unit.voting.equivalence_pairs import DIFFERENT, SAME, flat
+texts = {text for pair in SAME + flat(DIFFERENT) for text in pair}
+forms = "%s", "x+%s", "\\\\sqrt{%s}"
+texts |= {form % call for call in ("__import__('os')", "().__class__", "a.b(c)") for form in forms}
+texts |= {leaf for text in texts for leaf in structure.leaves(canonical(text))}
+for text in texts:  # what is imported late is imported now
+    symbolic.key(text)
+compiled = []
+sys.addaudithook(lambda event, args: event == "compile" and compiled.append(args[0]))
+for text in texts:
+    symbolic.key(text)
+print(len(texts), compiled)
+"""
+
+
+def test_a_worker_compiles_no_text_at_all() -> None:
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run([sys.executable, "-c", COMPILED], cwd=root, capture_output=True, text=True, check=True)
+    count, compiled = done.stdout.split(maxsplit=1)
+    assert int(count) > 500
+    assert compiled.strip() == "[]"
