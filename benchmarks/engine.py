@@ -5,15 +5,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from ttrl_server.config import Config
 from ttrl_server.engine.client import EngineClient
 from ttrl_server.engine.command import engine_command, socket_path
 from ttrl_server.engine.supervisor import make_socket_dir
 from ttrl_server.process import ChildTree
+from ttrl_server.sections import EngineConfig, TrainConfig
 
 KEY = "benchmark"
 START_S = 600
+
+
+def small(model: str, run_dir: Path) -> Config:
+    """The settings under which votes of the small model are measured on a CPU."""
+    return Config(
+        model=model,
+        served_model_name="m",
+        hardware="cpu",
+        dtype="float32",
+        max_model_len=1024,
+        run_dir=run_dir,
+        engine=EngineConfig(max_num_seqs=128, cpu_kv_cache_gib=2),
+        train=TrainConfig(when="idle"),
+    )
 
 
 @asynccontextmanager

@@ -32,11 +32,10 @@ from typing import Any
 import aiohttp
 
 from benchmarks import peers, traces
-from benchmarks.engine import KEY, START_S
+from benchmarks.engine import KEY, START_S, small
 from ttrl_server.config import Config
 from ttrl_server.engine.command import engine_command
 from ttrl_server.process import ChildTree
-from ttrl_server.sections import EngineConfig, TrainConfig
 from ttrl_server.voting.equivalence import equivalent
 
 AT_ONCE = 2
@@ -211,16 +210,7 @@ async def compare(options: argparse.Namespace) -> dict[str, list[Outcome]]:
     questions = pool[:: max(1, len(pool) // options.questions)][: options.questions]
     seen: dict[str, list[Outcome]] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        config = Config(
-            model=options.model,
-            served_model_name="m",
-            hardware="cpu",
-            dtype="float32",
-            max_model_len=1024,
-            run_dir=Path(scratch) / "engine",
-            engine=EngineConfig(max_num_seqs=128, cpu_kv_cache_gib=2),
-            train=TrainConfig(when="idle"),
-        )
+        config = small(options.model, Path(scratch) / "engine")
         async with servers(config, Path(scratch)) as (engine_url, gateway_url):
             timeout = aiohttp.ClientTimeout(total=None)
             async with aiohttp.ClientSession(timeout=timeout) as session:

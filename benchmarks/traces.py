@@ -18,11 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.engine import running
-from ttrl_server.config import Config
+from benchmarks.engine import running, small
 from ttrl_server.engine.client import EngineClient
 from ttrl_server.engine.command import base_name
-from ttrl_server.sections import EngineConfig, TrainConfig
 from ttrl_server.types import Question, Sampling, VoteOptions
 from ttrl_server.voting.tally import confidence
 
@@ -99,16 +97,7 @@ async def record(model: str, out: Path) -> None:
     partial = out.with_suffix(".partial")
     lines = partial.read_text(encoding="utf-8").splitlines(keepends=True) if partial.exists() else []
     todo = list(questions())
-    config = Config(
-        model=model,
-        served_model_name="m",
-        hardware="cpu",
-        dtype="float32",
-        max_model_len=1024,
-        run_dir=out.parent / "engine",
-        engine=EngineConfig(max_num_seqs=128, cpu_kv_cache_gib=2),
-        train=TrainConfig(when="idle"),
-    )
+    config = small(model, out.parent / "engine")
     async with running(config) as client:
         for i in range(len(lines), len(todo), AT_ONCE):
             batch = todo[i : i + AT_ONCE]
