@@ -20,6 +20,7 @@ from ttrl_server.sections import (
     BatchConfig,
     EngineConfig,
     GateConfig,
+    GuardConfig,
     LimitsConfig,
     LogConfig,
     Section,
@@ -59,6 +60,7 @@ class Config(Section):
     store: StoreConfig = StoreConfig()
     adapters: AdaptersConfig = AdaptersConfig()
     gate: GateConfig = GateConfig()
+    guard: GuardConfig = GuardConfig()
     log: LogConfig = LogConfig()
 
     @property
@@ -156,7 +158,7 @@ def _device_problems(c: Config) -> list[str]:
             f"engine.devices has {len(c.engine.devices)} GPUs, not a multiple of engine.tensor_parallel "
             f"({c.engine.tensor_parallel})"
         )
-    if c.train.enabled and c.train.launch == "here" and not c.train.devices:
+    if c.train.enabled and c.train.launch == "here" and not (c.train.devices or c.train.hostfile):
         problems.append(
             "train.devices is empty while learning is on: name the GPUs that train, or use --train.enabled false"
         )

@@ -20,11 +20,15 @@ from ttrl_server.config import Config
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.engine.swap import Swap
 from ttrl_server.errors import LeaseLost, RejectedVersion, RequestError, StoreError
+from ttrl_server.guards.admission import QUEUED, UNSOUND
+from ttrl_server.guards.alarms import Alarm, Alarms, importance_alarm
+from ttrl_server.guards.heldback import HeldBack
+from ttrl_server.guards.history import Judge, question_key
 from ttrl_server.registry import versions
-from ttrl_server.registry.ledger import Ledger
 from ttrl_server.store.experiences import Experiences
 from ttrl_server.telemetry import metrics
-from ttrl_server.types import Batch, Experience, Parent
+from ttrl_server.types import Batch, Experience, Parent, Question, Sampling, Verdict, last_text
+from ttrl_server.voting import Checker, feedback, labelled, text_key
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -36,8 +40,13 @@ POLL_S = 0.1
 class Learning:
     """Hands out batches, takes back adapters. ``stopped`` names the reason when learning has ended."""
 
-    def __init__(self, config: Config, store: Experiences, ledger: Ledger, fleet: Fleet, swap: Swap) -> None:
-        self._config, self._store, self._ledger, self._fleet, self._swap = config, store, ledger, fleet, swap
+    def __init__(
+        self, config: Config, store: Experiences, fleet: Fleet, swap: Swap, held_back: HeldBack, checker: Checker
+    ) -> None:
+        self._config, self._store, self._ledger, self._fleet, self._swap = config, store, swap.ledger, fleet, swap
+        self._held_back, self._checker = held_back, checker
+        self._alarms = Alarms(config.guard)
+        self._judge = Judge(config.guard, config.gate)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._leasing = asyncio.Lock()
         self._judging = 0
@@ -48,9 +57,44 @@ class Learning:
 
     # ------------------------------------------------------------ experience in
 
-    async def record(self, experience: Experience) -> None:
-        """Returns when the group is on disk."""
-        await self._in_store(self._store.add, experience)
+    async def record(self, experience: Experience, question: Question) -> str:
+        """Returns when the group is on disk, with what was decided about it."""
+        label, key = experience.vote.pseudo_label, question_key(experience.group.prompt_token_ids)
+        verdict = await self._in_store(
+            self._store.add, experience, key, None if label is None else text_key(label), self._judge
+        )
+        if verdict.reason == "held_back":
+            self._held_back.offer(experience.group, question.sampling, last_text(question))
+        return verdict.reason
+
+    async def feedback(self, question: str, tenant: str, *, score: int | None, label: str | None) -> str:
+        """A person's rewards in place of the vote's; returns what is decided about the group now.
+
+        Raises RequestError: no such answer of this tenant (404), or it was learned from already (409).
+        """
+        kept = await self._in_store(self._store.get, question)
+        if kept is None or kept.tenant != tenant:
+            raise RequestError(
+                "There is no such answer here: only voted answers that may be trained on are kept.",
+                status=404,
+                param="id",
+                code="not_found",
+            )
+        if kept.verdict.reason in UNSOUND:
+            return kept.verdict.reason
+        rewards = await asyncio.to_thread(self._rewarded, kept, score, label)
+        verdict = QUEUED if len(set(rewards)) > 1 else Verdict(False, "unanimous")
+        if not await self._in_store(self._store.rejudge, question, rewards, verdict):
+            raise RequestError(
+                "This answer is being learned from, or was already.", status=409, param="id", code="already_learned"
+            )
+        return verdict.reason
+
+    def _rewarded(self, kept: Experience, score: int | None, label: str | None) -> tuple[float, ...]:
+        samples = len(kept.rewards) or min(self._config.train.samples, len(kept.group.rollouts))
+        if label is not None:
+            return labelled(kept.vote, label, samples, self._checker, budget_s=self._config.vote.check_budget_s)
+        return feedback(kept.vote, score or 0, samples)
 
     # ------------------------------------------------------------ batch out
 
@@ -67,6 +111,9 @@ class Learning:
 
     async def _worth_a_step(self) -> bool:
         if self.stopped or self._judging or not self._fleet.ready:
+            return False
+        if self._config.guard.max_updates and self._promoted() >= self._config.guard.max_updates:
+            await self._alarm(Alarm("lineage_full", f"guard.max_updates: {self._promoted()} versions were promoted"))
             return False
         pending = await self._in_store(self._store.pending)
         oldest = await self._in_store(self._store.oldest_pending) if pending else None
@@ -99,7 +146,13 @@ class Learning:
         )
         if batch:
             self._spare = None
+            for name, groups in (await self._in_store(self._store.counts)).items():
+                if name.startswith("dropped/"):
+                    metrics.DROPPED.labels(name.removeprefix("dropped/")).set(groups)
         return batch
+
+    def _promoted(self) -> int:
+        return len(self._ledger.promotions(self._config.base_model))
 
     def parent(self) -> Parent | None:
         """The version the next step starts from: whatever is served now."""
@@ -123,9 +176,12 @@ class Learning:
                 return state, "judged before"
             await self._consume(batch, number, folder)
             try:
-                return await self._swap.judge(number, folder)
+                state, reason = await self._swap.judge(number, folder)
             except OSError as error:  # a full disk under the ledger: the trainer asks again
                 raise StoreError(f"the verdict on {folder} could not be written ({error})") from error
+            signals = await self._in_store(self._store.signals)
+            await self._alarm(self._alarms.after_verdict(state, reason, figures, signals))
+            return state, reason
 
     async def _consume(self, batch: str, number: int, folder: str) -> None:
         try:
@@ -149,10 +205,33 @@ class Learning:
         await self._in_store(functools.partial(self._store.consume, batch, folder=None, reason=reason))
         metrics.BATCHES.labels("skipped").inc()
         log.info("batch.skipped", batch=batch, reason=reason)
+        await self._alarm(self._alarms.after_skip(figures))
+
+    async def _alarm(self, alarm: Alarm | None) -> None:
+        """Learning ends, serving goes on: with the version named, where what is served is in doubt."""
+        if alarm is None or self.stopped:
+            return
+        self.stopped = f"{alarm.name}: {alarm.reason}"
+        metrics.ALARMS.labels(alarm.name).inc()
+        log.error("learning.stopped", alarm=alarm.name, reason=alarm.reason, return_to=alarm.return_to)
+        if alarm.return_to is not None and alarm.return_to != self._fleet.serving:
+            await self._return_to(alarm.return_to, self.stopped)
+
+    async def _return_to(self, number: int, reason: str) -> None:
+        """The version itself, or where its files are gone, the newest promoted one before it; 0 is the base model."""
+        kept = [n for n, _ in self._ledger.promoted(self._config.base_model) if n <= number]
+        try:
+            await self._swap.roll_back(max(kept, default=0), reason)
+        except RejectedVersion as error:
+            log.error("version.unservable", version=number, reason=str(error))
+            await self._swap.roll_back(0, reason)
 
     def _show(self, figures: dict[str, float]) -> None:
         for name, value in figures.items():
             metrics.TRAINER.labels(name).set(value)
+        if odd := importance_alarm(figures):
+            metrics.ALARMS.labels("importance").inc()
+            log.warning("importance.alarm", reason=odd)
         if figures:
             log.info("batch.trained", **{name: round(value, 5) for name, value in figures.items()})
 
@@ -165,6 +244,9 @@ class Learning:
 
     async def resume(self) -> None:
         """Judges what was proposed before a crash and got no verdict, and sweeps what was never proposed."""
+        for group in await self._in_store(self._store.held_back, self._config.gate.canary_questions):
+            longest = max((len(rollout.token_ids) for rollout in group.rollouts), default=1)
+            self._held_back.offer(group, Sampling(group.temperature, max_tokens=2 * longest), None)
         with self._judged():
             proposed = await self._in_store(self._store.proposed)
             if self._config.train.launch == "here":  # a trainer elsewhere may be about to propose what it published
@@ -197,7 +279,7 @@ class Learning:
             "reason": self.stopped,
             "pending": groups["pending"],
             "training": groups["leased"] > 0 or self._judging > 0,
-            "promoted": len(self._ledger.promotions(self._config.base_model)),
+            "promoted": self._promoted(),
             "groups": groups,
         }
 

@@ -16,6 +16,7 @@ question; what must survive is in the store and the registry.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import math
 import time
@@ -30,15 +31,16 @@ from ttrl_server.batching import Admission, Batcher, Flights, Progress
 from ttrl_server.config import Config
 from ttrl_server.engine.fleet import Fleet, Lease
 from ttrl_server.errors import EngineError, Overloaded, RequestError
+from ttrl_server.guards.admission import admit
 from ttrl_server.sampling import Draw, DrawOne, Plan
 from ttrl_server.telemetry import metrics
-from ttrl_server.types import Experience, Group, Question, Rollout, Sampling, Stopped, Verdict, Vote
+from ttrl_server.types import Experience, Group, Question, Rollout, Sampling, Stopped, Verdict, Vote, last_text
 from ttrl_server.voting import Ballot, Checker, TextOnly
 
 log = structlog.get_logger()
 
-Record = Callable[[Experience], Awaitable[None]]
-"""Makes an experience durable; returns when it is."""
+Record = Callable[[Experience, Question], Awaitable[str]]
+"""Makes an experience durable; returns when it is, with what was decided about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ class Pipeline:
 
     def _ballot(self, question: Question) -> Ballot:
         vote = self._config.vote
-        return Ballot(_last_text(question), self._checker, budget_s=vote.check_budget_s, weighting=vote.weighting)
+        return Ballot(last_text(question), self._checker, budget_s=vote.check_budget_s, weighting=vote.weighting)
 
     def _plan(self, question: Question) -> Plan:
         samples = question.vote.samples
@@ -173,8 +175,8 @@ class Pipeline:
     # ------------------------------------------------------------ settle
 
     async def _settle(self, question: Question, group: Group, vote: Vote, plan: Plan, model: str) -> Answer:
-        rewards = voting.rewards(vote, plan.trainable(rollout.index for rollout in group.rollouts))
-        verdict = admit(question, group, vote, rewards)
+        rewards = await self._rewards(question, vote, plan.trainable(rollout.index for rollout in group.rollouts))
+        verdict = admit(question, group, vote, rewards, self._config.guard)
         if verdict.admitted and len(rewards) < min(plan.eligible, self._config.train.min_group):
             verdict = Verdict(False, "too_few_samples")
         if vote.majority_ratio is not None:
@@ -186,6 +188,17 @@ class Pipeline:
             await self._keep(question, Experience(question.id, question.tenant, group, vote, rewards, verdict)),
         )
 
+    async def _rewards(self, question: Question, vote: Vote, samples: int) -> tuple[float, ...]:
+        """[G] by the label that was given, else by the vote."""
+        guard, budget_s = self._config.guard, self._config.vote.check_budget_s
+        if question.label is not None:
+            given = functools.partial(voting.labelled, vote, question.label, samples, self._checker, budget_s=budget_s)
+            return await asyncio.to_thread(given)
+        if self._config.train.reward == "signed":
+            window = {"majority": guard.min_majority, "margin": guard.min_margin, "rare": guard.rare}
+            return voting.signed(vote, samples, **window)
+        return voting.agreement(vote, samples)
+
     async def _keep(self, question: Question, experience: Experience) -> str:
         """Makes the experience durable; returns ``queued``, or why nothing will be learnt from it."""
         if self._record is None:
@@ -193,13 +206,13 @@ class Pipeline:
         if not question.vote.train:
             return "off"
         try:
-            await self._record(experience)
+            verdict = await self._record(experience, question)
         except Exception as error:  # a full disk costs no answer (design.md, rule 6)
             log.error("store.failed", question=question.id, reason=str(error))
             metrics.GROUPS.labels("store_failed").inc()
             return "not stored"
-        metrics.GROUPS.labels(experience.verdict.reason).inc()
-        return experience.verdict.reason
+        metrics.GROUPS.labels(verdict).inc()
+        return verdict
 
     def _note_cancelled(self, question: Question, group: Group) -> None:
         """What a client left behind is kept as cancelled, and never trained on: short samples are in first."""
@@ -225,40 +238,6 @@ def _too_late(limit: float) -> RequestError:
     )
 
 
-def admit(question: Question, group: Group, vote: Vote, rewards: tuple[float, ...]) -> Verdict:
-    """Whether a group can teach anything, and only what was sampled as the trainer will score it."""
-    if any(rollout.finish_reason == "abort" for rollout in group.rollouts):
-        return Verdict(False, "aborted")
-    if any(len(r.token_ids) != len(r.logprobs) or not r.token_ids for r in group.rollouts):
-        return Verdict(False, "incomplete_samples")
-    if any(value not in CHANGES_NOTHING.get(name, (value,)) for name, value in question.sampling.extra.items()):
-        return Verdict(False, "sampling_parameters")
-    if vote.pseudo_label is None:
-        return Verdict(False, "unvotable" if vote.stopped == "unvotable" else "no_answer")
-    if vote.stopped in ("deadline", "budget"):  # a label from the quickest samples, or from half-checked answers
-        return Verdict(False, vote.stopped)
-    if len(set(rewards)) < 2:
-        return Verdict(False, "unanimous")  # zero advantage for every sample (ttrl.md, section 4.9)
-    return Verdict(True, "queued")
-
-
-CHANGES_NOTHING: dict[str, tuple[Any, ...]] = {
-    "top_p": (1,),
-    "top_k": (0, -1),
-    "min_p": (0,),
-    "repetition_penalty": (1,),
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
-    "logit_bias": ({},),
-    "min_tokens": (0,),
-    "ignore_eos": (False,),
-    "allowed_token_ids": ([],),
-    "bad_words": ([],),
-}
-"""Parameters that bend the sampled distribution away from softmax(logits / T), which is what the trainer learns, with
-the values at which they do not."""
-
-
 def _within(context: int, prompt: int, question: Question) -> Sampling:
     """The sampling with a completion length that fits; a prompt that leaves no room is the client's error."""
     room = context - prompt
@@ -277,15 +256,13 @@ def _identity(question: Question) -> bytes:
     """Equal for questions whose groups would be drawn from the same distribution for the same tenant."""
     s = question.sampling
     parts: list[Any] = [question.tenant, question.kind, question.prompt, question.version, question.template]
-    parts += [s.temperature, s.max_tokens, s.seed, s.extra, *astuple(question.vote), question.deadline_s]
+    parts += [
+        s.temperature,
+        s.max_tokens,
+        s.seed,
+        s.extra,
+        *astuple(question.vote),
+        question.deadline_s,
+        question.label,
+    ]
     return json.dumps(parts, sort_keys=True).encode("utf-8", "surrogatepass")
-
-
-def _last_text(question: Question) -> str | None:
-    """The words of the question itself, from which the expected kind of answer can be read."""
-    if isinstance(question.prompt, str):
-        return question.prompt
-    if question.kind != "chat":
-        return None
-    content = question.prompt[-1].get("content")
-    return content if isinstance(content, str) else None

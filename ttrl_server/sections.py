@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ttrl_server.types import StopRule, Weighting
 
+AlgorithmName = Literal["grpo", "dapo", "gspo", "cispo", "rloo", "reinforce++", "ppo", "prime"]
+
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks for which vLLM compiles or sizes its LoRA buffers (its --max-lora-rank choices)."""
 
@@ -123,12 +125,21 @@ class TrainConfig(Section):
     """Promotions after which a group is too old to train on."""
     devices: list[Device] = Field(default_factory=list)
     """GPUs that train; one rank each."""
+    hostfile: Path | None = None
+    """DeepSpeed's list of machines and slots, to train on several; the run folder and adapters.dir must be shared."""
     rank: int = 16
     """LoRA rank, one of vLLM's."""
     alpha: int = Field(32, ge=1)
-    algorithm: Literal["grpo"] = "grpo"
+    reward: Literal["majority", "signed"] = "majority"
+    """majority: 1 for agreeing with the vote, else 0. signed: 1, 0, −1 with a consensus window (SCRL; see guard)."""
+    algorithm: AlgorithmName = "grpo"
     std_normalise: bool = False
     """Divide advantages by the group's standard deviation (DeepSeekMath); amplifies noise at low consensus."""
+    aggregate: Literal["auto", "token", "sequence", "constant"] = "auto"
+    """How tokens add up: mean over all tokens, over completions of their mean, or ÷ aggregate_length (Dr.GRPO); auto:
+    as the algorithm's paper does, which for GRPO here is token (ttrl.md, section 6)."""
+    aggregate_length: int = Field(1024, ge=1)
+    """L of aggregate: constant."""
     learning_rate: float = Field(5e-6, gt=0)
     schedule: Literal["constant", "cosine"] = "constant"
     total_steps: int = Field(1000, ge=1)
@@ -136,14 +147,30 @@ class TrainConfig(Section):
     warmup_steps: int = Field(0, ge=0)
     weight_decay: float = Field(0.01, ge=0)
     grad_clip: float = Field(1.0, gt=0)
-    clip_low: float = Field(0.2, gt=0, lt=1)
-    clip_high: float = Field(0.2, gt=0)
+    clip_low: float | None = Field(None, gt=0, le=1)
+    """ε_low; default: the algorithm's own (0.2 for GRPO)."""
+    clip_high: float | None = Field(None, gt=0)
+    """ε_high; default: the algorithm's own (0.2 for GRPO, 0.28 for DAPO)."""
     kl: float = Field(0.001, ge=0)
     """β of the k3 penalty to the adapter-off reference; 0 saves that pass."""
+    importance: Literal["truncate", "mask", "off"] = "truncate"
+    """What is done about tokens whose π_θ / π_engine is far from 1: weighed down to importance_cap, or left out."""
     importance_cap: float = Field(2.0, ge=1)
-    """Token truncation of π_θ / π_engine (TIS)."""
+    gae_lambda: float = Field(1.0, ge=0, le=1)
+    """λ of PPO's advantage estimate."""
+    value_weight: float = Field(0.1, ge=0)
+    """Of PPO's value loss beside the policy's."""
+    prime_beta: float = Field(0.05, gt=0)
+    """β of PRIME's implicit process reward."""
+    teacher_decay: float = Field(0.0, ge=0, lt=1)
+    """Decay a step of an average of the adapter, which is then what is served and labels (Co-rewarding, arXiv
+    2508.00410); 0 serves what was trained."""
     micro_batch_tokens: int = Field(4096, ge=1)
-    """Prompt + completion tokens of one forward pass."""
+    """Prompt + completion tokens of one forward pass, less where memory_gib asks for it."""
+    memory_gib: float | None = Field(None, gt=0)
+    """Memory for one pass; default: most of what is free on a GPU, half of what is free on a CPU."""
+    gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
+    """auto: only where a single completion is estimated not to fit memory_gib."""
     zero_stage: int = Field(0, ge=0, le=3)
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the base weights in the trainer; adapters are always float32."""
@@ -156,6 +183,45 @@ class TrainConfig(Section):
     cpu_threads: int = Field(0, ge=0)
     """Threads of each CPU rank; 0: all cores divided by the ranks."""
     niceness: int = Field(10, ge=0, le=19)
+
+
+class GuardConfig(Section):
+    """What keeps learning without labels from collapsing (ttrl.md, section 5); 0 switches a guard off."""
+
+    min_majority: float = Field(0.25, ge=0, le=1)
+    """Consensus window (SCRL, arXiv 2603.19880): share of the votes that a winner needs for its group to train."""
+    min_margin: float = Field(0.05, ge=0, le=1)
+    """Consensus window: the same for the winner's lead over the second."""
+    rare: float = Field(0.15, ge=0, le=1)
+    """Share of the votes below which an answer earns −1 where train.reward is signed."""
+    min_extractable: float = Field(0.5, ge=0, le=1)
+    """Share of the samples of a group that must have an answer."""
+    max_copies: int = Field(1, ge=1)
+    """Groups of one question that may wait to be trained on."""
+    flip_window: int = Field(4, ge=1, le=32)
+    """Latest changes of version over which a question's flips are counted."""
+    max_flips: int = Field(2, ge=1)
+    """A question whose majority flipped so often is frozen (TTRL-Guard, arXiv 2605.19444)."""
+    watch_groups: int = Field(16, ge=1)
+    """Groups a version must have drawn before its samples are compared with the base model's."""
+    min_entropy: float = Field(0.01, ge=0)
+    """Collapse alarm: the least share of the base model's entropy while the majority grows."""
+    max_entropy: float = Field(3, ge=0)
+    """Collapse alarm: the most."""
+    min_length: float = Field(0.2, ge=0)
+    """Collapse alarm: the least share of the base model's length while the majority grows."""
+    max_length: float = Field(5, ge=0)
+    """Collapse alarm: the most."""
+    max_kl: float = Field(5, ge=0)
+    """Alarm: nats a token between a new version and the base model, on what the version's parent sampled."""
+    refusals: int = Field(4, ge=0)
+    """Candidates in a row that held-back questions may refuse before learning ends."""
+    bad_steps: int = Field(3, ge=1)
+    """Steps in a row with a loss that is not finite, after which learning ends."""
+    max_updates: int = Field(1000, ge=0)
+    """Promoted versions of one lineage; then learning ends and the last one goes on being served."""
+    max_questions: int = Field(512, ge=0)
+    """Distinct questions one lineage trains on: beyond about so many unguarded runs collapse (arXiv 2603.08660)."""
 
 
 class StoreConfig(Section):
@@ -174,6 +240,16 @@ class GateConfig(Section):
     """strict: preflight and probe must pass. off: preflight only."""
     probe_tolerance: float = Field(4, ge=1)
     """How many times engine and trainer may differ with the adapter on, against what they do with it off."""
+    canary_share: float = Field(0.1, ge=0, lt=1)
+    """Share of the distinct questions that is held back from training, to ask candidates; 0: no such check."""
+    canary_questions: int = Field(8, ge=1)
+    """The most that are kept, the newest ones."""
+    canary_least: int = Field(2, ge=1)
+    """The fewest that a candidate is judged by."""
+    canary_samples: int = Field(8, ge=2)
+    """Samples of each of them, of a candidate and once of the base model."""
+    canary_z: float = Field(2.5, gt=0)
+    """Standard errors by which a candidate may be worse than the base model."""
 
 
 class LogConfig(Section):

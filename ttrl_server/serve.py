@@ -162,10 +162,12 @@ class Service:
     def __init__(self, config: Config, port: int) -> None:
         from ttrl_server.api import app
         from ttrl_server.api.admin import AdminRoutes
+        from ttrl_server.api.feedback import FeedbackRoute
         from ttrl_server.api.openai import OpenAIRoutes
         from ttrl_server.engine.fleet import Fleet
         from ttrl_server.engine.supervisor import make_clients, make_socket_dir
         from ttrl_server.engine.swap import Swap
+        from ttrl_server.guards.heldback import HeldBack
         from ttrl_server.learning import Learning
         from ttrl_server.pipeline import Pipeline
         from ttrl_server.registry.ledger import Ledger
@@ -183,16 +185,18 @@ class Service:
         if not config.engine.url:
             make_socket_dir(config)
         self.fleet = Fleet(config, make_clients(config, self.engine_key))
-        self.swap = Swap(config, self.fleet, Ledger(self.root), self.root)
+        self.checker = Pool(config.vote.check_workers, memory_mib=config.vote.check_memory_mib)
+        held_back = HeldBack(config, self.checker)
+        self.swap = Swap(config, self.fleet, Ledger(self.root), self.root, held_back.check)
         self.learning: Learning | None = None
         if config.train.enabled:
             store = Experiences.open(config.store.url or f"sqlite:///{config.state_dir / 'store.sqlite'}")
-            self.learning = Learning(config, store, self.swap.ledger, self.fleet, self.swap)
-        self.checker = Pool(config.vote.check_workers, memory_mib=config.vote.check_memory_mib)
+            self.learning = Learning(config, store, self.fleet, self.swap, held_back, self.checker)
         pipeline = Pipeline(config, self.fleet, self.learning.record if self.learning else None, self.checker)
         self.app = app.build(
             OpenAIRoutes(config, self.fleet, pipeline),
             AdminRoutes(config, self.fleet, self.swap, self.learning),
+            FeedbackRoute(self.learning),
             keys=config.api.keys,
             admin_key=self.admin_key,
             lifespan=self._lifespan,

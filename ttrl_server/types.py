@@ -62,7 +62,19 @@ class Question:
     vote: VoteOptions
     template: dict[str, Any] = field(default_factory=dict)
     """Arguments of the chat template (``chat_template_kwargs`` and the like)."""
+    label: str | None = None
+    """The right answer, where the client gives it: rewards are then by it and not by the vote."""
     deadline_s: float | None = None
+
+
+def last_text(question: Question) -> str | None:
+    """The words of the question itself, from which the expected kind of answer can be read."""
+    if isinstance(question.prompt, str):
+        return question.prompt
+    if question.kind != "chat":
+        return None
+    content = question.prompt[-1].get("content")
+    return content if isinstance(content, str) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +159,36 @@ class Experience:
     rewards: tuple[float, ...]
     """[G] reward of rollouts 0 … G−1, the ones that train: G was fixed before they were drawn."""
     verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the store knows of one question, and of all of them, before a group of it is added."""
+
+    flips: tuple[bool, ...] = ()
+    """Oldest first: whether the majority was another than the version before it had found."""
+    waiting: int = 0
+    """Its groups that wait to be trained on."""
+    trained: int = 0
+    """Its groups that were ever admitted."""
+    distinct: int = 0
+    """Questions of which a group was ever admitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """Means over the groups that one version drew."""
+
+    version: int
+    groups: int
+    majority: float
+    """majority_ratio"""
+    entropy: float
+    """−log π of what was sampled, nats a token at the sampling temperature: its mean is the entropy's estimate."""
+    length: float
+    """Tokens of a completion."""
+    extractable: float
+    """Share of the samples with an answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from tests.unit.training.tiny import batch_of, experience, tiny_base, tiny_batch
 from ttrl_server.registry import versions
 from ttrl_server.training import state
 from ttrl_server.training.command import trainer_command
-from ttrl_server.training.policy import adapter_parameters
+from ttrl_server.training.policy import trained_parameters
 from ttrl_server.training.ranks import Ranks
 from ttrl_server.training.reference import reference_step
 from ttrl_server.training.step import build_engine, train_step
@@ -51,7 +51,7 @@ def train_on_this_rank(folder: Path) -> None:
         second = train_step(engine, tiny_batch(None, 10), cfg.train)
         end = state.capture(engine)
         if ranks.leads:
-            torch.save({"adapter": end.adapter, "loss": [first["loss"], second["loss"]]}, folder / f"{stage}.pt")
+            torch.save({"adapter": end.weights, "loss": [first["loss"], second["loss"]]}, folder / f"{stage}.pt")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def trained_by_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_ranks_give_the_update_of_the_reference_at_every_zero_stage(stage: int, trained_by_two: Path) -> None:
     cfg = tiny_config(**SETTINGS)
     policy = tiny_policy(cfg)
-    trained = adapter_parameters(policy)
+    trained = trained_parameters(policy)
     adam = torch.optim.AdamW(trained.values(), lr=cfg.train.learning_rate, weight_decay=cfg.train.weight_decay)
     losses = [reference_step(policy, adam, tiny_batch(None, seed), cfg.train) for seed in (0, 10)]
     got = torch.load(trained_by_two / f"{stage}.pt")

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from ttrl_server.api import passthrough
 from ttrl_server.api.admin import AdminRoutes
 from ttrl_server.api.envelope import on_error
+from ttrl_server.api.feedback import FeedbackRoute
 from ttrl_server.api.keys import Guard
 from ttrl_server.api.openai import OpenAIRoutes
 from ttrl_server.errors import TtrlError
@@ -21,12 +22,13 @@ from ttrl_server.errors import TtrlError
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
-def routes(openai: OpenAIRoutes, admin: AdminRoutes) -> list[Route]:
+def routes(openai: OpenAIRoutes, admin: AdminRoutes, feedback: FeedbackRoute) -> list[Route]:
     """Everything the gateway answers; whatever is not here is a 404."""
     return [
         Route("/v1/chat/completions", openai.chat, methods=["POST"]),
         Route("/v1/completions", openai.completion, methods=["POST"]),
         Route("/v1/models", openai.models),
+        Route("/v1/feedback", feedback.give, methods=["POST"]),
         *(Route(path, openai.passed_through, methods=["POST"]) for path in passthrough.ALLOWED),
         Route("/health", admin.health),
         Route("/ready", admin.ready),
@@ -41,9 +43,17 @@ def routes(openai: OpenAIRoutes, admin: AdminRoutes) -> list[Route]:
 
 
 def build(
-    openai: OpenAIRoutes, admin: AdminRoutes, *, keys: list[str], admin_key: str, lifespan: Lifespan | None = None
+    openai: OpenAIRoutes,
+    admin: AdminRoutes,
+    feedback: FeedbackRoute,
+    *,
+    keys: list[str],
+    admin_key: str,
+    lifespan: Lifespan | None = None,
 ) -> Starlette:
     """The ASGI application."""
     handlers: dict[Any, Any] = dict.fromkeys((TtrlError, HTTPException, Exception), on_error)
     guard = Middleware(Guard, keys=keys, admin_key=admin_key)
-    return Starlette(routes=routes(openai, admin), middleware=[guard], exception_handlers=handlers, lifespan=lifespan)
+    return Starlette(
+        routes=routes(openai, admin, feedback), middleware=[guard], exception_handlers=handlers, lifespan=lifespan
+    )

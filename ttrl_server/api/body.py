@@ -100,6 +100,22 @@ def flag(data: Mapping[str, Any], name: str, *, prefix: str = "") -> bool | None
     )
 
 
+def text(data: Mapping[str, Any], name: str, limit: int, *, prefix: str = "") -> str | None:
+    """A string of 1 to ``limit`` characters, None when absent or null."""
+    value, param = data.get(name), prefix + name
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise RequestError(f"{param} must be a string, not {_kind(value)}.", param=param, code="invalid_type")
+    if not value.strip() or len(value) > limit:
+        raise RequestError(
+            f"{param} has {len(value)} characters; it must say something in at most {limit}.",
+            param=param,
+            code="invalid_value",
+        )
+    return value
+
+
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -12,7 +12,9 @@ from ttrl_server.types import StopRule
 
 STOP_RULES: tuple[StopRule, ...] = get_args(StopRule)
 
-_TTRL_FIELDS = ("votes", "train", "stop", "level", "adapter")
+LABEL_LIMIT = 2000
+"""Characters of an answer that a client may give as the right one."""
+_TTRL_FIELDS = ("votes", "train", "stop", "level", "adapter", "label")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class Extension:
     """From ``adapter``: 0 is the base model."""
     stop: StopRule | None = None
     level: float | None = None
+    label: str | None = None
 
 
 def read(data: dict[str, Any], config: Config) -> Extension:
@@ -47,6 +50,7 @@ def read(data: dict[str, Any], config: Config) -> Extension:
         version=_version(given.get("adapter"), "ttrl.adapter"),
         stop=_stop(given, config),
         level=_level(given),
+        label=body.text(given, "label", LABEL_LIMIT, prefix="ttrl."),
     )
 
 

@@ -153,6 +153,7 @@ def question(
         ),
         template=template,
         deadline_s=deadline_s,
+        label=asked.label,
     )
 
 

@@ -1,7 +1,7 @@
 """Hot swap: load on every replica → prove → flip the pointer → drain → unload. Nothing waits, nothing is dropped.
 
-candidate ─preflight─▶ load everywhere ─▶ prove everywhere ─▶ ledger: promoted ─▶ flip ─▶ old one drains, unloads
-               └──────────────┴──────────────────┴──▶ ledger: rejected, with stage and reason
+candidate ─preflight─▶ load, prove everywhere ─▶ ask held-back questions ─▶ ledger: promoted ─▶ flip ─▶ old one unloads
+               └──────────────┴───────────────────────────┴──▶ ledger: rejected, with stage and reason
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -28,11 +28,15 @@ from ttrl_server.types import Probe
 log = structlog.get_logger()
 
 
+Check = Callable[[Replica, str], Awaitable[dict[str, float]]]
+"""Asks a loaded candidate what it makes of held-back questions; raises RejectedVersion."""
+
+
 class Swap:
     """Decides which version is served, and makes the engines serve it."""
 
-    def __init__(self, config: Config, fleet: Fleet, ledger: Ledger, root: Path) -> None:
-        self._config, self._fleet, self.ledger, self._root = config, fleet, ledger, root
+    def __init__(self, config: Config, fleet: Fleet, ledger: Ledger, root: Path, check: Check | None = None) -> None:
+        self._config, self._fleet, self.ledger, self._root, self._check = config, fleet, ledger, root, check
         self._deciding = asyncio.Lock()
         """One candidate or rollback at a time; held while it waits for an engine or for room."""
         self._placing = asyncio.Lock()
@@ -51,7 +55,7 @@ class Swap:
             self.ledger.propose(number, folder, self._config.base_model)
             decide = functools.partial(self.ledger.promote, number, folder, self._config.base_model)
             try:
-                figures = await self._introduce(number, folder, decide)
+                figures = await self._introduce(number, folder, decide, self._check)
             except RejectedVersion as refusal:
                 return self._reject(number, folder, refusal)
             metrics.VERSIONS.labels("promoted").inc()
@@ -81,14 +85,19 @@ class Swap:
         log.error("version.rejected", version=number, stage=refusal.stage, reason=refusal.reason)
         return "rejected", str(refusal)
 
-    async def _introduce(self, number: int, folder: str, decide: Callable[[], None]) -> dict[str, float]:
-        """Preflight; loaded and proved on every ready replica; ``decide`` writes it down; the pointer flips."""
+    async def _introduce(
+        self, number: int, folder: str, decide: Callable[[], None], check: Check | None = None
+    ) -> dict[str, float]:
+        """Preflight; loaded and proved on every ready replica; checked; ``decide`` writes it down; the pointer flips.
+
+        ``check`` asks the loaded candidate what is asked before a first promotion only.
+        """
         await asyncio.to_thread(self._preflight, folder)
         self._folders[number] = folder
         new = number not in self._fleet.living()
         self._fleet.candidate = number if new else None
         try:
-            return await self._install(number, folder, decide)
+            return await self._install(number, folder, decide, check)
         except BaseException:  # also a full disk under ``decide``: the version must not keep its place
             if new:
                 await self._forget(number)
@@ -96,7 +105,10 @@ class Swap:
         finally:
             self._fleet.candidate = None
 
-    async def _install(self, number: int, folder: str, decide: Callable[[], None]) -> dict[str, float]:
+    async def _install(
+        self, number: int, folder: str, decide: Callable[[], None], check: Check | None
+    ) -> dict[str, float]:
+        checked: dict[str, float] | None = None if check else {}
         while True:
             await self._fleet.until_ready()
             await self._fleet.until_room(number)
@@ -106,9 +118,15 @@ class Swap:
                     continue
                 with contextlib.suppress(EngineError):  # it went away, which says nothing about the adapter
                     figures = [await self._bring(replica, number, folder) for replica in replicas]
-                    decide()
-                    self._flip(number)
-                    return {key: max(f[key] for f in figures) for key in figures[0]}
+                    if checked is not None:
+                        decide()
+                        self._flip(number)
+                        return {key: max(f[key] for f in figures) for key in figures[0]} | checked
+            if check and checked is None and number in replicas[0].loaded:
+                # Takes as long as its samples: whatever else must be placed meanwhile goes first.
+                with contextlib.suppress(EngineError):
+                    checked = await check(replicas[0], version_name(self._config, number))
+                    continue
             await asyncio.sleep(1)
 
     async def _bring(self, replica: Replica, number: int, folder: str) -> dict[str, float]:

@@ -15,17 +15,21 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from sqlalchemy import ColumnElement, Connection, Engine, func, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from ttrl_server.errors import LeaseLost, StoreError
-from ttrl_server.store import codec, schema
+from ttrl_server.store import codec, questions, schema
 from ttrl_server.store.schema import batches, experiences, rollouts
-from ttrl_server.types import Batch, Experience, Parent
+from ttrl_server.types import Batch, Experience, Group, History, Parent, Signals, Verdict
 
 MAX_ATTEMPTS = 3
 """Leases a group may go through: a batch that kills every trainer must not stop learning for ever."""
+
+Judge = Callable[[Group, Verdict, History], Verdict]
+"""The verdict on a group, from the one it came with and from its question's history."""
 
 STATES = ("kept", "pending", "leased", "consumed", "dropped")
 
@@ -60,19 +64,56 @@ class Experiences:
             self._owner.close()
             self._owner = None
 
-    def add(self, experience: Experience) -> None:
+    def add(
+        self, experience: Experience, key: str | None = None, label: str | None = None, judge: Judge | None = None
+    ) -> Verdict:
         """Keeps an experience; durable on return. An id that is there already is left as it is.
 
-        Raises StoreError when it could not be written.
+        ``key`` names its question and ``label`` what the vote found, in a comparable form; ``judge`` decides from the
+        question's history, in the same transaction. Returns the verdict. Raises StoreError when it was not written.
         """
         with self._transaction() as connection:
-            if _seq(connection, experience.id) is None:
-                state = "pending" if experience.verdict.admitted else "kept"
-                row = codec.experience_row(experience) | {"state": state, "created": self._clock(), "attempts": 0}
-                seq = connection.execute(insert(experiences).values(row).returning(experiences.c.seq)).scalar_one()
-                lines = [codec.rollout_row(rollout) | {"experience": seq} for rollout in experience.group.rollouts]
-                if lines:
-                    connection.execute(insert(rollouts), lines)
+            if _seq(connection, experience.id) is not None:
+                return experience.verdict
+            if key is not None and judge is not None:
+                past = questions.history(connection, key, label, experience.group.version)
+                experience = replace(experience, verdict=judge(experience.group, experience.verdict, past))
+            state = "pending" if experience.verdict.admitted else "kept"
+            row = codec.experience_row(experience) | {"state": state, "created": self._clock(), "attempts": 0}
+            seq = connection.execute(insert(experiences).values(row).returning(experiences.c.seq)).scalar_one()
+            lines = [codec.rollout_row(rollout) | {"experience": seq} for rollout in experience.group.rollouts]
+            if lines:
+                connection.execute(insert(rollouts), lines)
+                if key is not None:
+                    questions.note(connection, seq, key, label, experience)
+        return experience.verdict
+
+    def rejudge(self, experience_id: str, rewards: tuple[float, ...], verdict: Verdict) -> bool:
+        """Other rewards for a group that has not been leased yet; False when it has, or is not there."""
+        open_still = (experiences.c.id == experience_id) & experiences.c.state.in_(("kept", "pending"))
+        with self._transaction() as connection:
+            before = connection.execute(select(experiences.c.seq, experiences.c.state).where(open_still)).first()
+            if before is None:
+                return False
+            values = {"rewards": codec.pack_rewards(rewards), "reason": verdict.reason}
+            values["state"] = "pending" if verdict.admitted else "kept"
+            connection.execute(update(experiences).where(experiences.c.seq == before.seq).values(values))
+            if before.state == "kept" and verdict.admitted:
+                questions.admitted(connection, before.seq)
+        return True
+
+    def signals(self) -> list[Signals]:
+        """What the samples of each version looked like, ascending by version."""
+        with self._transaction() as connection:
+            return questions.by_version(connection)
+
+    def held_back(self, limit: int) -> list[Group]:
+        """The newest groups that were held back from training, oldest first."""
+        query = select(experiences.c.seq).where(experiences.c.reason == "held_back", experiences.c.state == "kept")
+        query = query.order_by(experiences.c.seq.desc()).limit(limit)
+        with self._transaction() as connection:
+            chosen = list(connection.execute(query).scalars())
+            return [found.group for found in _load(connection, experiences.c.seq.in_(chosen))]
 
     def get(self, experience_id: str) -> Experience | None:
         """The experience as it was added, its rollouts in index order."""

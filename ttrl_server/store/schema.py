@@ -2,6 +2,7 @@
 
     experiences 1 ── n rollouts          an experience is a group, its vote, its rewards and its verdict
     experiences n ── 1 batches           the batch that holds, or has consumed, the experience
+    questions, signals                   what the guards ask for: each question's flips, each group's figures
 
     kept                                 not admitted: stays as a record, with the verdict's reason
     pending → leased → consumed          admitted; a lease that ends without a step goes back to pending
@@ -98,6 +99,31 @@ rollouts = Table(
     Column("logprobs", LargeBinary, nullable=False),
     Column("text", LargeBinary, nullable=False),
     Column("finish_reason", Text, nullable=False),
+)
+
+questions = Table(
+    "questions",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("label", Text),  # of the latest vote
+    Column("version", Integer),  # that drew it
+    Column("flips", Text, nullable=False),  # one 0 or 1 for each change of version, oldest first
+    Column("trained", Integer, nullable=False),  # groups admitted
+    Index("questions_by_trained", "trained"),
+)
+
+signals = Table(
+    "signals",
+    metadata,
+    Column("experience", _Serial, ForeignKey("experiences.seq"), primary_key=True),
+    Column("question", Text, ForeignKey("questions.key"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("majority", Double, nullable=False),
+    Column("entropy", Double, nullable=False),
+    Column("length", Double, nullable=False),
+    Column("extractable", Double, nullable=False),
+    Index("signals_by_question", "question"),
+    Index("signals_by_version", "version"),
 )
 
 

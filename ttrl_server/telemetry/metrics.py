@@ -24,6 +24,9 @@ VERSION = Gauge("ttrl_served_version", "Number of the adapter now served; 0 is t
 VERSIONS = Counter("ttrl_versions_total", "Adapter versions by verdict", ["verdict"], registry=REGISTRY)
 RESTARTS = Counter("ttrl_restarts_total", "Restarts of a child process", ["process"], registry=REGISTRY)
 BATCHES = Counter("ttrl_batches_total", "Training batches by outcome", ["outcome"], registry=REGISTRY)
+FEEDBACK = Counter("ttrl_feedback_total", "Verdicts of persons on answers", ["verdict"], registry=REGISTRY)
+ALARMS = Counter("ttrl_alarms_total", "Alarms of learning by name", ["alarm"], registry=REGISTRY)
+DROPPED = Gauge("ttrl_groups_dropped", "Admitted groups dropped untrained, by reason", ["reason"], registry=REGISTRY)
 TRAINER = Gauge("ttrl_trainer", "Figures of the last optimiser step", ["figure"], registry=REGISTRY)
 
 

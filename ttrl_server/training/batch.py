@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ttrl_server.sections import TrainConfig
-from ttrl_server.training.algorithms import grpo
+from ttrl_server.training.algorithms import ALGORITHMS
 from ttrl_server.types import Batch, Experience
 
 
@@ -19,6 +19,13 @@ class Completion:
     old_logprobs: tuple[float, ...]
     """[T] the engine's, nats at the sampling temperature."""
     advantage: float
+    reward: float
+    weight: float = 0.0
+    """Share of each of its tokens in the loss of the batch."""
+    key: tuple[int, int] = (0, 0)
+    """Place of its group in the batch, and its own in the group."""
+    process: tuple[float, ...] = ()
+    """[T] what PRIME adds to the advantage, token by token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,37 +56,57 @@ class Plan:
     ranks: tuple[tuple[MicroBatch, ...], ...]
     """[W][B] equally many micro-batches a rank; B is 0 when nothing can be learned."""
     tokens: int
-    """Completion tokens of the whole batch, the denominator of the token mean."""
+    """Completion tokens of the whole batch."""
+    completions: int
     groups: int
     groups_skipped: int
 
 
-def plan(batch: Batch, cfg: TrainConfig, ranks: int) -> Plan:
-    """Cuts a batch into micro-batches and deals them to ``ranks``; groups without an advantage never get in."""
-    groups = [group for experience in batch.experiences if (group := _learnable(experience, cfg))]
-    micro_batches = [micro for group in groups for micro in _cut(group, cfg.micro_batch_tokens)]
+def plan(batch: Batch, cfg: TrainConfig, ranks: int, *, budget: int | None = None) -> Plan:
+    """Cuts a batch into micro-batches and deals them to ``ranks``; groups without an advantage never get in.
+
+    ``budget`` is the most tokens of one pass, ``train.micro_batch_tokens`` where none is given.
+    """
+    groups = learnable(batch, cfg)
+    micro_batches = [micro for group in groups for micro in _cut(group, budget or cfg.micro_batch_tokens)]
     return Plan(
         ranks=_deal(micro_batches, ranks),
         tokens=sum(micro.tokens for micro in micro_batches),
+        completions=sum(len(micro.completions) for micro in micro_batches),
         groups=len(groups),
         groups_skipped=len(batch.experiences) - len(groups),
     )
 
 
-def learnable_completions(experience: Experience, std_normalise: bool) -> tuple[Completion, ...]:
-    """The rollouts of a group that train, with their advantages; empty when every advantage is zero."""
-    advantages = grpo.advantages(experience.rewards, std_normalise)
-    if len(set(experience.rewards)) < 2:
-        return ()
-    rollouts = experience.group.rollouts[: len(advantages)]
-    pairs = zip(rollouts, advantages, strict=True)
-    return tuple(Completion(r.token_ids, r.logprobs, advantage) for r, advantage in pairs if r.token_ids)
+def learnable(batch: Batch, cfg: TrainConfig) -> list[MicroBatch]:
+    """One micro-batch a group: the rollouts that train, with advantages and weights; groups that teach are left."""
+    differing = [e for e in batch.experiences if len(set(e.rewards)) > 1]
+    advantages = ALGORITHMS[cfg.algorithm].advantages([e.rewards for e in differing], cfg.std_normalise)
+    groups = [_group(place, *pair) for place, pair in enumerate(zip(differing, advantages, strict=True))]
+    completions = [completion for group in groups for completion in group.completions]
+    tokens = sum(len(completion.token_ids) for completion in completions)
+    return [
+        replace(group, completions=tuple(_weighted(c, cfg, tokens, len(completions)) for c in group.completions))
+        for group in groups
+        if group.completions
+    ]
 
 
-def _learnable(experience: Experience, cfg: TrainConfig) -> MicroBatch | None:
-    completions = learnable_completions(experience, cfg.std_normalise)
+def _group(place: int, experience: Experience, advantages_G: Sequence[float]) -> MicroBatch:
     group = experience.group
-    return MicroBatch(group.prompt_token_ids, completions, group.temperature) if completions else None
+    triples = zip(group.rollouts, advantages_G, experience.rewards, strict=False)  # rollouts beyond G only voted
+    completions = tuple(
+        Completion(rollout.token_ids, rollout.logprobs, advantage, reward, key=(place, index))
+        for index, (rollout, advantage, reward) in enumerate(triples)
+        if rollout.token_ids
+    )
+    return MicroBatch(group.prompt_token_ids, completions, group.temperature)
+
+
+def _weighted(completion: Completion, cfg: TrainConfig, tokens: int, completions: int) -> Completion:
+    how = ALGORITHMS[cfg.algorithm].aggregate if cfg.aggregate == "auto" else cfg.aggregate
+    length = {"sequence": len(completion.token_ids), "constant": cfg.aggregate_length}
+    return replace(completion, weight=1 / tokens if how == "token" else 1 / (completions * length[how]))
 
 
 def _cut(group: MicroBatch, budget: int) -> Iterator[MicroBatch]:

@@ -13,14 +13,19 @@ WORKER = "ttrl_server.training.worker"
 
 
 def trainer_command(cfg: Config, config_file: Path, gateway_url: str) -> tuple[list[str], dict[str, str]]:
-    """argv and extra environment of the trainer: one plain process for one rank, torchrun for more.
+    """argv and extra environment of the trainer: one plain process for one rank, torchrun for more on this machine,
+    DeepSpeed's launcher for several machines.
 
     No secret is among them: the key travels in TTRL_ADMIN_KEY, which the caller adds to the environment.
     """
-    launcher = [sys.executable]
-    if cfg.train_ranks > 1:
-        launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(cfg.train_ranks)]
-    argv = [*launcher, "-m", WORKER, "--config", str(config_file), "--gateway", gateway_url]
+    module = ["-m", WORKER]
+    if cfg.train.hostfile:
+        hosts = ["-m", "deepspeed.launcher.runner", "--hostfile", str(cfg.train.hostfile)]
+        module = [*hosts, "--no_local_rank", "--module", WORKER]
+    elif cfg.train_ranks > 1:
+        here = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(cfg.train_ranks)]
+        module = [*here, *module]
+    argv = [sys.executable, *module, "--config", str(config_file), "--gateway", gateway_url]
     return argv, _device_environment(cfg) | _hub_environment(cfg)
 
 
@@ -52,6 +57,8 @@ def deepspeed_config(cfg: Config) -> dict[str, Any]:
 
 
 def _device_environment(cfg: Config) -> dict[str, str]:
+    if cfg.hardware == "cuda" and cfg.train.hostfile:
+        return {}  # its slots say which GPUs
     if cfg.hardware == "cuda":
         return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, cfg.train.devices))}
     own = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": str(cpu_threads(cfg))}

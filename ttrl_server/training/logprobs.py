@@ -1,7 +1,7 @@
-"""Log-probabilities of a group's completions, the prompt computed once.
+"""Log-probabilities of a group's completions, the prompt computed once, the vocabulary never held for all tokens.
 
     prompt [1, P] ──▶ KV cache, graph kept ──repeat──▶ completions [G, T − 1] on top of it
-         └─▶ logits of the first token                      └─▶ logits of the others
+         └─▶ state before the first token                  └─▶ states before the others ──▶ output head, in chunks
 
 P + G·T tokens run instead of G·(P + T). Completions are padded on the right: causal attention never looks there, so
 no mask is needed, and gradients reach the adapter through the cache as they do in the naive pass (``reference``).
@@ -9,17 +9,23 @@ no mask is needed, and gradients reach the adapter through the cache as they do 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
+from transformers.modeling_layers import GradientCheckpointingLayer
 
-CHUNK_ROWS = 1024
-"""Positions whose float32 distributions over the vocabulary exist at once."""
+from ttrl_server.errors import ConfigError
+from ttrl_server.training.policy import VALUE_HEAD, acting
+
+CHUNK_BYTES = 64 * 2**20
+"""Float32 logits that exist at once."""
+CHECK_TOKENS = 8
 
 
 class Scorer(nn.Module):
@@ -30,43 +36,156 @@ class Scorer(nn.Module):
         self.policy = policy
 
     def forward(
-        self, prompt: tuple[int, ...], completions: Sequence[tuple[int, ...]], temperature: float, adapter: bool = True
-    ) -> Tensor:
-        """[N] log-probabilities; ``adapter=False`` is the reference policy, without gradient."""
-        if adapter:
-            return completion_logprobs(self.policy, prompt, completions, temperature)
-        with torch.no_grad(), self.policy.disable_adapter():
-            return completion_logprobs(self.policy, prompt, completions, temperature)
+        self,
+        prompt: tuple[int, ...],
+        completions: Sequence[tuple[int, ...]],
+        temperature: float,
+        adapter: str | None = "default",
+        checkpointed: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """For the N = Σ T tokens of some completions, one after the other: [N] log-probabilities, nats under
+        softmax(logits / temperature), and [N] the critic's estimate of the state before each, where there is a critic.
+
+        Under one adapter, or under none: the reference policy. ``checkpointed`` trades time for memory.
+        """
+        with acting(self.policy, adapter):
+            causal = self.policy.get_base_model()
+            states = _states_checkpointed if checkpointed else _states
+            first, later, ids, real = states(causal, prompt, completions)
+            logp = _logprobs(causal.get_output_embeddings(), first, later, ids, real, temperature)
+            if not hasattr(self.policy, VALUE_HEAD) or adapter != "default":
+                return logp, None
+            rows = torch.cat([first[:, None].expand(len(ids), 1, -1), later], 1)[real]
+            return logp, getattr(self.policy, VALUE_HEAD)(rows.float()).squeeze(-1)
 
 
 def completion_logprobs(
-    model: nn.Module, prompt: tuple[int, ...], completions: Sequence[tuple[int, ...]], temperature: float
+    model: PeftModel, prompt: tuple[int, ...], completions: Sequence[tuple[int, ...]], temperature: float
 ) -> Tensor:
     """[N] nats under softmax(logits / temperature), N = Σ T: completions one after the other, in the order given."""
-    device = next(model.parameters()).device
+    logp: Tensor = Scorer(model)(prompt, completions, temperature)[0]
+    return logp
+
+
+def check_head(policy: PeftModel) -> None:
+    """Raises ConfigError where a model does more to its logits than its output head: its scores would be wrong here."""
+    with torch.no_grad():
+        vocabulary = policy.get_base_model().get_output_embeddings().weight.shape[0]
+        prompt, completion = (0,), tuple(i % vocabulary for i in range(1, CHECK_TOKENS))
+        logits = policy(input_ids=torch.tensor([prompt + completion], device=policy.device)).logits[0, :-1].float()
+        own = torch.log_softmax(logits, -1)[range(len(completion)), list(completion)]
+        ours = completion_logprobs(policy, prompt, [completion], 1.0)
+    if not torch.allclose(own, ours, atol=0.1, rtol=0.02):
+        name = type(policy.get_base_model()).__name__
+        raise ConfigError(
+            f"{name} changes its logits after the output head, which the trainer does not know how to repeat: "
+            "serve this model with train.enabled: false"
+        )
+
+
+# ---------------------------------------------------------------- states
+
+States = tuple[Tensor, Tensor, Tensor, Tensor]
+"""[G or 1, H] before the first token; [G, T − 1, H] before the others; [G, T] ids, padded; [G, T] which are real."""
+
+
+def _padded(causal: Any, completions: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
+    device = causal.device
     lengths = torch.tensor([len(completion) for completion in completions], device=device)
     ids = pad_sequence([torch.tensor(completion) for completion in completions], batch_first=True).to(device)
-    cache = DynamicCache()
-    prompt_ids = torch.tensor([prompt], device=device)
-    out = model(input_ids=prompt_ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    first = torch.log_softmax(out.logits[0, -1].float() / temperature, -1)[ids[:, :1]]
+    return ids, torch.arange(ids.shape[1], device=device) < lengths[:, None]
+
+
+def _states(causal: Any, prompt: tuple[int, ...], completions: Sequence[tuple[int, ...]]) -> States:
+    ids, real = _padded(causal, completions)
+    cache, trunk = DynamicCache(), causal.base_model
+    prompt_ids = torch.tensor([prompt], device=causal.device)
+    first = trunk(input_ids=prompt_ids, past_key_values=cache, use_cache=True).last_hidden_state[:, -1]
     if ids.shape[1] == 1:
-        return first[:, 0]
+        return first, first.new_empty(len(ids), 0, first.shape[-1]), ids, real
     cache.batch_repeat_interleave(len(completions))
-    logits = model(input_ids=ids[:, :-1], past_key_values=cache, use_cache=True).logits
-    rest = chosen_logprobs(logits.flatten(0, 1), ids[:, 1:].flatten(), temperature).view(len(completions), -1)
-    real = torch.arange(ids.shape[1], device=device) < lengths[:, None]
-    return torch.cat([first, rest], 1)[real]
+    later = trunk(input_ids=ids[:, :-1], past_key_values=cache, use_cache=True).last_hidden_state
+    return first, later, ids, real
 
 
-def chosen_logprobs(logits: Tensor, ids: Tensor, temperature: float) -> Tensor:
-    """[N] log softmax(logits / temperature) at ``ids``, for logits [N, V].
+def _states_checkpointed(causal: Any, prompt: tuple[int, ...], completions: Sequence[tuple[int, ...]]) -> States:
+    """Each layer runs again in the backward pass; that rules out the cache, so every completion pays for its prompt."""
+    ids, real = _padded(causal, completions)
+    prompts = torch.tensor([prompt], device=causal.device).expand(len(ids), -1)
+    with _checkpointing(causal):
+        states = causal.base_model(input_ids=torch.cat([prompts, ids[:, :-1]], 1), use_cache=False).last_hidden_state
+    return states[:, len(prompt) - 1], states[:, len(prompt) :], ids, real
 
-    Float32, in chunks that are computed again in the backward pass: no second copy of the distributions is kept.
+
+@contextmanager
+def _checkpointing(causal: Any) -> Iterator[None]:
+    """Only the layers themselves are told that they train: dropout inside them stays off."""
+    layers = [module for module in causal.modules() if isinstance(module, GradientCheckpointingLayer)]
+    causal.gradient_checkpointing_enable({"use_reentrant": False})
+    for layer in layers:
+        layer.training = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.training = False
+        causal.gradient_checkpointing_disable()
+
+
+# ---------------------------------------------------------------- the output head
+
+
+def _logprobs(head: nn.Module, first: Tensor, later: Tensor, ids: Tensor, real: Tensor, temperature: float) -> Tensor:
+    """[N] the first tokens share one row of logits where they share their prompt's pass."""
+    at_first = torch.log_softmax(head(first).float() / temperature, -1).expand(len(ids), -1).gather(1, ids[:, :1])
+    rows = real[:, 1:]
+    at_later = chosen_logprobs(head, later[rows], ids[:, 1:][rows], temperature)
+    return torch.cat([at_first, torch.zeros_like(rows, dtype=at_later.dtype).masked_scatter(rows, at_later)], 1)[real]
+
+
+def chosen_logprobs(head: nn.Module, states: Tensor, ids: Tensor, temperature: float) -> Tensor:
+    """[N] log softmax(head(states) / temperature) at ``ids``, for states [N, H], float32.
+
+    The gradient by a state is made along with the value, chunk by chunk: every token has one number above it in the
+    graph, so one [N, H] tensor is all that the backward pass needs, and no logits are kept or computed twice.
     """
-    pieces = zip(torch.split(logits, CHUNK_ROWS), torch.split(ids, CHUNK_ROWS), strict=True)
-    return torch.cat([checkpoint(_chosen, piece, at, temperature, use_reentrant=False) for piece, at in pieces])
+    if not len(ids):
+        return states.new_zeros(0, dtype=torch.float32)
+    rows = max(16, CHUNK_BYTES // (4 * _vocabulary(head)))
+    chunks = [
+        _with_slope(head, piece, at, temperature, torch.is_grad_enabled())
+        for piece, at in zip(states.detach().split(rows), ids.split(rows), strict=True)
+    ]
+    logp = torch.cat([value for value, _ in chunks])
+    if not torch.is_grad_enabled():
+        return logp
+    chosen: Tensor = _Chosen.apply(states, logp, torch.cat([slope for _, slope in chunks]))
+    return chosen
 
 
-def _chosen(logits: Tensor, ids: Tensor, temperature: float) -> Tensor:
-    return torch.log_softmax(logits.float() / temperature, -1).gather(1, ids[:, None]).squeeze(1)
+def _with_slope(
+    head: nn.Module, states: Tensor, ids: Tensor, temperature: float, sloping: bool
+) -> tuple[Tensor, Tensor]:
+    """[n] log-probabilities, and [n, H] how each changes with its own state."""
+    states = states.detach().requires_grad_(sloping)
+    logits = head(states).float() / temperature
+    logp = torch.log_softmax(logits, -1).gather(1, ids[:, None]).squeeze(1)
+    return logp.detach(), torch.autograd.grad(logp.sum(), states)[0] if sloping else states
+
+
+def _vocabulary(head: nn.Module) -> int:
+    return int(getattr(head.weight, "ds_shape", head.weight.shape)[0])
+
+
+class _Chosen(torch.autograd.Function):
+    """Log-probabilities that are known, with their slopes, as a function of the states."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, logp: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(slope)
+        return logp.clone()
+
+    @staticmethod
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor, None, None]:
+        (slope,) = ctx.saved_tensors
+        return above[:, None].to(slope.dtype) * slope, None, None

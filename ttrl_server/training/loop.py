@@ -22,6 +22,8 @@ from ttrl_server.registry import versions
 from ttrl_server.training import publish, state
 from ttrl_server.training.command import cpu_threads
 from ttrl_server.training.gateway import Gateway, Outcome
+from ttrl_server.training.logprobs import check_head
+from ttrl_server.training.memory import Room
 from ttrl_server.training.policy import load_policy
 from ttrl_server.training.ranks import Ranks
 from ttrl_server.training.state import Engine, TrainerState
@@ -41,6 +43,9 @@ class Learner:
     engine: Engine
     fresh: TrainerState
     """A new adapter on the base model."""
+    room: Room
+    held: TrainerState
+    """What the engine was when it last held a version: the teacher is averaged from it."""
     holds: int | None = None
     """0 is the fresh adapter; None: weights of no version, after a step that came to nothing."""
 
@@ -61,8 +66,10 @@ def start(cfg: Config, gateway: Gateway) -> Learner:
         torch.set_num_threads(cpu_threads(cfg))
     ranks = Ranks(cfg)
     policy = load_policy(cfg)
+    check_head(policy)
     fresh = state.initial(policy)
-    learner = Learner(cfg, gateway, ranks, build_engine(policy, cfg), fresh)
+    engine = build_engine(policy, cfg)
+    learner = Learner(cfg, gateway, ranks, engine, fresh, Room.of(policy.get_base_model(), cfg.train), fresh)
     if ranks.leads:
         events.info("trainer.ready", model=cfg.model, ranks=ranks.size, seconds=round(time.monotonic() - began, 1))
     return learner
@@ -72,15 +79,16 @@ def learn(learner: Learner, batch: Batch) -> None:
     """One batch, from its parent to the gate's verdict. A lost lease throws the step away."""
     with _heartbeat(learner, batch) as lost:
         hold(learner, batch.parent)
-        metrics = train_step(learner.engine, batch, learner.cfg.train)
+        metrics = train_step(learner.engine, batch, learner.cfg.train, learner.room)
         if not metrics["updated"]:
             _skip(learner, batch, metrics)
             return
         learner.holds = None
-        trained, known = state.capture(learner.engine), publish.probe(learner.engine, batch)
+        trained, known = _result(learner, batch)
+        metrics["kl_base"] = publish.kl_to_base(known)
         outcome = learner.ranks.share(_propose(learner, batch, trained, known, metrics, lost))
     if outcome is not None and outcome.state == "promoted":
-        learner.holds = batch.number
+        learner.holds, learner.held = batch.number, trained
     elif outcome is not None:
         hold(learner, outcome.parent)
 
@@ -94,8 +102,22 @@ def hold(learner: Learner, parent: Parent | None) -> None:
         wanted = state.load(learner.cfg.adapters.dir / parent.folder) if parent else learner.fresh
     except OSError as error:
         raise TtrlError(f"the parent version cannot be read: {error}") from error
-    state.restore(learner.engine, wanted)
+    learner.held = state.completed(wanted, learner.fresh)
+    state.restore(learner.engine, learner.held)
     learner.holds = number
+
+
+def _result(learner: Learner, batch: Batch) -> tuple[TrainerState, Probe]:
+    """The step's outcome, and how the adapter that will be served scores known tokens."""
+    trained, decay = state.capture(learner.engine), learner.cfg.train.teacher_decay
+    if not decay:
+        return trained, publish.probe(learner.engine, batch)
+    trained = state.averaged(trained, learner.held, decay)
+    state.write_weights(learner.engine, trained.served)
+    try:
+        return trained, publish.probe(learner.engine, batch)
+    finally:
+        state.write_weights(learner.engine, trained.weights)
 
 
 def _propose(

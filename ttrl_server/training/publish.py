@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 import uuid
+from itertools import chain, zip_longest
 from pathlib import Path
 from shutil import rmtree
 
@@ -26,7 +27,7 @@ def probe(engine: Engine, batch: Batch) -> Probe:
     sequences = _probe_sequences(batch)
     on, off = (
         tuple(_score(engine, prompt, completion, adapter) for prompt, completion in sequences)
-        for adapter in (True, False)
+        for adapter in ("default", None)
     )
     return Probe(
         token_ids=tuple(prompt + completion for prompt, completion in sequences),
@@ -34,6 +35,13 @@ def probe(engine: Engine, batch: Batch) -> Probe:
         adapter_logprobs=on,
         base_logprobs=off,
     )
+
+
+def kl_to_base(known: Probe) -> float:
+    """k3 estimate of KL(adapter ‖ base), nats a token at temperature 1, on the probe's tokens."""
+    pairs = zip(chain.from_iterable(known.adapter_logprobs), chain.from_iterable(known.base_logprobs), strict=True)
+    penalties = [math.exp(off - on) - (off - on) - 1 for on, off in pairs]
+    return math.fsum(penalties) / max(1, len(penalties))
 
 
 def write_files(root: Path, policy: PeftModel, trainer: TrainerState, known: Probe) -> Path:
@@ -56,7 +64,7 @@ def write_files(root: Path, policy: PeftModel, trainer: TrainerState, known: Pro
 
 def _probe_sequences(batch: Batch) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     """(prompt, completion) pairs, from as many questions as there are."""
-    rows = itertools.zip_longest(*(experience.group.rollouts for experience in batch.experiences))
+    rows = zip_longest(*(experience.group.rollouts for experience in batch.experiences))
     found = []
     for rollout, experience in ((r, e) for row in rows for r, e in zip(row, batch.experiences, strict=True)):
         if rollout is not None and rollout.token_ids:
@@ -65,6 +73,8 @@ def _probe_sequences(batch: Batch) -> list[tuple[tuple[int, ...], tuple[int, ...
     return found[:PROBE_SEQUENCES]
 
 
-def _score(engine: Engine, prompt: tuple[int, ...], completion: tuple[int, ...], adapter: bool) -> tuple[float, ...]:
+def _score(
+    engine: Engine, prompt: tuple[int, ...], completion: tuple[int, ...], adapter: str | None
+) -> tuple[float, ...]:
     with torch.no_grad():
-        return tuple(engine(prompt, [completion], 1.0, adapter=adapter).tolist())
+        return tuple(engine(prompt, [completion], 1.0, adapter=adapter)[0].tolist())

@@ -11,13 +11,14 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from ttrl_server.sections import TrainConfig
-from ttrl_server.training.algorithms import grpo
-from ttrl_server.training.batch import learnable_completions
+from ttrl_server.training.algorithms import ALGORITHMS
+from ttrl_server.training.algorithms.core import Tokens
+from ttrl_server.training.batch import learnable
 from ttrl_server.types import Batch
 
 
 def reference_step(policy: PeftModel, optimizer: torch.optim.Optimizer, batch: Batch, cfg: TrainConfig) -> float:
-    """One GRPO step on a batch; returns the loss. The optimiser holds the adapter's parameters."""
+    """One step on a batch; returns the loss. The optimiser holds the adapter's parameters."""
     optimizer.zero_grad()
     loss = reference_loss(policy, batch, cfg)
     loss.backward()
@@ -27,26 +28,25 @@ def reference_step(policy: PeftModel, optimizer: torch.optim.Optimizer, batch: B
 
 
 def reference_loss(policy: PeftModel, batch: Batch, cfg: TrainConfig) -> Tensor:
-    """Token mean over the batch, groups without an advantage left out."""
+    """The loss of a batch, groups without an advantage left out."""
+    algorithm = ALGORITHMS[cfg.algorithm]
+    knobs = algorithm.knobs(cfg)
     losses = []
-    for experience in batch.experiences:
-        prompt, temperature = experience.group.prompt_token_ids, experience.group.temperature
-        for completion in learnable_completions(experience, cfg.std_normalise):
-            logp_theta_T = naive_logprobs(policy, prompt, completion.token_ids, temperature)
+    for group in learnable(batch, cfg):
+        for completion in group.completions:
+            scored = (group.prompt, completion.token_ids, group.temperature)
+            logp_T = naive_logprobs(policy, *scored)
             with torch.no_grad(), policy.disable_adapter():
-                logp_ref_T = naive_logprobs(policy, prompt, completion.token_ids, temperature)
-            loss_T = grpo.token_loss(
-                logp_theta_T,
-                torch.tensor(completion.old_logprobs),
-                torch.full_like(logp_ref_T, completion.advantage),
-                clip_low=cfg.clip_low,
-                clip_high=cfg.clip_high,
-                importance_cap=cfg.importance_cap,
-                logp_ref=logp_ref_T,
-                kl=cfg.kl,
+                ref_T = naive_logprobs(policy, *scored)
+            tokens = Tokens(
+                logp=logp_T,
+                old=torch.tensor(completion.old_logprobs),
+                advantage=torch.full_like(ref_T, completion.advantage),
+                lengths=torch.tensor([len(completion.token_ids)]),
+                ref=ref_T,
             )
-            losses.append(loss_T)
-    return torch.cat(losses).mean()
+            losses.append(algorithm.loss(tokens, knobs) * completion.weight)
+    return torch.cat(losses).sum()
 
 
 def naive_logprobs(

@@ -8,7 +8,7 @@ number of ranks were: a run may go on with others.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from deepspeed.utils import (
 from torch import Tensor, nn
 
 from ttrl_server.errors import ConfigError
-from ttrl_server.training.policy import adapter_parameters
+from ttrl_server.training.policy import is_served, trained_parameters
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's running means, as torch.optim names them."""
@@ -38,30 +38,38 @@ Engine = Any
 
 @dataclass(frozen=True, slots=True)
 class TrainerState:
-    """Adapter weights and all that the next step depends on. Tensors are on the CPU, float32."""
+    """What was trained and all that the next step depends on. Tensors are on the CPU, float32."""
 
     step: int
     """Optimiser steps taken since the base model; the learning-rate schedule reads it."""
-    adapter: dict[str, Tensor]
+    weights: dict[str, Tensor]
+    """Every trained parameter by name: the adapter, and where there is one a reward model or a value head."""
     moments: dict[str, dict[str, Tensor]]
     """exp_avg and exp_avg_sq, each by parameter name."""
     rng: Tensor
     """State of torch's CPU generator."""
+    teacher: dict[str, Tensor] | None = None
+    """The running average of the adapter, where it is what is served."""
+
+    @property
+    def served(self) -> dict[str, Tensor]:
+        """The adapter that is published."""
+        return self.teacher or {name: value for name, value in self.weights.items() if is_served(name)}
 
 
 def initial(policy: nn.Module) -> TrainerState:
     """The state of a policy that has not learned anything; before DeepSpeed takes the policy over."""
-    adapter = {name: p.detach().cpu().float().clone() for name, p in adapter_parameters(policy).items()}
-    moments = {key: {name: torch.zeros_like(value) for name, value in adapter.items()} for key in MOMENTS}
-    return TrainerState(0, adapter, moments, torch.get_rng_state())
+    weights = {name: p.detach().cpu().float().clone() for name, p in trained_parameters(policy).items()}
+    moments = {key: {name: torch.zeros_like(value) for name, value in weights.items()} for key in MOMENTS}
+    return TrainerState(0, weights, moments, torch.get_rng_state())
 
 
 def capture(engine: Engine) -> TrainerState:
     """The engine's state after at least one step; every rank calls it."""
-    parameters = adapter_parameters(engine.module)
+    parameters = trained_parameters(engine.module)
     return TrainerState(
         step=engine.global_steps,
-        adapter={name: _read(engine, p, None) for name, p in parameters.items()},
+        weights={name: _read(engine, p, None) for name, p in parameters.items()},
         moments={key: {name: _read(engine, p, key) for name, p in parameters.items()} for key in MOMENTS},
         rng=torch.get_rng_state(),
     )
@@ -72,40 +80,72 @@ def restore(engine: Engine, state: TrainerState) -> None:
 
     Raises ConfigError when the adapter has another shape than ``train.rank`` and the base model ask for.
     """
-    parameters = adapter_parameters(engine.module)
-    stage = engine.zero_optimization_stage()
-    _check_shapes(parameters, state.adapter)
+    parameters = trained_parameters(engine.module)
+    _check_shapes(parameters, state.weights)
     _make_moments(engine, state.step)
-    with deepspeed.zero.GatheredParameters(list(parameters.values()), modifier_rank=0, enabled=stage == 3):
-        for name, parameter in parameters.items():
-            parameter.data.copy_(state.adapter[name])
+    write_weights(engine, state.weights)
     for name, parameter in parameters.items():
         for key in MOMENTS:
             _write(engine, parameter, key, state.moments[key][name])
-        if stage > 0:
-            _write(engine, parameter, None, state.adapter[name])
     engine.global_steps = state.step
     torch.set_rng_state(state.rng)
 
 
+def write_weights(engine: Engine, weights: dict[str, Tensor]) -> None:
+    """Sets some of the trained parameters and leaves the rest of the state alone; every rank calls it."""
+    parameters = {name: p for name, p in trained_parameters(engine.module).items() if name in weights}
+    stage = engine.zero_optimization_stage()
+    with deepspeed.zero.GatheredParameters(list(parameters.values()), modifier_rank=0, enabled=stage == 3):
+        for name, parameter in parameters.items():
+            parameter.data.copy_(weights[name])
+    if stage > 0:
+        for name, parameter in parameters.items():
+            _write(engine, parameter, None, weights[name])
+
+
+def averaged(state: TrainerState, before: TrainerState, decay: float) -> TrainerState:
+    """The state with its teacher: d · teacher + (1 − d) · adapter, from the teacher ``before`` the step."""
+    teacher = before.served
+    adapter = {name: value for name, value in state.weights.items() if is_served(name)}
+    return replace(state, teacher={n: decay * teacher[n] + (1 - decay) * value for n, value in adapter.items()})
+
+
+def completed(state: TrainerState, fresh: TrainerState) -> TrainerState:
+    """A state from files with the parts its algorithm did not have: a value head or reward model starts anew.
+
+    Raises ConfigError when the adapter itself is not the one the settings ask for.
+    """
+    missing = {name for name in fresh.weights if name not in state.weights and not is_served(name)}
+    kept = {name for name in state.weights if name in fresh.weights or is_served(name)}
+    return replace(
+        state,
+        weights={n: (fresh.weights if n in missing else state.weights)[n] for n in [*kept, *missing]},
+        moments={
+            key: {n: (fresh if n in missing else state).moments[key][n] for n in [*kept, *missing]} for key in MOMENTS
+        },
+    )
+
+
 def save(state: TrainerState, folder: Path) -> None:
     """Writes ``adapter_model.safetensors`` and ``trainer.pt``; raises OSError, where torch would not."""
+    own = {name: value for name, value in state.weights.items() if state.teacher or not is_served(name)}
     buffer = io.BytesIO()
-    torch.save({"step": state.step, "moments": state.moments, "rng": state.rng}, buffer)
-    (folder / "adapter_model.safetensors").write_bytes(safetensors.torch.save(state.adapter, {"format": "pt"}))
+    torch.save({"step": state.step, "moments": state.moments, "rng": state.rng, "own": own}, buffer)
+    (folder / "adapter_model.safetensors").write_bytes(safetensors.torch.save(state.served, {"format": "pt"}))
     (folder / "trainer.pt").write_bytes(buffer.getbuffer())
 
 
 def load(folder: Path) -> TrainerState:
     """Reads back what ``save`` wrote."""
     kept = torch.load(folder / "trainer.pt", map_location="cpu", weights_only=True)
-    adapter = safetensors.torch.load_file(folder / "adapter_model.safetensors")
-    return TrainerState(kept["step"], adapter, kept["moments"], kept["rng"])
+    served, own = safetensors.torch.load_file(folder / "adapter_model.safetensors"), kept.get("own", {})
+    teacher = served if any(map(is_served, own)) else None
+    return TrainerState(kept["step"], served | own, kept["moments"], kept["rng"], teacher)
 
 
-def _check_shapes(parameters: dict[str, nn.Parameter], adapter: dict[str, Tensor]) -> None:
+def _check_shapes(parameters: dict[str, nn.Parameter], weights: dict[str, Tensor]) -> None:
     ours = {name: tuple(getattr(p, "ds_shape", p.shape)) for name, p in parameters.items()}
-    theirs = {name: tuple(value.shape) for name, value in adapter.items()}
+    theirs = {name: tuple(value.shape) for name, value in weights.items()}
     if ours != theirs:
         name = next(name for name in [*ours, *theirs] if ours.get(name) != theirs.get(name))
         raise ConfigError(

@@ -8,6 +8,19 @@ No model and no I/O but the pipes of the worker processes, which are the only pa
 from __future__ import annotations
 
 from ttrl_server.voting.ballot import Ballot, Checker, TextOnly, judge
-from ttrl_server.voting.tally import most_certain, rewards
+from ttrl_server.voting.rewards import agreement, feedback, labelled, signed
+from ttrl_server.voting.structure import text_key
+from ttrl_server.voting.tally import most_certain
 
-__all__ = ["Ballot", "Checker", "TextOnly", "judge", "most_certain", "rewards"]
+__all__ = [
+    "Ballot",
+    "Checker",
+    "TextOnly",
+    "agreement",
+    "feedback",
+    "judge",
+    "labelled",
+    "most_certain",
+    "signed",
+    "text_key",
+]

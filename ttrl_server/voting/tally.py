@@ -1,4 +1,4 @@
-"""Counting the votes of a group and rewarding those who agree (ttrl.md, sections 1 and 3)."""
+"""Counting the votes of a group (ttrl.md, sections 1 and 3)."""
 
 from __future__ import annotations
 
@@ -59,12 +59,6 @@ def _rank(cluster: Cluster, confidences: Sequence[float], weighting: Weighting) 
     if weighting == "confidence":
         size = math.fsum(weight(confidences[index]) for index in cluster.members)
     return -size, -math.fsum(confidences[index] for index in cluster.members), cluster.members[0]
-
-
-def rewards(vote: Vote, samples: int) -> tuple[float, ...]:
-    """[G] 1.0 for members of the winning cluster, else 0.0, for the G = ``samples`` first rollouts, which train."""
-    winners = frozenset(vote.clusters[0].members) if vote.clusters else frozenset()
-    return tuple(1.0 if index in winners else 0.0 for index in range(samples))
 
 
 def confidence(rollout: Rollout) -> float:

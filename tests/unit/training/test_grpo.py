@@ -5,35 +5,30 @@ import math
 import pytest
 import torch
 
-from ttrl_server.training.algorithms.grpo import advantages, k3, token_loss
+from tests.unit.training.by_hand import knobs, loss_and_gradient, tokens_of
+from ttrl_server.training.algorithms import ALGORITHMS
+from ttrl_server.training.algorithms.core import Algorithm, importance_weight, k3
+from ttrl_server.training.algorithms.grpo import GRPO
 
-CLIPS = {"clip_low": 0.2, "clip_high": 0.28, "importance_cap": 2.0}
-
-
-def loss_and_gradient(ratio: float, advantage: float) -> tuple[float, float]:
-    """The loss of one token, and its derivative by log π_θ."""
-    theta = torch.tensor([math.log(ratio)], dtype=torch.float64, requires_grad=True)
-    old = torch.zeros(1, dtype=torch.float64)
-    loss = token_loss(theta, old, torch.tensor([advantage], dtype=torch.float64), **CLIPS).sum()
-    loss.backward()
-    assert theta.grad is not None
-    return loss.item(), theta.grad.item()
+BY_TOKEN = [ALGORITHMS[name] for name in ("grpo", "dapo", "reinforce++", "prime")]
+"""These differ in their advantages and their default window only."""
 
 
 def test_an_advantage_is_the_reward_less_the_groups_mean() -> None:
-    assert advantages([1, 0, 0, 1]) == (0.5, -0.5, -0.5, 0.5)
-    assert advantages([1, 0, 0, 0]) == (0.75, -0.25, -0.25, -0.25)
+    assert GRPO.advantages([[1, 0, 0, 1], [1, 0, 0, 0]], False) == ((0.5, -0.5, -0.5, 0.5), (0.75, -0.25, -0.25, -0.25))
 
 
 def test_std_normalisation_makes_the_winners_advantage_root_of_one_minus_f_over_f() -> None:
-    assert advantages([1, 0, 0, 0], std_normalise=True)[0] == pytest.approx(math.sqrt(0.75 / 0.25), rel=1e-5)
+    ((winner, *_),) = GRPO.advantages([[1, 0, 0, 0]], True)
+    assert winner == pytest.approx(math.sqrt(0.75 / 0.25), rel=1e-5)
 
 
-def test_a_unanimous_group_has_no_advantage_in_either_form() -> None:
-    assert advantages([1, 1, 1]) == (0, 0, 0)
-    assert advantages([1, 1, 1], std_normalise=True) == (0, 0, 0)
+@pytest.mark.parametrize("std_normalise", [False, True])
+def test_a_unanimous_group_and_a_group_of_one_have_no_advantage(std_normalise: bool) -> None:
+    assert GRPO.advantages([[1, 1, 1], [1]], std_normalise) == ((0, 0, 0), (0,))
 
 
+@pytest.mark.parametrize("algorithm", BY_TOKEN)
 @pytest.mark.parametrize(
     ("ratio", "advantage", "loss", "gradient"),
     [
@@ -44,10 +39,55 @@ def test_a_unanimous_group_has_no_advantage_in_either_form() -> None:
         (0.5, -0.5, 0.4, 0.0),  # clipped at 0.8
         (1.5, -0.5, 0.75, 0.75),  # above the window a bad token is still pushed down
         (4.0, -0.5, 1.0, 1.0),  # and weighs 2, not 4
+        (4.0, 0.5, -0.32, 0.0),  # 2/4 of what is clipped at 1.28
+        (1.5, 0.0, 0.0, 0.0),
     ],
 )
-def test_the_clipped_surrogate_by_hand(ratio: float, advantage: float, loss: float, gradient: float) -> None:
-    assert loss_and_gradient(ratio, advantage) == pytest.approx((loss, gradient))
+def test_the_clipped_surrogate_by_hand(
+    algorithm: Algorithm, ratio: float, advantage: float, loss: float, gradient: float
+) -> None:
+    tokens = tokens_of([[ratio]], [advantage])
+    settings = knobs(algorithm, clip_low=0.2, clip_high=0.28)
+    assert loss_and_gradient(algorithm, tokens, settings) == (pytest.approx([loss]), pytest.approx([gradient]))
+
+
+@pytest.mark.parametrize(
+    ("importance", "ratio", "advantage", "loss", "gradient"),
+    [
+        ("off", 4.0, -0.5, 2.0, 2.0),
+        ("mask", 4.0, -0.5, 0.0, 0.0),
+        ("mask", 1.5, -0.5, 0.75, 0.75),
+        ("mask", 0.4, 0.5, 0.0, 0.0),  # below 1/2
+        ("truncate", 0.4, 0.5, -0.2, -0.2),  # only large ratios are truncated
+        ("mask", 2.0, -0.5, 1.0, 1.0),  # the bounds belong to the window
+        ("mask", 0.5, 0.5, -0.25, -0.25),
+    ],
+)
+def test_importance_corrections_by_hand(
+    importance: str, ratio: float, advantage: float, loss: float, gradient: float
+) -> None:
+    tokens = tokens_of([[ratio]], [advantage])
+    found = loss_and_gradient(GRPO, tokens, knobs(GRPO, importance=importance))
+    assert found == (pytest.approx([loss]), pytest.approx([gradient]))
+
+
+def test_importance_weights_carry_no_gradient() -> None:
+    ratio = torch.tensor([4.0], requires_grad=True)
+    assert not importance_weight(ratio, knobs(GRPO)).requires_grad
+
+
+def test_completions_of_different_length_share_one_token_mean() -> None:
+    tokens = tokens_of([[1.1, 1.0, 0.9], [1.1]], [0.5, -0.5])
+    # −ρA at each token; its gradient is the same ÷ 4 tokens
+    assert loss_and_gradient(GRPO, tokens, knobs(GRPO)) == (
+        pytest.approx([-0.55, -0.5, -0.45, 0.55]),
+        pytest.approx([-0.1375, -0.125, -0.1125, 0.1375]),
+    )
+
+
+@pytest.mark.parametrize(("name", "window"), [("grpo", (0.2, 0.2)), ("dapo", (0.2, 0.28))])
+def test_dapo_clips_higher_than_grpo(name: str, window: tuple[float, float]) -> None:
+    assert ALGORITHMS[name].clip == window
 
 
 def test_k3_by_hand_and_never_negative() -> None:
@@ -56,6 +96,9 @@ def test_k3_by_hand_and_never_negative() -> None:
 
 
 def test_the_penalty_is_added_with_its_beta() -> None:
-    theta, old, ref = torch.tensor([-1.0]), torch.tensor([-1.0]), torch.tensor([0.0])
-    loss = token_loss(theta, old, torch.tensor([0.5]), **CLIPS, logp_ref=ref, kl=0.1)
-    assert loss.item() == pytest.approx(-0.5 + 0.1 * (math.e - 2))
+    tokens = tokens_of([[1.0]], [0.5], old=-1.0, ref=[[0.0]])
+    # −0.5 + 0.1 (e − 1 − 1); the derivative of k3 is 1 − e^Δ
+    assert loss_and_gradient(GRPO, tokens, knobs(GRPO, kl=0.1)) == (
+        pytest.approx([-0.5 + 0.1 * (math.e - 2)]),
+        pytest.approx([-0.5 + 0.1 * (1 - math.e)]),
+    )

@@ -5,11 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import PeftModel
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.unit.training.tiny import VOCABULARY, tiny_config, tiny_policy
+from ttrl_server.errors import ConfigError
 from ttrl_server.training import logprobs
-from ttrl_server.training.logprobs import Scorer, chosen_logprobs, completion_logprobs
-from ttrl_server.training.policy import adapter_parameters
+from ttrl_server.training.logprobs import Scorer, check_head, chosen_logprobs, completion_logprobs
+from ttrl_server.training.policy import trained_parameters
 from ttrl_server.training.reference import naive_logprobs
 
 tokens = st.integers(0, VOCABULARY - 1)
@@ -24,7 +26,7 @@ def policy() -> PeftModel:
 def gradient(policy: PeftModel, loss: torch.Tensor) -> torch.Tensor:
     policy.zero_grad()
     loss.backward()
-    found = [p.grad for p in adapter_parameters(policy).values()]
+    found = [p.grad for p in trained_parameters(policy).values()]
     return torch.cat([g.flatten() for g in found if g is not None])
 
 
@@ -43,21 +45,68 @@ def test_a_prompt_computed_once_gives_the_log_probabilities_and_gradients_of_the
 
 
 def test_chunks_do_not_change_what_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    logits, ids = torch.randn(10, 7, requires_grad=True), torch.arange(10) % 7
-    whole = chosen_logprobs(logits, ids, 0.5)
-    monkeypatch.setattr(logprobs, "CHUNK_ROWS", 3)
-    pieces = chosen_logprobs(logits, ids, 0.5)
-    assert torch.equal(whole, pieces)
-    (g_whole,), (g_pieces,) = (torch.autograd.grad(value.sum(), logits) for value in (whole, pieces))
-    assert torch.allclose(g_whole, g_pieces)
+    head = torch.nn.Linear(5, 4000, bias=False).requires_grad_(False)
+    states, ids = torch.randn(40, 5, requires_grad=True), torch.arange(40)
+    plain = torch.log_softmax(head(states) / 0.5, -1)[range(40), ids]
+    whole = chosen_logprobs(head, states, ids, 0.5)
+    monkeypatch.setattr(logprobs, "CHUNK_BYTES", 1)
+    pieces = chosen_logprobs(head, states, ids, 0.5)
+    assert torch.allclose(whole, pieces, atol=1e-6)
+    assert torch.allclose(whole, plain, atol=1e-6)
+    above = torch.randn(40)
+    slopes = [torch.autograd.grad((above * value).sum(), states)[0] for value in (plain, whole, pieces)]
+    assert torch.allclose(slopes[0], slopes[1], atol=1e-6)
+    assert torch.allclose(slopes[0], slopes[2], atol=1e-6)
+
+
+def test_no_tensor_of_all_tokens_times_the_vocabulary_ever_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logprobs, "CHUNK_BYTES", 1)
+    most = 0
+
+    class Sees(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            nonlocal most
+            out = function(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor) and out.dim() > 1 and out.shape[-1] == VOCABULARY:
+                most = max(most, out.numel() // VOCABULARY)
+            return out
+
+    policy = tiny_policy(tiny_config())
+    with Sees():
+        completion_logprobs(policy, (1, 2, 3), [tuple(range(100))], 1.0).sum().backward()
+    assert 0 < most <= 16 or most == policy.config.hidden_size  # the output head's own weights
+
+
+@pytest.mark.parametrize("temperature", [0.6, 1.0])
+def test_a_checkpointed_pass_gives_the_same_gradients(policy: PeftModel, temperature: float) -> None:
+    prompt, completions = (1, 2, 3), [(4, 5), (6, 7, 8, 9), (10,)]
+    weights = torch.randn(7)
+    slopes = [
+        gradient(policy, (weights * Scorer(policy)(prompt, completions, temperature, checkpointed=flag)[0]).sum())
+        for flag in (False, True)
+    ]
+    assert torch.allclose(*slopes, atol=1e-4)
+    assert not any(module.training for module in policy.modules())
+
+
+def test_a_model_that_bends_its_logits_is_refused(policy: PeftModel) -> None:
+    check_head(policy)
+    causal = policy.get_base_model()
+    bent = causal.register_forward_hook(lambda module, args, out: setattr(out, "logits", out.logits.tanh()))
+    try:
+        with pytest.raises(ConfigError, match="LlamaForCausalLM"):
+            check_head(policy)
+    finally:
+        bent.remove()
 
 
 def test_the_reference_policy_is_the_base_model_and_leaves_the_adapter_trainable(policy: PeftModel) -> None:
     prompt, completion = (1, 2, 3), (4, 5)
-    reference = Scorer(policy)(prompt, [completion], 1.0, adapter=False)
-    with policy.disable_adapter(), torch.no_grad():
-        base = naive_logprobs(policy, prompt, completion, 1.0)
+    with torch.no_grad():
+        reference = Scorer(policy)(prompt, [completion], 1.0, adapter=None)[0]
+        with policy.disable_adapter():
+            base = naive_logprobs(policy, prompt, completion, 1.0)
+        ours = Scorer(policy)(prompt, [completion], 1.0)[0]
     assert torch.allclose(reference, base, atol=1e-5)
-    assert not reference.requires_grad
-    assert not torch.allclose(Scorer(policy)(prompt, [completion], 1.0), base, atol=1e-2)
-    assert len(adapter_parameters(policy)) == 2 * 2 * 7
+    assert not torch.allclose(ours, base, atol=1e-2)
+    assert len(trained_parameters(policy)) == 2 * 2 * 7

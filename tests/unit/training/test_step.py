@@ -11,7 +11,7 @@ from tests.unit.training.tiny import batch_of, experience, tiny_batch, tiny_conf
 from ttrl_server.config import Config
 from ttrl_server.errors import ConfigError
 from ttrl_server.training import state
-from ttrl_server.training.policy import adapter_parameters
+from ttrl_server.training.policy import trained_parameters
 from ttrl_server.training.ranks import Ranks
 from ttrl_server.training.reference import reference_step
 from ttrl_server.training.state import Engine, TrainerState
@@ -30,11 +30,11 @@ def engine_for(cfg: Config) -> Engine:
 
 
 def weights(engine: Engine) -> dict[str, torch.Tensor]:
-    return state.capture(engine).adapter
+    return state.capture(engine).weights
 
 
 def same(a: TrainerState, b: TrainerState) -> bool:
-    tensors = [(a.adapter, b.adapter), *((a.moments[key], b.moments[key]) for key in state.MOMENTS)]
+    tensors = [(a.weights, b.weights), *((a.moments[key], b.moments[key]) for key in state.MOMENTS)]
     return a.step == b.step and all(torch.equal(x[name], y[name]) for x, y in tensors for name in x)
 
 
@@ -42,7 +42,7 @@ def same(a: TrainerState, b: TrainerState) -> bool:
 def test_a_step_is_the_reference_step(micro_batch_tokens: int) -> None:
     cfg = tiny_config(micro_batch_tokens=micro_batch_tokens)
     policy, engine = tiny_policy(cfg), engine_for(cfg)
-    trained = adapter_parameters(policy)
+    trained = trained_parameters(policy)
     adam = torch.optim.AdamW(trained.values(), lr=cfg.train.learning_rate, weight_decay=cfg.train.weight_decay)
     for seed in (0, 10):
         batch = tiny_batch(policy, seed)

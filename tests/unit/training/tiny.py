@@ -10,7 +10,7 @@ from peft import PeftModel
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ttrl_server.config import Config
-from ttrl_server.training.policy import adapter_parameters, with_adapter
+from ttrl_server.training.policy import trained_parameters, with_adapter
 from ttrl_server.training.reference import naive_logprobs
 from ttrl_server.types import Batch, Experience, Group, Rollout, Verdict, Vote
 
@@ -44,7 +44,7 @@ def tiny_base() -> LlamaForCausalLM:
 def tiny_policy(cfg: Config) -> PeftModel:
     """An adapter that already changes something: with B at zero no gradient would reach A."""
     policy = with_adapter(tiny_base(), cfg)
-    for name, parameter in adapter_parameters(policy).items():
+    for name, parameter in trained_parameters(policy).items():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.05)
     return policy

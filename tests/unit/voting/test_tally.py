@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttrl_server.types import Rollout
-from ttrl_server.voting import Ballot, judge, rewards
+from ttrl_server.voting import Ballot, agreement, judge
 from ttrl_server.voting.equivalence import canonical
 from ttrl_server.voting.pool import Keys
 from ttrl_server.voting.tally import confidence, most_certain, vote, weight
@@ -26,9 +26,9 @@ def test_the_worked_example_of_the_method_rewards_those_who_said_two() -> None:
     assert outcome.pseudo_label == "2"
     assert outcome.majority_ratio == 3 / 8
     assert outcome.margin == 1 / 8
-    assert rewards(outcome, 8) == (0, 0, 1, 1, 1, 0, 0, 0)
+    assert agreement(outcome, 8) == (0, 0, 1, 1, 1, 0, 0, 0)
     truth = (0.0,) * 8
-    assert sum(a == b for a, b in zip(rewards(outcome, 8), truth, strict=True)) / 8 == 0.625
+    assert sum(a == b for a, b in zip(agreement(outcome, 8), truth, strict=True)) / 8 == 0.625
 
 
 def test_equivalent_spellings_vote_together_under_the_form_of_the_lowest_index() -> None:
@@ -40,7 +40,7 @@ def test_equivalent_spellings_vote_together_under_the_form_of_the_lowest_index()
 def test_rollouts_without_an_answer_do_not_vote_but_stay_in_the_denominator() -> None:
     outcome = vote([None, None, None, "7"], [-1.0] * 4)
     assert (outcome.pseudo_label, outcome.majority_ratio, outcome.margin) == ("7", 0.25, 0.25)
-    assert rewards(outcome, 4) == (0, 0, 0, 1)
+    assert agreement(outcome, 4) == (0, 0, 0, 1)
 
 
 def test_no_answers_at_all_reward_nobody() -> None:
@@ -48,7 +48,7 @@ def test_no_answers_at_all_reward_nobody() -> None:
     assert (outcome.pseudo_label, outcome.majority_ratio, outcome.margin, outcome.chosen) == (None, None, None, 0)
     assert outcome.clusters == ()
     assert outcome.stopped == "deadline"
-    assert rewards(outcome, 2) == (0, 0)
+    assert agreement(outcome, 2) == (0, 0)
 
 
 def test_a_tie_goes_to_the_more_confident_cluster() -> None:
@@ -65,7 +65,7 @@ def test_the_chosen_rollout_is_the_most_confident_winner_not_the_most_confident_
 
 
 def test_only_the_rollouts_that_train_are_rewarded() -> None:
-    assert rewards(vote(["a", "b", "a", "a"], [-1.0] * 4), 2) == (1, 0)
+    assert agreement(vote(["a", "b", "a", "a"], [-1.0] * 4), 2) == (1, 0)
 
 
 def test_unequal_lengths_are_refused() -> None:
@@ -123,7 +123,7 @@ def test_the_reward_is_the_share_of_the_winner_and_the_chosen_rollout_earns_it(
     samples: list[tuple[str | None, float]],
 ) -> None:
     outcome = vote([answer for answer, _ in samples], [nats for _, nats in samples])
-    earned = rewards(outcome, len(samples))
+    earned = agreement(outcome, len(samples))
     assert sum(earned) / len(samples) == (outcome.majority_ratio or 0)
     assert earned[outcome.chosen] == 1 or outcome.pseudo_label is None
     sizes = [len(cluster.members) for cluster in outcome.clusters]

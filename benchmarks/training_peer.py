@@ -1,0 +1,273 @@
+"""One side of ``benchmarks.training``: our trainer or TRL's in a process of its own, which takes a step when told to.
+
+The parent writes one line a step on standard input, the name of a way to take it; the answer is one line of JSON,
+{"seconds", "peak_mib"}. Everything else that a library prints goes to standard error. No line means: end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from peft import LoraConfig
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from benchmarks.training import (
+    ALPHA,
+    CASES,
+    RANK,
+    TEMPERATURE,
+    Case,
+    Sampled,
+    config,
+    one_in_four,
+    sampled,
+    vocabulary,
+)
+from ttrl_server.training import batch as batching
+from ttrl_server.training import logprobs, state
+from ttrl_server.training.batch import MicroBatch
+from ttrl_server.training.passes import Passes
+from ttrl_server.training.policy import load_policy, trained_parameters
+from ttrl_server.training.ranks import Ranks
+from ttrl_server.training.reference import naive_logprobs
+from ttrl_server.training.step import build_engine, train_step
+from ttrl_server.types import Batch, Experience, Group, Rollout, Verdict, Vote
+
+ADAPTER_STD = 0.01
+"""Of both factors: with B at zero, as a fresh adapter has it, no gradient reaches A."""
+
+
+# ---------------------------------------------------------------- what both sides share
+
+
+class Line:
+    """To the parent, and the clock between its order and the answer."""
+
+    def __init__(self) -> None:
+        self._out = os.fdopen(os.dup(1), "w")
+        os.dup2(2, 1)
+
+    def say(self, **answer: float) -> None:
+        print(json.dumps(answer), file=self._out, flush=True)
+
+    def order(self) -> str | None:
+        return sys.stdin.readline().strip() or None
+
+    def begin(self) -> None:
+        Path("/proc/self/clear_refs").write_text("5")  # The high-water mark starts again from what is held now.
+        self._began = time.perf_counter()
+
+    def end(self) -> None:
+        seconds = time.perf_counter() - self._began
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        self.say(seconds=seconds, peak_mib=int(status["VmHWM"].split()[0]) / 1024)
+
+
+def set_adapter(model: nn.Module) -> None:
+    """The same weights on both sides, by the parameters' names."""
+    generator = torch.Generator().manual_seed(0)
+    for _, parameter in sorted(trained_parameters(model).items()):
+        parameter.data.copy_(ADAPTER_STD * torch.randn(parameter.shape, generator=generator))
+
+
+def keep_gradient(model: nn.Module, owner: Any, method: str, file: Path) -> None:
+    """Before the next call of what clips the gradient, it is written to a file, whole."""
+    original = getattr(owner, method)
+
+    def keeping(*args: Any, **options: Any) -> Any:
+        setattr(owner, method, original)
+        save_file({name: p.grad.float() for name, p in trained_parameters(model).items()}, file)
+        return original(*args, **options)
+
+    setattr(owner, method, keeping)
+
+
+# ---------------------------------------------------------------- ours
+
+
+def ours(line: Line, model: str, case: Case, dtype: str, gradient: Path) -> None:
+    """Every step goes through ``train_step``; its way says what is substituted in it, and which batch it is given."""
+    cfg = config(model, dtype)
+    Ranks(cfg)
+    policy = load_policy(cfg)
+    set_adapter(policy)
+    fresh = state.initial(policy)
+    engine = build_engine(policy, cfg)
+    state.restore(engine, fresh)
+    keep_gradient(engine.module, engine, "step", gradient)
+    batches = cache(partial(_batch, policy, case, vocabulary(model)))
+    batches("all")
+    last = "ours"
+    line.say()
+    while way := line.order():
+        batch, (substituted, settings) = batches(BATCHES.get(way, "all")), ways(way)
+        if way != last:
+            _trim()
+        last = way
+        with substituted:
+            line.begin()
+            metrics = train_step(engine, batch, cfg.train.model_copy(update=settings))
+            line.end()
+        assert metrics["updated"], metrics
+
+
+def _batch(policy: nn.Module, case: Case, known: int, kind: str) -> Batch:
+    apart = {"one_in_four": 0.0, "four": 1e-12}
+    groups = one_in_four(case, known, apart[kind]) if kind in apart else sampled(case, known)
+    return Batch("b", 1, None, tuple(_experience(policy, i, group) for i, group in enumerate(groups)), 60.0)
+
+
+def _experience(policy: nn.Module, number: int, group: Sampled) -> Experience:
+    """Sampled by the policy itself, as far as its log-probabilities tell."""
+    with torch.no_grad():
+        old = [naive_logprobs(policy, group.prompt, ids, TEMPERATURE).tolist() for ids in group.completions]
+    rollouts = tuple(
+        Rollout(i, ids, tuple(logprobs_T), "", "stop")
+        for i, (ids, logprobs_T) in enumerate(zip(group.completions, old, strict=True))
+    )
+    vote = Vote(tuple(None for _ in rollouts), (), None, None, None, 0, "full")
+    asked = Group(f"q{number}", group.prompt, rollouts, 0, TEMPERATURE)
+    return Experience(f"e{number}", "t", asked, vote, group.rewards, Verdict(True, "ok"))
+
+
+def _trim() -> None:
+    """Gives freed memory back, or the way before would show in the peak of this one."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+
+
+# ---------------------------------------------------------------- ours, one saving switched off
+
+BATCHES = {"one_in_four": "one_in_four", "unanimous_too": "four"}
+"""Of the ways that need another batch."""
+
+
+def ways(name: str) -> tuple[AbstractContextManager[Any], dict[str, Any]]:
+    """What is substituted and set for one way of taking a step; nothing for ours."""
+    substitutes: dict[str, tuple[Any, str, Any]] = {
+        "prompt_each_time": (logprobs, "_states", _states_of_whole_rows),
+        "uncut": (batching, "_cut", _whole_group),
+        "whole_logits": (logprobs, "chosen_logprobs", _logprobs_of_whole_logits),
+        "old_pass": (Passes, "_forward", _scoring_before(Passes._forward)),
+    }
+    settings: dict[str, dict[str, Any]] = {
+        "reference_pass": {"kl": 0.001},
+        "checkpointing": {"gradient_checkpointing": "on"},
+    }
+    context = patch.object(*substitutes[name]) if name in substitutes else nullcontext()
+    return context, settings.get(name, {})
+
+
+def _states_of_whole_rows(causal: Any, prompt: tuple[int, ...], completions: Sequence[tuple[int, ...]]) -> Any:
+    ids, real = logprobs._padded(causal, completions)
+    rows = torch.cat([torch.tensor([prompt] * len(ids)), ids[:, :-1]], 1)
+    states = causal.base_model(input_ids=rows, use_cache=False).last_hidden_state
+    return states[:, len(prompt) - 1], states[:, len(prompt) :], ids, real
+
+
+def _whole_group(group: MicroBatch, budget: int) -> Iterator[MicroBatch]:
+    yield group
+
+
+def _logprobs_of_whole_logits(head: nn.Module, states: Tensor, ids: Tensor, temperature: float) -> Tensor:
+    return torch.log_softmax(head(states).float() / temperature, -1).gather(1, ids[:, None]).squeeze(1)
+
+
+def _scoring_before(forward: Callable[[Passes, MicroBatch], Any]) -> Callable[[Passes, MicroBatch], Any]:
+    def scored_twice(passes: Passes, micro: MicroBatch) -> Any:
+        passes._score_without_graph(micro, "default")
+        return forward(passes, micro)
+
+    return scored_twice
+
+
+# ---------------------------------------------------------------- TRL
+
+
+def trl(line: Line, model: str, case: Case, bf16: bool, gradient: Path) -> None:
+    """``GRPOTrainer.train()`` in its own loop; a callback holds it between two steps until the parent wants the next.
+
+    A step is all from one end of a step to the next: the loader, ``_prepare_inputs`` (rollout_func, rewards,
+    advantages, padding), loss and backward pass of every micro-batch, clipping, the optimiser, the scheduler.
+    """
+    from datasets import Dataset  # type: ignore[import-untyped]
+    from transformers import TrainerCallback
+    from trl.trainer.grpo_config import GRPOConfig
+    from trl.trainer.grpo_trainer import GRPOTrainer
+
+    class OnOrder(TrainerCallback):
+        def on_train_begin(self, args: Any, trainer_state: Any, control: Any, **_: Any) -> None:
+            line.say()
+            self._next(control)
+
+        def on_step_end(self, args: Any, trainer_state: Any, control: Any, **_: Any) -> None:
+            line.end()
+            self._next(control)
+
+        def _next(self, control: Any) -> None:
+            if line.order():
+                line.begin()
+            else:
+                control.should_training_stop = True
+
+    groups = sampled(case, vocabulary(model))
+    settings = GRPOConfig(
+        output_dir=str(gradient.parent / "trl"),
+        use_cpu=True,
+        bf16=bf16,
+        num_generations=case.completions,
+        gradient_accumulation_steps=case.rows // GRPOConfig.per_device_train_batch_size,
+        max_steps=1_000_000,
+    )
+    trainer = GRPOTrainer(
+        model=model,
+        args=settings,
+        reward_funcs=lambda reward, **_: reward,
+        train_dataset=Dataset.from_dict({"prompt": [str(i) for i in range(case.groups)]}),
+        peft_config=LoraConfig(task_type="CAUSAL_LM", r=RANK, lora_alpha=ALPHA, target_modules="all-linear"),
+        rollout_func=partial(_rollouts, groups),
+        callbacks=[OnOrder()],
+    )
+    set_adapter(trainer.model)
+    keep_gradient(trainer.model, trainer.accelerator, "clip_grad_norm_", gradient)
+    trainer.train()
+
+
+def _rollouts(groups: list[Sampled], prompts: list[str], trainer: Any) -> dict[str, Any]:
+    """The next completion of each prompt's group, whose number is the prompt."""
+    left = [iter(zip(group.completions, group.rewards, strict=True)) for group in groups]
+    rows = [(groups[int(prompt)].prompt, *next(left[int(prompt)])) for prompt in prompts]
+    prompt_ids, completion_ids, rewards = (list(column) for column in zip(*rows, strict=True))
+    return {"prompt_ids": prompt_ids, "completion_ids": completion_ids, "logprobs": None, "reward": rewards}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("side", choices=["ours", "bfloat16", "trl", "trl_bf16"])
+    parser.add_argument("case", choices=list(CASES))
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--gradient", type=Path, required=True, help="where the first step's gradient is written")
+    options = parser.parse_args()
+    work = (Line(), options.model, CASES[options.case])
+    if options.side.startswith("trl"):
+        trl(*work, options.side == "trl_bf16", options.gradient)
+    else:
+        ours(*work, "bfloat16" if options.side == "bfloat16" else "float32", options.gradient)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Every algorithm through the real step: what it trains, what it publishes, what it remembers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from tests.unit.training.test_step import engine_for, same
+from tests.unit.training.tiny import tiny_batch, tiny_config, tiny_policy
+from ttrl_server.training import state
+from ttrl_server.training.algorithms import ALGORITHMS
+from ttrl_server.training.policy import is_served, trained_parameters
+from ttrl_server.training.reference import reference_step
+from ttrl_server.training.step import train_step
+
+pytestmark = pytest.mark.usefixtures("ranks")
+WITH_PARTS_OF_THEIR_OWN = ("ppo", "prime")
+
+
+@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name not in WITH_PARTS_OF_THEIR_OWN])
+@pytest.mark.parametrize("aggregate", ["auto", "constant"])
+def test_a_step_is_the_reference_step_however_it_is_cut(algorithm: str, aggregate: str) -> None:
+    cfg = tiny_config(algorithm=algorithm, aggregate=aggregate, micro_batch_tokens=16)
+    policy, engine = tiny_policy(cfg), engine_for(cfg)
+    trained = trained_parameters(policy)
+    adam = torch.optim.AdamW(trained.values(), lr=cfg.train.learning_rate, weight_decay=cfg.train.weight_decay)
+    batch = tiny_batch(policy)
+    loss = reference_step(policy, adam, batch, cfg.train)
+    metrics = train_step(engine, batch, cfg.train)
+    assert metrics["loss"] == pytest.approx(loss, abs=1e-5)
+    got = state.capture(engine).weights
+    # AdamW's first step has the rate's size where a gradient is all but zero, whatever its sign.
+    far = sum(
+        ((got[name] - p.detach()).abs() > 0.01 * cfg.train.learning_rate).sum().item() for name, p in trained.items()
+    )
+    assert far <= 0.002 * sum(p.numel() for p in trained.values())
+
+
+@pytest.mark.parametrize("algorithm", WITH_PARTS_OF_THEIR_OWN)
+@pytest.mark.parametrize("micro_batch_tokens", [4096, 16])
+def test_a_part_of_its_own_is_trained_and_kept_but_never_published(
+    algorithm: str, micro_batch_tokens: int, tmp_path: Path
+) -> None:
+    cfg = tiny_config(algorithm=algorithm, micro_batch_tokens=micro_batch_tokens)
+    engine = engine_for(cfg)
+    before = state.capture(engine).weights
+    one, two = tiny_batch(tiny_policy(tiny_config())), tiny_batch(tiny_policy(tiny_config()), 10)
+    assert train_step(engine, one, cfg.train)["updated"] == 1
+    trained = state.capture(engine)
+    own = {name for name in trained.weights if not is_served(name)}
+    assert own
+    assert all(any((trained.weights[n] != before[n]).any() for n in names) for names in (own, set(before) - own))
+    state.save(trained, tmp_path)
+    published = safetensors.torch.load_file(tmp_path / "adapter_model.safetensors")
+    assert published.keys() == state.initial(tiny_policy(tiny_config())).weights.keys()
+    resumed = engine_for(cfg)
+    state.restore(resumed, state.load(tmp_path))
+    train_step(engine, two, cfg.train)
+    train_step(resumed, two, cfg.train)
+    assert same(state.capture(engine), state.capture(resumed))
+
+
+def test_primes_step_does_not_depend_on_how_a_group_is_cut() -> None:
+    batch = tiny_batch(tiny_policy(tiny_config()))
+    losses = []
+    for tokens in (4096, 16):
+        cfg = tiny_config(algorithm="prime", micro_batch_tokens=tokens)
+        losses.append(train_step(engine_for(cfg), batch, cfg.train)["loss"])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+@pytest.mark.parametrize("algorithm", WITH_PARTS_OF_THEIR_OWN)
+def test_a_run_may_go_on_with_another_algorithm(algorithm: str, tmp_path: Path) -> None:
+    plain = tiny_config()
+    grpo = engine_for(plain)
+    train_step(grpo, tiny_batch(None), plain.train)
+    state.save(state.capture(grpo), tmp_path)
+    cfg = tiny_config(algorithm=algorithm)
+    policy = tiny_policy(cfg)
+    other = engine_for(cfg)
+    state.restore(other, state.completed(state.load(tmp_path), state.initial(policy)))
+    assert train_step(other, tiny_batch(None), cfg.train)["updated"] == 1
+    state.save(state.capture(other), tmp_path)
+    state.restore(grpo, state.completed(state.load(tmp_path), state.initial(tiny_policy(plain))))
+    assert train_step(grpo, tiny_batch(None), plain.train)["updated"] == 1
+
+
+def test_the_teacher_is_the_running_average_and_the_student_goes_on(tmp_path: Path) -> None:
+    cfg = tiny_config()
+    engine = engine_for(cfg)
+    start = state.capture(engine) if engine.global_steps else state.initial(tiny_policy(cfg))
+    train_step(engine, tiny_batch(None), cfg.train)
+    taught = state.averaged(state.capture(engine), start, 0.75)
+    for name, value in taught.served.items():
+        assert torch.allclose(value, 0.75 * start.weights[name] + 0.25 * taught.weights[name])
+    state.save(taught, tmp_path)
+    back = state.load(tmp_path)
+    assert same(back, taught)
+    assert back.teacher is not None
+    assert all(torch.equal(back.served[name], value) for name, value in taught.served.items())
+    again = state.averaged(replace_step(back), back, 0.75)
+    assert any((again.served[name] != back.served[name]).any() for name in back.served)
+
+
+def replace_step(trained: state.TrainerState) -> state.TrainerState:
+    """Another step's weights."""
+    return state.TrainerState(
+        trained.step + 1, {n: v + 0.1 for n, v in trained.weights.items()}, trained.moments, trained.rng
+    )

@@ -1,0 +1,48 @@
+"""What a rollout earns: by the vote, with a consensus window, by a label, by a person."""
+
+from __future__ import annotations
+
+import pytest
+
+from ttrl_server.voting import TextOnly, feedback, labelled, signed
+from ttrl_server.voting.tally import vote
+
+WINDOW = {"majority": 0.5, "margin": 0.15, "rare": 0.15}
+
+
+def counted(answers: str, chosen_last: bool = False):  # type: ignore[no-untyped-def]
+    """One answer a letter, a dot for none."""
+    return vote([None if letter == "." else letter for letter in answers], [-1.0] * len(answers))
+
+
+@pytest.mark.parametrize(
+    ("answers", "earned"),
+    [
+        ("aaaaaabbcd", (1, 1, 1, 1, 1, 1, 0, 0, -1, -1)),  # 0.6, 0.2, 0.1, 0.1: inside the window
+        ("aaaabbbbcd", (0, 0, 0, 0, 0, 0, 0, 0, -1, -1)),  # no margin: negatives only
+        ("aaaaaa...b", (1, 1, 1, 1, 1, 1, 0, 0, 0, -1)),  # no answer earns nothing
+        ("abcdefghij", (-1,) * 10),  # every answer is rare
+    ],
+)
+def test_a_signed_reward_has_a_consensus_window(answers: str, earned: tuple[float, ...]) -> None:
+    assert signed(counted(answers), 10, **WINDOW) == earned
+
+
+def test_only_the_rollouts_that_train_earn() -> None:
+    assert signed(counted("aaab"), 2, **WINDOW) == (1, 1)
+    assert labelled(counted("aaab"), "b", 3, TextOnly(), budget_s=1) == (0, 0, 0)
+    assert feedback(counted("baaa"), 1, 2) == (0, 1)
+
+
+def test_a_label_rewards_what_is_equivalent_to_it() -> None:
+    outcome = vote(["0.5", "1/2", "2", None], [-1.0] * 4)
+    assert labelled(outcome, "\\frac{1}{2}", 4, TextOnly(), budget_s=1) == (1, 1, 0, 0)
+
+
+@pytest.mark.parametrize("score", [1, -1])
+def test_a_persons_score_is_for_every_rollout_with_the_returned_answer(score: int) -> None:
+    assert feedback(counted("abaa"), score, 4) == (score, 0, score, score)
+
+
+def test_a_persons_score_on_an_answer_without_a_vote_is_for_that_rollout_alone() -> None:
+    assert feedback(counted("..."), -1, 3) == (-1, 0, 0)

@@ -1,0 +1,39 @@
+"""``POST /v1/feedback``: a person's verdict on an answer replaces the reward that the vote gave its group."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from ttrl_server.api import body
+from ttrl_server.api.extension import LABEL_LIMIT
+from ttrl_server.errors import RequestError
+from ttrl_server.learning import Learning
+from ttrl_server.telemetry import metrics
+
+_LIMIT = 2**16
+_ID_LIMIT = 200
+
+
+class FeedbackRoute:
+    """``{"id": "chatcmpl-…", "score": 1 | -1}`` or ``{"id": …, "label": "the right answer"}``."""
+
+    def __init__(self, learning: Learning | None) -> None:
+        self._learning = learning
+
+    async def give(self, request: Request) -> Response:
+        data = body.parse(await body.read(request, _LIMIT))
+        answer_id = body.text(data, "id", _ID_LIMIT)
+        score, label = body.whole(data, "score", -1, 1), body.text(data, "label", LABEL_LIMIT)
+        if answer_id is None:
+            raise RequestError("id is missing: give the id of the answer.", param="id", code="invalid_value")
+        if (score is None) == (label is None) or score == 0:
+            raise RequestError(
+                "Give either score, 1 or -1, or label, the right answer.", param="score", code="invalid_value"
+            )
+        if self._learning is None:
+            raise RequestError("Learning is off on this server (train.enabled).", status=409, code="learning_off")
+        question_id = answer_id.rpartition("-")[2]
+        verdict = await self._learning.feedback(question_id, request.scope["ttrl.tenant"], score=score, label=label)
+        metrics.FEEDBACK.labels("label" if label is not None else "good" if score == 1 else "bad").inc()
+        return JSONResponse({"id": answer_id, "object": "feedback", "train": verdict})

@@ -1,0 +1,31 @@
+"""CISPO (MiniMax-M1, arXiv 2506.13585): the ratio is bounded, no token is left without a gradient.
+
+Advantage of rollout i of a group:  A_i = r_i − mean(r), optionally ÷ (std(r) + 1e-6)
+Loss of token t, to be minimised:   −m_t · sg(clip(ρ_t, 1 − ε_low, 1 + ε_high)) · A · log π_θ + β · k3_t     eq. 4, 5
+
+sg stops the gradient, ρ_t = exp(log π_θ − log π_old). Like the paper the default has no lower bound (ε_low = 1); its
+upper bound is 5, as ScaleRL's (arXiv 2510.13786). The paper divides A by the group's std and has no penalty.
+
+``importance: truncate`` is what CISPO does by itself, with 1 + ε_high for its cap, so ``importance_cap`` is not applied
+on top; ``mask`` leaves tokens out as everywhere (m_t is 0 there, else 1).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ttrl_server.training.algorithms.core import Algorithm, Knobs, Tokens, importance_weight, with_penalty
+from ttrl_server.training.algorithms.grpo import advantages
+
+
+def loss(tokens: Tokens, knobs: Knobs) -> Tensor:
+    """[N] formula above; its value says little, its gradient by log π_θ is −m · clip(ρ) · A."""
+    ratio = torch.exp(tokens.logp.detach() - tokens.old)
+    weight = ratio.clamp(1 - knobs.clip_low, 1 + knobs.clip_high)
+    if knobs.importance == "mask":
+        weight = weight * importance_weight(ratio, knobs)
+    return with_penalty(-weight * tokens.advantage * tokens.logp, tokens, knobs)
+
+
+CISPO = Algorithm(advantages, loss, clip=(1.0, 4.0))

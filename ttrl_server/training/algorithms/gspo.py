@@ -1,0 +1,29 @@
+"""GSPO (arXiv 2507.18071): one importance ratio a completion, the geometric mean of its tokens' ratios.
+
+Advantage of rollout i of a group:  A_i = r_i − mean(r), optionally ÷ (std(r) + 1e-6)                   eq. 6
+Ratio of completion i:              s_i = exp(mean_t (log π_θ − log π_old))                             eq. 7
+Loss of each of its tokens:         −w_i · min(s_i A, clip(s_i, 1 − ε_low, 1 + ε_high) A) + β · k3_t    eq. 5
+
+Averaged over each completion and then over completions, so that every token's gradient weighs s_i A / T (eq. 10).
+The importance weight w acts on s_i. A geometric mean hardly leaves 1: the paper's ε are 3e-4 and 4e-4, and the cap of
+``core``, meant for single tokens, seldom acts. With one step a batch what moves s_i is only promotions since the
+rollout and the engine's rounding; where that alone exceeds ε, set ``clip_low`` and ``clip_high``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ttrl_server.training.algorithms.core import Algorithm, Knobs, Tokens, clipped, with_penalty
+from ttrl_server.training.algorithms.grpo import advantages
+
+
+def loss(tokens: Tokens, knobs: Knobs) -> Tensor:
+    """[N] formula above, the same at every token of a completion but for the penalty."""
+    log_ratio_B = tokens.sums(tokens.logp - tokens.old) / tokens.lengths
+    ratio = tokens.spread(torch.exp(log_ratio_B))
+    return with_penalty(clipped(ratio, tokens.advantage, knobs), tokens, knobs)
+
+
+GSPO = Algorithm(advantages, loss, clip=(3e-4, 4e-4), aggregate="sequence")

@@ -1,0 +1,169 @@
+"""The passes of one step: every micro-batch of this rank forward and backward, gradients left with DeepSpeed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ttrl_server.sections import TrainConfig
+from ttrl_server.training.algorithms import ALGORITHMS, prime
+from ttrl_server.training.algorithms.core import Tokens, k3
+from ttrl_server.training.batch import Completion, MicroBatch, Plan
+from ttrl_server.training.memory import OutOfMemory, Room, ran_out
+from ttrl_server.training.policy import REWARD_MODEL
+
+WATCHED = ("loss", "kl", "entropy", "ratio", "ratio_squared", "engine_kl")
+"""Sums over tokens that every pass makes."""
+
+Engine = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """What the passes of one step share."""
+
+    engine: Engine
+    cfg: TrainConfig
+    room: Room
+    todo: Plan
+
+    def run(self) -> dict[str, float]:
+        """Gradients of all ranks are summed when the last pass ends. Raises OutOfMemory, then on every rank.
+
+        Returns means over the tokens of the batch, nats a token where they are log-probabilities: ``loss`` as the
+        algorithm adds it up; ``kl`` (k3 to the reference); ``entropy`` (−log π_θ of what was sampled); ``ratio``, mean
+        ρ = π_θ / π_engine; ``ess``, effective sample size as a share, (Σρ)² / (N Σρ²); ``engine_kl``, k3 estimate of
+        KL(π_engine ‖ π_θ).
+        """
+        mine: Sequence[MicroBatch] = self.todo.ranks[dist.get_rank()]
+        if ALGORITHMS[self.cfg.algorithm].implicit_reward:
+            mine = self._with_process_rewards(mine)
+        sums = self._accumulate(mine)
+        dist.all_reduce(sums)
+        means = dict(zip(WATCHED, (sums / self.todo.tokens).tolist(), strict=True))
+        means["loss"] *= self.todo.tokens
+        squared = means.pop("ratio_squared")
+        return means | {"ess": means["ratio"] ** 2 / squared if squared else 0.0}
+
+    def _accumulate(self, mine: Sequence[MicroBatch]) -> Tensor:
+        """The ranks meet in the last backward pass, so they agree before it that all of them got that far."""
+        sums = torch.zeros(len(WATCHED), device=self.engine.device)
+        trouble = ""
+        try:
+            for micro in mine[:-1]:
+                self.engine.set_gradient_accumulation_boundary(False)
+                loss, watched = self._forward(micro)
+                self._backward(micro, loss)
+                sums += micro.weight * watched
+            self.engine.set_gradient_accumulation_boundary(True)
+            loss, watched = self._forward(mine[-1])
+        except RuntimeError as error:
+            # At stage 3 the ranks meet in every layer: the others wait already, and only a new trainer helps.
+            if not ran_out(error) or (dist.get_world_size() > 1 and self.cfg.zero_stage == 3):
+                raise
+            trouble = str(error)
+        if self._anywhere(bool(trouble)):
+            self._close(mine)
+            raise OutOfMemory(trouble or "another rank")
+        self._backward(mine[-1], loss)
+        return sums + mine[-1].weight * watched
+
+    def _close(self, mine: Sequence[MicroBatch]) -> None:
+        """Ends an accumulation that is given up: ZeRO hands out gradients, to be zeroed, only once they are reduced."""
+        least = min(mine, key=lambda micro: micro.cost)
+        self.engine.set_gradient_accumulation_boundary(True)
+        loss, _ = self._forward(replace(least, completions=least.completions[-1:]))
+        self.engine.backward(loss * 0.0)
+
+    def _backward(self, micro: MicroBatch, loss: Tensor) -> None:
+        # DeepSpeed averages over ranks; the weights are shares of the whole batch.
+        self.engine.backward(loss * (micro.weight * dist.get_world_size()))
+
+    def _anywhere(self, here: bool) -> bool:
+        flag = torch.tensor(float(here), device=self.engine.device)
+        dist.all_reduce(flag)
+        return bool(flag.item())
+
+    def _forward(self, micro: MicroBatch) -> tuple[Tensor, Tensor]:
+        """The weighted loss of a micro-batch, and the sums [6] that are watched."""
+        algorithm = ALGORITHMS[self.cfg.algorithm]
+        # The reference first: switching the adapter off must not touch a graph that waits for its backward pass.
+        ref = self._score_without_graph(micro, None) if self.cfg.kl or algorithm.implicit_reward else None
+        extra = self._reward_model_loss(micro, ref) if algorithm.implicit_reward and ref is not None else 0.0
+        logp, value = self._score(micro, "default")
+        tokens = self._tokens(micro, logp, ref if self.cfg.kl else None, value)
+        loss_N = algorithm.loss(tokens, algorithm.knobs(self.cfg))
+        loss = (loss_N * self._per_token(micro, lambda c: c.weight)).sum() + extra
+        return loss, _watch(loss, tokens)
+
+    def _tokens(self, micro: MicroBatch, logp: Tensor, ref: Tensor | None, value: Tensor | None) -> Tokens:
+        old = [logprob for completion in micro.completions for logprob in completion.old_logprobs]
+        advantage = self._per_token(micro, lambda completion: completion.advantage)
+        if any(completion.process for completion in micro.completions):
+            process = [value for completion in micro.completions for value in completion.process]
+            advantage = advantage + torch.tensor(process, device=self.engine.device)
+        lengths = torch.tensor([len(c.token_ids) for c in micro.completions], device=self.engine.device)
+        return Tokens(logp, torch.tensor(old, device=self.engine.device), advantage, lengths, ref, value)
+
+    def _per_token(self, micro: MicroBatch, number: Any) -> Tensor:
+        return torch.tensor([number(c) for c in micro.completions for _ in c.token_ids], device=self.engine.device)
+
+    def _score(self, micro: MicroBatch, adapter: str | None) -> Any:
+        completions = [completion.token_ids for completion in micro.completions]
+        checkpointed = self.room.checkpointed(micro)
+        return self.engine(micro.prompt, completions, micro.temperature, adapter=adapter, checkpointed=checkpointed)
+
+    def _score_without_graph(self, micro: MicroBatch, adapter: str | None) -> Tensor:
+        with torch.no_grad():
+            logp: Tensor = self._score(micro, adapter)[0]
+        return logp
+
+    # ------------------------------------------------------------ PRIME
+
+    def _with_process_rewards(self, mine: Sequence[MicroBatch]) -> list[MicroBatch]:
+        """What the reward model says of every completion; a baseline is its whole group's, on whatever ranks it lies."""
+        found = [(completion, row) for micro in mine for completion, row in self._process_rewards(micro)]
+        everywhere: list[list[tuple[Completion, list[float]]]] = [[] for _ in range(dist.get_world_size())]
+        dist.all_gather_object(everywhere, found)
+        advantages = _process_advantages(pair for part in everywhere for pair in part)
+        return [
+            replace(micro, completions=tuple(replace(c, process=advantages[c.key]) for c in micro.completions))
+            for micro in mine
+        ]
+
+    def _process_rewards(self, micro: MicroBatch) -> list[tuple[Completion, list[float]]]:
+        ref, phi = (self._score_without_graph(micro, adapter) for adapter in (None, REWARD_MODEL))
+        rows = (self.cfg.prime_beta * (phi - ref)).split([len(c.token_ids) for c in micro.completions])
+        return [(completion, row.tolist()) for completion, row in zip(micro.completions, rows, strict=True)]
+
+    def _reward_model_loss(self, micro: MicroBatch, ref: Tensor) -> Tensor:
+        """The reward model learns from the same pseudo-labels, online."""
+        phi, _ = self._score(micro, REWARD_MODEL)
+        labels = torch.tensor([float(c.reward > 0) for c in micro.completions], device=self.engine.device)
+        tokens = self._tokens(micro, phi, ref, None)
+        return prime.reward_model_loss(tokens, labels, self.cfg.prime_beta).sum() / self.todo.completions
+
+
+def _process_advantages(scored: Iterable[tuple[Completion, list[float]]]) -> dict[tuple[int, int], tuple[float, ...]]:
+    groups: dict[int, dict[int, list[float]]] = {}
+    for completion, row in scored:
+        groups.setdefault(completion.key[0], {})[completion.key[1]] = row
+    return {
+        (group, index): tuple(row)
+        for group, rows in groups.items()
+        for index, row in zip(rows, prime.process_advantages(list(rows.values())), strict=True)
+    }
+
+
+def _watch(loss: Tensor, tokens: Tokens) -> Tensor:
+    with torch.no_grad():
+        gap = tokens.logp - tokens.old
+        ratio = torch.exp(gap)
+        penalty = k3(tokens.logp, tokens.ref).sum() if tokens.ref is not None else torch.zeros_like(loss)
+        sums = [loss.detach(), penalty, -tokens.logp.sum(), ratio.sum(), ratio.square().sum(), (ratio - 1 - gap).sum()]
+        return torch.stack(sums)
