@@ -31,11 +31,11 @@ def make_adapter(config: Config, folder: Path) -> None:
     """A LoRA of rank 16 on all linear layers whose B is not zero, in PEFT's format."""
     import torch
 
-    from ttrl_server.training.policy import adapter_parameters, load_policy
+    from ttrl_server.training.policy import trained_parameters, load_policy
 
     policy = load_policy(config)
     with torch.no_grad():
-        for name, parameter in adapter_parameters(policy).items():
+        for name, parameter in trained_parameters(policy).items():
             if "lora_B" in name:
                 parameter.normal_(std=1e-3)
     policy.save_pretrained(str(folder))

@@ -188,13 +188,13 @@ class TrainConfig(Section):
 class GuardConfig(Section):
     """What keeps learning without labels from collapsing (ttrl.md, section 5); 0 switches a guard off."""
 
-    min_majority: float = Field(0.25, ge=0, le=1)
+    min_majority: float = Field(0.15, ge=0, le=1)
     """Consensus window (SCRL, arXiv 2603.19880): share of the votes that a winner needs for its group to train."""
-    min_margin: float = Field(0.05, ge=0, le=1)
+    min_margin: float = Field(0.03, ge=0, le=1)
     """Consensus window: the same for the winner's lead over the second."""
     rare: float = Field(0.15, ge=0, le=1)
     """Share of the votes below which an answer earns −1 where train.reward is signed."""
-    min_extractable: float = Field(0.5, ge=0, le=1)
+    min_extractable: float = Field(0.25, ge=0, le=1)
     """Share of the samples of a group that must have an answer."""
     max_copies: int = Field(1, ge=1)
     """Groups of one question that may wait to be trained on."""

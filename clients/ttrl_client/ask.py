@@ -89,11 +89,19 @@ def connect(base_url: str, api_key: str, max_retries: int, timeout_s: float) -> 
     return openai.AsyncOpenAI(base_url=base_url, api_key=api_key, max_retries=max_retries, timeout=timeout_s)
 
 
-async def ask_voted(client: openai.AsyncOpenAI, model: str, prompt: str, max_tokens: int | None) -> Reply:
-    """One question to the vote; the temperature is the server's to choose. Raises one of FAILURES."""
+async def ask_voted(
+    client: openai.AsyncOpenAI, model: str, prompt: str, max_tokens: int | None, label: str | None = None
+) -> Reply:
+    """One question to the vote; the temperature is the server's to choose. Raises one of FAILURES.
+
+    With a ``label`` the server learns from it instead of from the vote.
+    """
     completion = _checked(
         await client.chat.completions.create(
-            model=model, messages=[_user(prompt)], max_tokens=openai.omit if max_tokens is None else max_tokens
+            model=model,
+            messages=[_user(prompt)],
+            max_tokens=openai.omit if max_tokens is None else max_tokens,
+            extra_body=None if label is None else {"ttrl": {"label": label}},
         )
     )
     choice = completion.choices[0]

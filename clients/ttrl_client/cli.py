@@ -109,6 +109,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         max_tokens=options.max_tokens,
         seed=options.seed,
         concurrency=options.concurrency,
+        labels=options.labels,
         wait=not options.no_wait,
         wait_timeout_s=options.wait_timeout,
         patience_s=options.patience,
@@ -147,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", default=0, type=int, help="of the order of the questions (default 0)")
     add("--concurrency", default=16, type=_whole(1), help="requests in flight (default 16)")
     add("--out", default=None, type=Path, help="default: runs/NAME")
+    add("--labels", action="store_true", help="learn from the answers in the file, not from votes: the upper bound")
     add("--no-wait", action="store_true", help="do not wait for training between batches")
     add("--wait-timeout", default=1800.0, type=_real(0), metavar="S", help="longest such wait (default 1800)")
     add("--patience", default=120.0, type=_real(0), metavar="S", help="wait for a server that is away (default 120)")

@@ -51,6 +51,8 @@ class Settings:
     seed: int = 0
     """Of the order in which questions are asked."""
     concurrency: int = 16
+    labels: bool = False
+    """Give the answers along, to be learned from instead of the votes: the upper bound of the method."""
     wait: bool = True
     wait_timeout_s: float = 1800
     """Longest wait for one batch to be learned from."""
@@ -230,7 +232,9 @@ class Session:
     async def _ask(self, item: Item, title: str, phase: Phase) -> ask.Reply | None:
         s = self._settings
         reply = await self._attempt(
-            item, title, lambda: ask.ask_voted(self._client, s.model, item.prompt, s.max_tokens)
+            item,
+            title,
+            lambda: ask.ask_voted(self._client, s.model, item.prompt, s.max_tokens, item.answer if s.labels else None),
         )
         if reply is None:
             phase.advance("failed")

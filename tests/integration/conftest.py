@@ -70,6 +70,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
             "vote": {"samples": 8, "deadline_s": 20},
             "train": {"samples": 4, "questions": 1, "launch": "elsewhere", "max_wait_s": 0, "rank": 8},
             "adapters": {"dir": tmp_path / "adapters"},
+            "gate": {"canary_share": 0},
+            "guard": {"max_copies": 100},
         }
         merged = {k: defaults.get(k, {}) | v if isinstance(v, dict) else v for k, v in sections.items()}
         config = Config(**(defaults | merged | {"engine": {"url": serving.url, **sections.get("engine", {})}}))

@@ -24,6 +24,8 @@ class FakeVLLM:
     """Answers sample number i of its life with ``text(i)``; ``seen`` holds every request as (path, body)."""
 
     text: Callable[[int], str] = lambda i: "The answer is 7."
+    of_version: dict[str, Callable[[int], str]] = field(default_factory=dict)
+    """What a version says instead of ``text``."""
     delay_s: float = 0.0
     slow: Callable[[int], float] = lambda i: 0.0
     """Seconds that sample i takes beyond ``delay_s``."""
@@ -68,7 +70,7 @@ class FakeVLLM:
                 return Response(status_code=499)
         finally:
             self.running -= 1
-        text = self.text(number)
+        text = self.of_version.get(body["model"], self.text)(number)
         ids = [ord(c) for c in text]
         choice = {"text": text, "token_ids": ids, "finish_reason": "stop"}
         logprobs: dict[str, Any] = {"token_logprobs": [-0.5] * len(ids)}

@@ -120,7 +120,7 @@ TURNED: dict[str, Any] = {
         "min_majority": 0.5,
         "min_margin": 0.15,
         "rare": 0.1,
-        "min_extractable": 0.25,
+        "min_extractable": 0.5,
         "max_copies": 2,
         "flip_window": 8,
         "max_flips": 3,
