@@ -2,7 +2,7 @@
 
     python -m benchmarks.learning [--cases grpo labels …] [--out runs/benchmarks/learning]
 
-The demo's questions (``demo.questions``) and its preset, one seed. A case is a server from nothing: evaluate the
+The demo's questions (``demo.questions``) and its preset with 16 samples, one seed. A case is a server from nothing: evaluate the
 trained and the held-out questions, ask the trained ones for some episodes while the server learns, evaluate again.
 
     grpo … prime          each algorithm with its own defaults
@@ -52,6 +52,8 @@ HOPELESS: dict[str, object] = {
     "--train.learning-rate": 3e-4,
     "--train.std-normalise": True,
 }
+SMALL: dict[str, object] = {"--vote.samples": 16, "--train.samples": 16}
+"""Of every case: half the demo's samples, in half its time."""
 ALGORITHMS = ("grpo", "dapo", "gspo", "cispo", "rloo", "reinforce++", "ppo", "prime")
 
 
@@ -64,6 +66,7 @@ class Case:
     labels: bool = False
     sets: Callable[[], dict[str, list[Record]]] = questions.question_sets
     eval_samples: int = 8
+    batch: int = 8
 
 
 def mixed(seed: int = 0) -> dict[str, list[Record]]:
@@ -92,10 +95,10 @@ def mixed(seed: int = 0) -> dict[str, list[Record]]:
 CASES: dict[str, Case] = {
     **{name: Case({"--train.algorithm": name}, episodes=2 if name == "grpo" else 1) for name in ALGORITHMS},
     "labels": Case(labels=True),
-    "unguarded": Case(UNGUARDED),
+    "unguarded": Case(UNGUARDED, episodes=1),
     "hopeless": Case(HOPELESS),
     "hopeless_unguarded": Case(HOPELESS | UNGUARDED),
-    "long": Case({"--vote.samples": 16, "--train.samples": 16}, episodes=1, sets=mixed, eval_samples=4),
+    "long": Case({"--train.questions": 16}, episodes=1, sets=mixed, eval_samples=4, batch=16),
 }
 
 
@@ -119,8 +122,11 @@ def _run(name: str, case: Case, options: argparse.Namespace) -> dict[str, Any]:
     folder = (options.out / name).absolute()
     paths = _write(case.sets(), folder)
     trained, held_out = paths[questions.TRAINED_NAME], paths["held_out"]
-    settings = {"episodes": case.episodes, "labels": case.labels, "eval_samples": case.eval_samples, "seed": 0}
-    return _figures(replayed(options.model_dir.absolute(), folder, case.flags, trained, [held_out], **settings), folder)
+    settings = {"episodes": case.episodes, "labels": case.labels, "eval_samples": case.eval_samples}
+    run = replayed(
+        options.model_dir.absolute(), folder, SMALL | case.flags, trained, [held_out], batch=case.batch, **settings
+    )
+    return _figures(run, folder)
 
 
 def _write(sets: dict[str, list[Record]], folder: Path) -> dict[str, Path]:

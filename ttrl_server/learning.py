@@ -238,9 +238,11 @@ class Learning:
     # ------------------------------------------------------------ lives and deaths
 
     async def trainer_started(self) -> None:
-        """A new trainer of ours knows nothing of the old one's batch: it goes back to the queue."""
+        """A new trainer of ours knows nothing of the old one's batch: it goes back to the queue, its files are swept."""
         if released := await self._in_store(self._store.release_all, "trainer restarted"):
             log.info("batch.released", groups=released)
+        proposed = await self._in_store(self._store.proposed)
+        await asyncio.to_thread(self._sweep, {folder for _, folder in proposed})
 
     async def resume(self) -> None:
         """Judges what was proposed before a crash and got no verdict, and sweeps what was never proposed."""

@@ -20,7 +20,17 @@ import msgspec
 import pytest
 import torch
 
-from tests.unit.training.tiny import batch_of, experience, tiny_base, tiny_batch, tiny_config, tiny_policy
+from tests.unit.training.tiny import (
+    batch_of,
+    drawn_batch,
+    experience,
+    gradient,
+    reference_gradient,
+    tiny_base,
+    tiny_batch,
+    tiny_config,
+    tiny_policy,
+)
 from ttrl_server.registry import versions
 from ttrl_server.training import state
 from ttrl_server.training.command import trainer_command
@@ -31,6 +41,7 @@ from ttrl_server.training.step import build_engine, train_step
 from ttrl_server.types import Batch, Parent
 
 STAGES = (0, 1, 2, 3)
+DRAWN = 12
 SETTINGS: dict[str, Any] = {"micro_batch_tokens": 16, "rank": 1}
 """Micro-batches that do not divide by two, and tensors that stage 3 cannot cut evenly."""
 
@@ -50,8 +61,11 @@ def train_on_this_rank(folder: Path) -> None:
         state.restore(engine, kept)
         second = train_step(engine, tiny_batch(None, 10), cfg.train)
         end = state.capture(engine)
+        state.restore(engine, start)
+        drawn = [gradient(engine, drawn_batch(seed), cfg) for seed in range(DRAWN)]
         if ranks.leads:
-            torch.save({"adapter": end.weights, "loss": [first["loss"], second["loss"]]}, folder / f"{stage}.pt")
+            found = {"adapter": end.weights, "loss": [first["loss"], second["loss"]], "drawn": drawn}
+            torch.save(found, folder / f"{stage}.pt")
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +89,20 @@ def test_two_ranks_give_the_update_of_the_reference_at_every_zero_stage(stage: i
     assert got["loss"] == pytest.approx(losses, rel=1e-5)
     worst = max((got["adapter"][name] - p.detach()).abs().max().item() for name, p in trained.items())
     assert worst < 0.01 * cfg.train.learning_rate
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_two_ranks_give_the_gradient_of_the_reference_for_any_lengths(stage: int, trained_by_two: Path) -> None:
+    cfg = tiny_config(**SETTINGS)
+    policy = tiny_policy(cfg)
+    learned = 0
+    for seed, fast in enumerate(torch.load(trained_by_two / f"{stage}.pt")["drawn"]):
+        plain = reference_gradient(policy, drawn_batch(seed), cfg)
+        assert plain.shape == fast.shape
+        if plain.any():
+            learned += 1
+            assert torch.cosine_similarity(fast.double(), plain.double(), dim=0) >= 0.99999
+    assert learned > DRAWN / 2
 
 
 class OneRoomGateway(ThreadingHTTPServer):

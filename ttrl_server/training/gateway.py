@@ -71,12 +71,12 @@ class Gateway:
 
 
 def _patiently(send: Callable[[], httpx.Response], patience_s: float) -> httpx.Response:
-    """Sends until the gateway answers with anything but 'not now' (502, 503, 504)."""
+    """Sends until the gateway answers with anything but 'not now'; one that is shutting down may say 500."""
     gone_since, pause = time.monotonic(), FIRST_PAUSE_S
     while True:
         try:
             response = send()
-            if response.status_code not in (502, 503, 504):
+            if response.status_code not in (500, 502, 503, 504):
                 return response
             trouble = f"HTTP {response.status_code}"
         except httpx.TransportError as error:

@@ -1,13 +1,26 @@
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from peft import PeftModel
 
-from tests.unit.training.tiny import batch_of, experience, tiny_batch, tiny_config, tiny_policy
+from tests.unit.training.tiny import (
+    batch_of,
+    drawn_batch,
+    experience,
+    gradient,
+    reference_gradient,
+    tiny_batch,
+    tiny_config,
+    tiny_policy,
+)
 from ttrl_server.config import Config
 from ttrl_server.errors import ConfigError
 from ttrl_server.training import state
@@ -52,6 +65,29 @@ def test_a_step_is_the_reference_step(micro_batch_tokens: int) -> None:
     got = weights(engine)
     worst = max((got[name] - p.detach()).abs().max().item() for name, p in trained.items())
     assert worst < 0.01 * cfg.train.learning_rate
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), tokens=st.sampled_from([8, 24, 4096]), kl=st.sampled_from([0.0, 0.05]))
+def test_the_gradient_is_the_references_for_any_lengths_prompts_and_cuts(seed: int, tokens: int, kl: float) -> None:
+    cfg = tiny_config(micro_batch_tokens=tokens, kl=kl)
+    batch = drawn_batch(seed)
+    fast, plain = gradient(engine_of_all(), batch, cfg), reference_gradient(policy_of_all(), batch, cfg)
+    if not plain.any():
+        assert not fast.any()
+        return
+    assert torch.cosine_similarity(fast.double(), plain.double(), dim=0) >= 0.99999
+    assert (fast.norm() / plain.norm()).item() == pytest.approx(1, abs=1e-4)
+
+
+@functools.cache
+def engine_of_all() -> Engine:
+    return engine_for(tiny_config())
+
+
+@functools.cache
+def policy_of_all() -> PeftModel:
+    return tiny_policy(tiny_config())
 
 
 def test_a_step_reports_what_it_did() -> None:

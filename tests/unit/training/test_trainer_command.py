@@ -35,6 +35,30 @@ def test_several_gpus_run_one_rank_each_under_torchrun(devices: tuple[int, ...])
     assert env == {"CUDA_VISIBLE_DEVICES": ",".join(map(str, devices))}
 
 
+def test_several_machines_run_under_deepspeeds_launcher(tmp_path: Path) -> None:
+    hosts = tmp_path / "hostfile"
+    hosts.write_text("first slots=4\nsecond slots=4\n")
+    cfg = config(hardware="cuda", engine={"devices": [0]}, train={"hostfile": str(hosts)})
+    argv, env = trainer_command(cfg, Path("/shared/c.json"), "http://first:8000")
+    worker = ["ttrl_server.training.worker", "--config", "/shared/c.json", "--gateway", "http://first:8000"]
+    launcher = ["-m", "deepspeed.launcher.runner", "--hostfile", str(hosts), "--no_local_rank", "--module"]
+    assert argv == [sys.executable, *launcher, *worker]
+    assert env == {}
+    read = (
+        "import sys; from deepspeed.launcher import runner; a = runner.parse_args(sys.argv[1:]); "
+        "print(dict(runner.fetch_hostfile(a.hostfile)), a.module, a.user_script, a.user_args)"
+    )
+    done = subprocess.run([sys.executable, "-c", read, *argv[3:]], capture_output=True, text=True, timeout=100)
+    assert done.stdout.strip().endswith(f"{{'first': 4, 'second': 4}} True {worker[0]} {worker[1:]}"), (
+        done.stdout + done.stderr[-500:]
+    )
+
+
+def test_only_the_first_of_several_machines_needs_the_gateways_key(tmp_path: Path) -> None:
+    done = run_worker("--config", str(tmp_path / "no.json"), "--gateway", "http://g", RANK="4")
+    assert "no.json" in done.stderr
+
+
 def test_a_cpu_trainer_that_works_beside_a_busy_engine_waits_asleep() -> None:
     argv, env = trainer_command(config(hardware="cpu"), Path("c.json"), "http://g")
     assert "torch.distributed.run" not in argv

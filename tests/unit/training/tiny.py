@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from deepspeed.utils import safe_get_full_grad
 from peft import PeftModel
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ttrl_server.config import Config
+from ttrl_server.training import step
+from ttrl_server.training.batch import plan
+from ttrl_server.training.memory import Room
 from ttrl_server.training.policy import trained_parameters, with_adapter
-from ttrl_server.training.reference import naive_logprobs
+from ttrl_server.training.reference import naive_logprobs, reference_loss
 from ttrl_server.types import Batch, Experience, Group, Rollout, Verdict, Vote
 
 VOCABULARY = 128
@@ -74,6 +79,39 @@ def experience(
     vote = Vote(tuple(None for _ in lengths), (), None, None, None, 0, "full")
     group = Group(f"q{seed}", prompt, tuple(rollouts), 0, temperature)
     return Experience(f"e{seed}", "t", group, vote, tuple(rewards), Verdict(True, "ok"))
+
+
+def drawn_batch(seed: int) -> Batch:
+    """One to three groups of random sizes and lengths, groups of one and completions of one token among them."""
+    draw = random.Random(seed)
+    groups = []
+    for place in range(draw.randint(1, 3)):
+        lengths = [draw.choice((1, 1, 2, 5, 9)) for _ in range(draw.choice((1, 2, 3, 7)))]
+        rewards = [float(draw.random() < 0.5) for _ in lengths]
+        rewards[0] = 1 - rewards[-1] if len(rewards) > 1 else rewards[0]
+        groups.append(experience(None, draw.randint(1, 12), lengths, rewards, seed=100 * seed + place))
+    return batch_of(*groups)
+
+
+def gradient(engine: Any, batch: Batch, cfg: Config) -> torch.Tensor:
+    """What the passes of a step leave behind, before clipping, as one vector; the engine is as it was afterwards."""
+    room = Room.of(engine.module.policy.get_base_model(), cfg.train)
+    todo, _ = step._passes(engine, batch, cfg.train, room)
+    if not todo.tokens:
+        return torch.zeros(1)
+    found = [safe_get_full_grad(p).flatten().clone() for p in trained_parameters(engine.module).values()]
+    step._discard(engine)
+    return torch.cat(found)
+
+
+def reference_gradient(policy: PeftModel, batch: Batch, cfg: Config) -> torch.Tensor:
+    """The same from the readable step."""
+    policy.zero_grad()
+    if not plan(batch, cfg.train, 1).tokens:
+        return torch.zeros(1)
+    reference_loss(policy, batch, cfg.train).backward()
+    found = [p.grad for p in trained_parameters(policy).values()]
+    return torch.cat([g.flatten() for g in found if g is not None])
 
 
 def batch_of(*experiences: Experience) -> Batch:
