@@ -31,7 +31,7 @@ def make_adapter(config: Config, folder: Path) -> None:
     """A LoRA of rank 16 on all linear layers whose B is not zero, in PEFT's format."""
     import torch
 
-    from ttrl_server.training.policy import trained_parameters, load_policy
+    from ttrl_server.training.policy import load_policy, trained_parameters
 
     policy = load_policy(config)
     with torch.no_grad():

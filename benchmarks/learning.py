@@ -2,8 +2,9 @@
 
     python -m benchmarks.learning [--cases grpo labels …] [--out runs/benchmarks/learning]
 
-The demo's questions (``demo.questions``) and its preset with 16 samples, one seed. A case is a server from nothing: evaluate the
-trained and the held-out questions, ask the trained ones for some episodes while the server learns, evaluate again.
+The demo's questions (``demo.questions``) and its preset with 16 samples, one seed. A case is a server from nothing:
+evaluate the trained and the held-out questions, ask the trained ones for some episodes while the server learns,
+evaluate again.
 
     grpo … prime          each algorithm with its own defaults
     labels                GRPO on the true answers: the upper bound of the method

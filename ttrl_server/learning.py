@@ -238,7 +238,7 @@ class Learning:
     # ------------------------------------------------------------ lives and deaths
 
     async def trainer_started(self) -> None:
-        """A new trainer of ours knows nothing of the old one's batch: it goes back to the queue, its files are swept."""
+        """A new trainer of ours knows nothing of the old one: its batch goes back to the queue, its files are swept."""
         if released := await self._in_store(self._store.release_all, "trainer restarted"):
             log.info("batch.released", groups=released)
         proposed = await self._in_store(self._store.proposed)

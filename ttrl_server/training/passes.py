@@ -51,27 +51,33 @@ class Passes:
         return means | {"ess": means["ratio"] ** 2 / squared if squared else 0.0}
 
     def _accumulate(self, mine: Sequence[MicroBatch]) -> Tensor:
-        """The ranks meet in the last backward pass, so they agree before it that all of them got that far."""
-        sums = torch.zeros(len(WATCHED), device=self.engine.device)
-        trouble = ""
+        """The ranks meet in the last backward pass, so they agree before it that all of them got that far.
+
+        At stage 3 they meet in every layer, and one that is alone in trouble ends its trainer: the others wait already.
+        """
+        alone, sums, trouble = dist.get_world_size() == 1, torch.zeros(len(WATCHED), device=self.engine.device), ""
         try:
             for micro in mine[:-1]:
                 self.engine.set_gradient_accumulation_boundary(False)
-                loss, watched = self._forward(micro)
-                self._backward(micro, loss)
-                sums += micro.weight * watched
+                sums += self._pass(micro)
             self.engine.set_gradient_accumulation_boundary(True)
-            loss, watched = self._forward(mine[-1])
+            if alone:
+                return sums + self._pass(mine[-1])
+            last, watched = self._forward(mine[-1])
         except RuntimeError as error:
-            # At stage 3 the ranks meet in every layer: the others wait already, and only a new trainer helps.
-            if not ran_out(error) or (dist.get_world_size() > 1 and self.cfg.zero_stage == 3):
+            if not ran_out(error) or (not alone and self.cfg.zero_stage == 3):
                 raise
-            trouble = str(error)
+            trouble = str(error)  # the error itself would keep its graph alive
         if self._anywhere(bool(trouble)):
             self._close(mine)
             raise OutOfMemory(trouble or "another rank")
-        self._backward(mine[-1], loss)
+        self._backward(mine[-1], last)
         return sums + mine[-1].weight * watched
+
+    def _pass(self, micro: MicroBatch) -> Tensor:
+        loss, watched = self._forward(micro)
+        self._backward(micro, loss)
+        return micro.weight * watched
 
     def _close(self, mine: Sequence[MicroBatch]) -> None:
         """Ends an accumulation that is given up: ZeRO hands out gradients, to be zeroed, only once they are reduced."""
@@ -126,7 +132,7 @@ class Passes:
     # ------------------------------------------------------------ PRIME
 
     def _with_process_rewards(self, mine: Sequence[MicroBatch]) -> list[MicroBatch]:
-        """What the reward model says of every completion; a baseline is its whole group's, on whatever ranks it lies."""
+        """What the reward model says of every completion; a baseline is its whole group's, wherever that lies."""
         found = [(completion, row) for micro in mine for completion, row in self._process_rewards(micro)]
         everywhere: list[list[tuple[Completion, list[float]]]] = [[] for _ in range(dist.get_world_size())]
         dist.all_gather_object(everywhere, found)
