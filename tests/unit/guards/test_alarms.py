@@ -8,7 +8,7 @@ from ttrl_server.guards.alarms import Alarm, Alarms, collapse, importance_alarm
 from ttrl_server.sections import GuardConfig
 from ttrl_server.types import Signals
 
-GUARD = GuardConfig(watch_groups=4, min_entropy=0.1, max_entropy=3, min_length=0.5, max_length=4)
+GUARD = GuardConfig(watch_groups=4, min_extractable=0.5, min_entropy=0.1, max_entropy=3, min_length=0.5, max_length=4)
 BASE = Signals(0, 20, majority=0.4, entropy=1.0, length=10, extractable=1.0)
 
 
