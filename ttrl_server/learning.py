@@ -20,15 +20,14 @@ from ttrl_server.config import Config
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.engine.swap import Swap
 from ttrl_server.errors import LeaseLost, RejectedVersion, RequestError, StoreError
-from ttrl_server.guards.admission import QUEUED, UNSOUND
-from ttrl_server.guards.alarms import Alarm, Alarms, importance_alarm
+from ttrl_server.guards.alarms import LAST_GOOD, Alarm, Alarms, importance_alarm, outside
 from ttrl_server.guards.heldback import HeldBack
 from ttrl_server.guards.history import Judge, question_key
 from ttrl_server.registry import versions
 from ttrl_server.store.experiences import Experiences
 from ttrl_server.telemetry import metrics
-from ttrl_server.types import Batch, Experience, Parent, Question, Sampling, Verdict, last_text
-from ttrl_server.voting import Checker, feedback, labelled, text_key
+from ttrl_server.types import Batch, Experience, Parent, Question, Verdict, last_text
+from ttrl_server.voting import text_key
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -40,11 +39,9 @@ POLL_S = 0.1
 class Learning:
     """Hands out batches, takes back adapters. ``stopped`` names the reason when learning has ended."""
 
-    def __init__(
-        self, config: Config, store: Experiences, fleet: Fleet, swap: Swap, held_back: HeldBack, checker: Checker
-    ) -> None:
+    def __init__(self, config: Config, store: Experiences, fleet: Fleet, swap: Swap, held_back: HeldBack) -> None:
         self._config, self._store, self._ledger, self._fleet, self._swap = config, store, swap.ledger, fleet, swap
-        self._held_back, self._checker = held_back, checker
+        self._held_back = held_back
         self._alarms = Alarms(config.guard)
         self._judge = Judge(config.guard, config.gate)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
@@ -59,42 +56,20 @@ class Learning:
 
     async def record(self, experience: Experience, question: Question) -> str:
         """Returns when the group is on disk, with what was decided about it."""
-        label, key = experience.vote.pseudo_label, question_key(experience.group.prompt_token_ids)
-        verdict = await self._in_store(
-            self._store.add, experience, key, None if label is None else text_key(label), self._judge
-        )
+        key, said = question_key(experience.group.prompt_token_ids), experience.vote.pseudo_label
+        # A pinned version's majority says nothing of how the served one moves.
+        label = text_key(said) if said is not None and question.version is None else None
+        verdict = await self._in_store(self._store.add, experience, key, label, self._judge)
         if verdict.reason == "held_back":
-            self._held_back.offer(experience.group, question.sampling, last_text(question))
+            self._held_back.offer(experience.group, last_text(question))
         return verdict.reason
 
-    async def feedback(self, question: str, tenant: str, *, score: int | None, label: str | None) -> str:
-        """A person's rewards in place of the vote's; returns what is decided about the group now.
+    async def find(self, question: str) -> Experience | None:
+        return await self._in_store(self._store.get, question)
 
-        Raises RequestError: no such answer of this tenant (404), or it was learned from already (409).
-        """
-        kept = await self._in_store(self._store.get, question)
-        if kept is None or kept.tenant != tenant:
-            raise RequestError(
-                "There is no such answer here: only voted answers that may be trained on are kept.",
-                status=404,
-                param="id",
-                code="not_found",
-            )
-        if kept.verdict.reason in UNSOUND:
-            return kept.verdict.reason
-        rewards = await asyncio.to_thread(self._rewarded, kept, score, label)
-        verdict = QUEUED if len(set(rewards)) > 1 else Verdict(False, "unanimous")
-        if not await self._in_store(self._store.rejudge, question, rewards, verdict):
-            raise RequestError(
-                "This answer is being learned from, or was already.", status=409, param="id", code="already_learned"
-            )
-        return verdict.reason
-
-    def _rewarded(self, kept: Experience, score: int | None, label: str | None) -> tuple[float, ...]:
-        samples = len(kept.rewards) or min(self._config.train.samples, len(kept.group.rollouts))
-        if label is not None:
-            return labelled(kept.vote, label, samples, self._checker, budget_s=self._config.vote.check_budget_s)
-        return feedback(kept.vote, score or 0, samples)
+    async def rejudge(self, question: str, rewards: tuple[float, ...], verdict: Verdict) -> bool:
+        """Other rewards for a group that nobody has learned from yet."""
+        return await self._in_store(self._store.rejudge, question, rewards, verdict)
 
     # ------------------------------------------------------------ batch out
 
@@ -175,13 +150,17 @@ class Learning:
                 state = "rejected" if verdict == "rejected" else "promoted"
                 return state, "judged before"
             await self._consume(batch, number, folder)
+            parent = self._fleet.serving
             try:
                 state, reason = await self._swap.judge(number, folder)
             except OSError as error:  # a full disk under the ledger: the trainer asks again
                 raise StoreError(f"the verdict on {folder} could not be written ({error})") from error
-            signals = await self._in_store(self._store.signals)
-            await self._alarm(self._alarms.after_verdict(state, reason, figures, signals))
+            await self._look(state, reason, figures, parent)
             return state, reason
+
+    async def _look(self, state: str, reason: str, figures: dict[str, float], parent: int) -> None:
+        pair = await self._in_store(self._store.paired, parent)
+        await self._alarm(self._alarms.after_verdict(state, reason, figures, parent=parent, pair=pair))
 
     async def _consume(self, batch: str, number: int, folder: str) -> None:
         try:
@@ -214,17 +193,28 @@ class Learning:
         self.stopped = f"{alarm.name}: {alarm.reason}"
         metrics.ALARMS.labels(alarm.name).inc()
         log.error("learning.stopped", alarm=alarm.name, reason=alarm.reason, return_to=alarm.return_to)
-        if alarm.return_to is not None and alarm.return_to != self._fleet.serving:
+        if alarm.return_to is not None:
             await self._return_to(alarm.return_to, self.stopped)
 
-    async def _return_to(self, number: int, reason: str) -> None:
-        """The version itself, or where its files are gone, the newest promoted one before it; 0 is the base model."""
-        kept = [n for n, _ in self._ledger.promoted(self._config.base_model) if n <= number]
+    async def _return_to(self, wanted: int, reason: str) -> None:
+        """The version itself if it can still be served, or the newest good one below what is served; else the base."""
+        base, serving = self._config.base_model, self._fleet.serving
+        left = self._ledger.left(base)
+        kept = [n for n, _ in self._ledger.promoted(base) if n < serving and n not in left]
+        if wanted == LAST_GOOD:
+            wanted = max([n for n in kept if await self._is_good(n)], default=0)
+        number = wanted if wanted in kept else 0
         try:
-            await self._swap.roll_back(max(kept, default=0), reason)
+            await self._swap.roll_back(number, reason)
         except RejectedVersion as error:
             log.error("version.unservable", version=number, reason=str(error))
             await self._swap.roll_back(0, reason)
+
+    async def _is_good(self, number: int) -> bool:
+        """Whether enough is known of a version, and all of it keeps to its bands."""
+        pair = await self._in_store(self._store.paired, number)
+        guard = self._config.guard
+        return pair is not None and pair[0].groups >= guard.watch_groups and outside(pair, guard) is None
 
     def _show(self, figures: dict[str, float]) -> None:
         for name, value in figures.items():
@@ -247,8 +237,7 @@ class Learning:
     async def resume(self) -> None:
         """Judges what was proposed before a crash and got no verdict, and sweeps what was never proposed."""
         for group in await self._in_store(self._store.held_back, self._config.gate.canary_questions):
-            longest = max((len(rollout.token_ids) for rollout in group.rollouts), default=1)
-            self._held_back.offer(group, Sampling(group.temperature, max_tokens=2 * longest), None)
+            self._held_back.offer(group, None)
         with self._judged():
             proposed = await self._in_store(self._store.proposed)
             if self._config.train.launch == "here":  # a trainer elsewhere may be about to propose what it published

@@ -127,6 +127,8 @@ class TrainConfig(Section):
     """GPUs that train; one rank each."""
     hostfile: Path | None = None
     """DeepSpeed's list of machines and slots, to train on several; the run folder and adapters.dir must be shared."""
+    feedback: bool = True
+    """Whether clients may give labels (``ttrl.label``) and verdicts (``/v1/feedback``)."""
     rank: int = 16
     """LoRA rank, one of vLLM's."""
     alpha: int = Field(32, ge=1)
@@ -202,14 +204,14 @@ class GuardConfig(Section):
     """Latest changes of version over which a question's flips are counted."""
     max_flips: int = Field(2, ge=1)
     """A question whose majority flipped so often is frozen (TTRL-Guard, arXiv 2605.19444)."""
-    watch_groups: int = Field(16, ge=1)
-    """Groups a version must have drawn before its samples are compared with the base model's."""
+    watch_groups: int = Field(8, ge=1)
+    """Questions a version must have drawn again before its samples are compared with the first ones."""
     min_entropy: float = Field(0.01, ge=0)
-    """Collapse alarm: the least share of the base model's entropy while the majority grows."""
+    """Collapse alarm: the least share of a question's first entropy while its majority grows."""
     max_entropy: float = Field(3, ge=0)
     """Collapse alarm: the most."""
-    min_length: float = Field(0.2, ge=0)
-    """Collapse alarm: the least share of the base model's length while the majority grows."""
+    min_length: float = Field(0.1, ge=0)
+    """Collapse alarm: the least share of a question's first length while its majority grows."""
     max_length: float = Field(5, ge=0)
     """Collapse alarm: the most."""
     max_kl: float = Field(5, ge=0)

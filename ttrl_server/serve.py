@@ -167,6 +167,7 @@ class Service:
         from ttrl_server.engine.fleet import Fleet
         from ttrl_server.engine.supervisor import make_clients, make_socket_dir
         from ttrl_server.engine.swap import Swap
+        from ttrl_server.feedback import Feedback
         from ttrl_server.guards.heldback import HeldBack
         from ttrl_server.learning import Learning
         from ttrl_server.pipeline import Pipeline
@@ -191,12 +192,14 @@ class Service:
         self.learning: Learning | None = None
         if config.train.enabled:
             store = Experiences.open(config.store.url or f"sqlite:///{config.state_dir / 'store.sqlite'}")
-            self.learning = Learning(config, store, self.fleet, self.swap, held_back, self.checker)
+            self.learning = Learning(config, store, self.fleet, self.swap, held_back)
+        listens = self.learning if config.train.feedback else None
+        feedback = Feedback(config, listens, self.checker) if listens else None
         pipeline = Pipeline(config, self.fleet, self.learning.record if self.learning else None, self.checker)
         self.app = app.build(
             OpenAIRoutes(config, self.fleet, pipeline),
             AdminRoutes(config, self.fleet, self.swap, self.learning),
-            FeedbackRoute(self.learning),
+            FeedbackRoute(feedback),
             keys=config.api.keys,
             admin_key=self.admin_key,
             lifespan=self._lifespan,

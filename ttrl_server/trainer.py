@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+from pathlib import Path
 
 import structlog
 
@@ -11,7 +13,7 @@ from ttrl_server.config import Config
 from ttrl_server.learning import Learning
 from ttrl_server.process import ChildTree
 from ttrl_server.telemetry import metrics
-from ttrl_server.training.command import trainer_command
+from ttrl_server.training.command import KEY_FILE, trainer_command
 
 log = structlog.get_logger()
 
@@ -43,6 +45,8 @@ async def supervise(config: Config, learning: Learning, url: str, admin_key: str
 async def _run_once(config: Config, url: str, admin_key: str) -> int:
     argv, env = trainer_command(config, config.resolved_file, url)
     log_file = config.state_dir / "logs" / "trainer.log"
+    if config.train.hostfile:
+        leave_key(config.resolved_file.with_name(KEY_FILE), admin_key)
     tree = ChildTree("trainer", argv, env | {"TTRL_ADMIN_KEY": admin_key}, log_file, grace_s=GRACE_S)
     await tree.start()
     log.info("trainer.started", ranks=config.train_ranks, log=str(log_file))
@@ -50,3 +54,10 @@ async def _run_once(config: Config, url: str, admin_key: str) -> int:
         return await tree.wait()
     finally:
         await asyncio.shield(tree.stop())
+
+
+def leave_key(path: Path, key: str) -> None:
+    """Writes the key for its owner's eyes only."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(key)

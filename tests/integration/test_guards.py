@@ -80,6 +80,21 @@ def test_bad_feedback_is_refused_with_the_offending_name(
     assert reply.json()["error"]["param"] == param
 
 
+def test_a_held_back_question_is_not_trained_on_for_a_verdict_either(start: Start) -> None:
+    gateway = start(FakeVLLM(text=lambda i: "7"), gate={"canary_share": 0.999})
+    answer = gateway.ask().json()
+    assert answer["ttrl"]["train"] == "unanimous"
+    assert feedback(gateway, answer["id"], label="9").json()["train"] == "held_back"
+    assert waiting(gateway) is None
+
+
+def test_a_server_may_take_no_labels(start: Start) -> None:
+    gateway = start(engine(), train={"feedback": False})
+    refused = gateway.ask(ttrl={"label": "9"})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "ttrl.label")
+    assert feedback(gateway, gateway.ask().json()["id"], score=1).status_code == 409
+
+
 def test_nobody_judges_the_answers_of_another_key(start: Start) -> None:
     gateway = start(engine(), api={"admin_key": "admin-key", "keys": ["one", "two"]})
     mine, theirs = ({"authorization": f"Bearer {key}"} for key in ("one", "two"))
@@ -209,18 +224,29 @@ def test_three_steps_that_are_not_finite_end_learning_and_serving_goes_on(start:
 def test_collapse_ends_learning_and_goes_back_to_the_last_good_version(start: Start) -> None:
     fake = engine()
     fake.text = lambda i: "The answer is 7." if i % 4 else "The answer is 9."
-    fake.of_version["tiny@v1"] = fake.text
-    fake.of_version["tiny@v2"] = lambda i: "7" if i % 8 else "9"  # surer, and much shorter
-    gateway = start(fake, guard={"watch_groups": 1, "min_length": 0.2})
-    for _ in range(2):
-        gateway.ask()
+    fake.of_version["tiny@v1"] = lambda i: "The answer is 7." if i % 8 else "The answer is 9."
+    fake.of_version["tiny@v2"] = lambda i: "7" if i % 8 else "9"  # surer than at first, and much shorter
+    gateway = start(fake, vote={"stop": "none"}, guard={"watch_groups": 1, "min_length": 0.2})
+    for served in range(3):
+        assert gateway.ask().json()["ttrl"]["train"] == "queued"
         assert step(gateway)["state"] == "promoted"
-    gateway.ask()
-    step(gateway)
+        assert gateway.status()["learning"] is (served < 2)
     status = gateway.status()
-    assert status["reason"].startswith("collapse: majority")
+    assert status["reason"].startswith("collapse: v2: majority")
     assert status["served"]["number"] == 1
     assert gateway.ask().json()["ttrl"]["adapter"] == "tiny@v1"
+
+
+def test_other_questions_are_no_collapse(start: Start) -> None:
+    fake = engine()
+    fake.text = lambda i: "The answer is 7." if i % 4 else "The answer is 9."
+    fake.of_version["tiny@v1"] = lambda i: "7" if i % 8 else "9"
+    gateway = start(fake, vote={"stop": "none"}, guard={"watch_groups": 1, "min_length": 0.5})
+    gateway.ask("one")
+    step(gateway)
+    gateway.ask("one two")
+    assert step(gateway)["state"] == "promoted"
+    assert gateway.status()["learning"] is True
 
 
 def test_a_step_far_from_the_base_model_ends_learning(start: Start) -> None:

@@ -50,8 +50,17 @@ def read(data: dict[str, Any], config: Config) -> Extension:
         version=_version(given.get("adapter"), "ttrl.adapter"),
         stop=_stop(given, config),
         level=_level(given),
-        label=body.text(given, "label", LABEL_LIMIT, prefix="ttrl."),
+        label=_label(given, config),
     )
+
+
+def _label(given: dict[str, Any], config: Config) -> str | None:
+    label = body.text(given, "label", LABEL_LIMIT, prefix="ttrl.")
+    if label is not None and not config.train.feedback:
+        raise RequestError(
+            "This server takes no labels (train.feedback).", param="ttrl.label", code="unsupported_value"
+        )
+    return label
 
 
 def _stop(given: dict[str, Any], config: Config) -> StopRule | None:

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from ttrl_server.api import body
 from ttrl_server.api.extension import LABEL_LIMIT
 from ttrl_server.errors import RequestError
-from ttrl_server.learning import Learning
+from ttrl_server.feedback import Feedback
 from ttrl_server.telemetry import metrics
 
 _LIMIT = 2**16
@@ -18,8 +18,8 @@ _ID_LIMIT = 200
 class FeedbackRoute:
     """``{"id": "chatcmpl-…", "score": 1 | -1}`` or ``{"id": …, "label": "the right answer"}``."""
 
-    def __init__(self, learning: Learning | None) -> None:
-        self._learning = learning
+    def __init__(self, feedback: Feedback | None) -> None:
+        self._feedback = feedback
 
     async def give(self, request: Request) -> Response:
         data = body.parse(await body.read(request, _LIMIT))
@@ -31,9 +31,11 @@ class FeedbackRoute:
             raise RequestError(
                 "Give either score, 1 or -1, or label, the right answer.", param="score", code="invalid_value"
             )
-        if self._learning is None:
-            raise RequestError("Learning is off on this server (train.enabled).", status=409, code="learning_off")
+        if self._feedback is None:
+            raise RequestError(
+                "This server takes no verdicts (train.enabled, train.feedback).", status=409, code="learning_off"
+            )
         question_id = answer_id.rpartition("-")[2]
-        verdict = await self._learning.feedback(question_id, request.scope["ttrl.tenant"], score=score, label=label)
+        verdict = await self._feedback.give(question_id, request.scope["ttrl.tenant"], score=score, label=label)
         metrics.FEEDBACK.labels("label" if label is not None else "good" if score == 1 else "bad").inc()
         return JSONResponse({"id": answer_id, "object": "feedback", "train": verdict})

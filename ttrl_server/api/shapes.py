@@ -43,6 +43,9 @@ _HARMLESS: dict[str, tuple[Any, ...]] = {
 }
 """Values that ask for nothing beyond a plain text answer."""
 
+PREFIX: dict[Kind, str] = {"chat": "chatcmpl", "completion": "cmpl"}
+"""Of the ids that responses carry."""
+
 MOST_VOTES = 2**20
 """Sample i is drawn with seed + i, which must stay a 64-bit number."""
 
@@ -193,6 +196,7 @@ def response(q: Question, answer: Answer) -> dict[str, Any]:
     else:
         choice["text"] = chosen.text
     return head(q, "chat.completion" if q.kind == "chat" else "text_completion") | {
+        "id": f"{PREFIX[q.kind]}-{answer.group.question_id}",  # of the group, which identical questions share
         "choices": [choice],
         "usage": usage(answer),
         "ttrl": evidence(answer),
@@ -201,8 +205,7 @@ def response(q: Question, answer: Answer) -> dict[str, Any]:
 
 def head(q: Question, object: str) -> dict[str, Any]:
     """The fields every response and every chunk begins with."""
-    prefix = "chatcmpl" if q.kind == "chat" else "cmpl"
-    return {"id": f"{prefix}-{q.id}", "object": object, "created": int(time.time()), "model": q.model}
+    return {"id": f"{PREFIX[q.kind]}-{q.id}", "object": object, "created": int(time.time()), "model": q.model}
 
 
 def finish(answer: Answer) -> str:

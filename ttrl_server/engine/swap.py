@@ -28,6 +28,9 @@ from ttrl_server.types import Probe
 log = structlog.get_logger()
 
 
+CHECK_S = 300.0
+"""Within the trainer's patience for a verdict."""
+
 Check = Callable[[Replica, str], Awaitable[dict[str, float]]]
 """Asks a loaded candidate what it makes of held-back questions; raises RejectedVersion."""
 
@@ -42,6 +45,7 @@ class Swap:
         self._placing = asyncio.Lock()
         """What is loaded where; never held while waiting for an engine or a lease."""
         self._folders: dict[int, str] = {}
+        self._checking: asyncio.Task[dict[str, float]] | None = None
         self._background: set[asyncio.Task[None]] = set()
         if served := ledger.served(config.base_model):
             fleet.serving, self._folders[served[0]] = served[0], served[1]
@@ -52,10 +56,13 @@ class Swap:
     async def judge(self, number: int, folder: str) -> tuple[str, str]:
         """Runs a candidate through the gate; returns its state, promoted or rejected, and the reason."""
         async with self._deciding:
+            if verdict := self.ledger.verdict(number):  # asked twice, and the first asking had to wait
+                return "rejected" if verdict == "rejected" else "promoted", "judged before"
             self.ledger.propose(number, folder, self._config.base_model)
             decide = functools.partial(self.ledger.promote, number, folder, self._config.base_model)
             try:
-                figures = await self._introduce(number, folder, decide, self._check)
+                check = None if self._config.gate.mode == "off" else self._check
+                figures = await self._introduce(number, folder, decide, check)
             except RejectedVersion as refusal:
                 return self._reject(number, folder, refusal)
             metrics.VERSIONS.labels("promoted").inc()
@@ -64,6 +71,8 @@ class Swap:
 
     async def roll_back(self, number: int, reason: str) -> None:
         """Serves an earlier promoted version, or the base model (0), from now on and after a restart."""
+        if self._checking:
+            self._checking.cancel()  # a candidate that is being asked questions must not hold this up
         async with self._deciding:
             if number == self._fleet.serving:
                 return
@@ -123,11 +132,25 @@ class Swap:
                         self._flip(number)
                         return {key: max(f[key] for f in figures) for key in figures[0]} | checked
             if check and checked is None and number in replicas[0].loaded:
-                # Takes as long as its samples: whatever else must be placed meanwhile goes first.
                 with contextlib.suppress(EngineError):
-                    checked = await check(replicas[0], version_name(self._config, number))
+                    checked = await self._ask(check, replicas[0], version_name(self._config, number))
                     continue
             await asyncio.sleep(1)
+
+    async def _ask(self, check: Check, replica: Replica, name: str) -> dict[str, float]:
+        """Takes as long as its samples; nothing else waits for it. An engine too busy for it sheds the candidate."""
+        self._checking = asyncio.create_task(asyncio.wait_for(check(replica, name), CHECK_S))
+        try:
+            return await self._checking
+        except TimeoutError:
+            raise RejectedVersion("gate", f"held-back questions were not answered within {CHECK_S:g} s") from None
+        except asyncio.CancelledError:
+            if not self._checking.cancelled() or asyncio.current_task().cancelling():  # type: ignore[union-attr]
+                raise
+            raise RejectedVersion("gate", "given up for a rollback") from None
+        finally:
+            self._checking.cancel()
+            self._checking = None
 
     async def _bring(self, replica: Replica, number: int, folder: str) -> dict[str, float]:
         """Raises RejectedVersion when a living engine refuses, EngineError when the engine is going or gone."""

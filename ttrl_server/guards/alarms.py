@@ -1,18 +1,23 @@
 """What ends learning: collapse, a step too far from the base model, steps that are not numbers (ttrl.md, section 5).
 
-Signals are means over the groups that each version drew. Learning without labels makes a model surer: majority up and
-entropy down is its aim as much as its end (arXiv 2603.08660). So the collapse alarm is on joint movement beyond a band
-that sharpening keeps to, and held-back questions (``heldback``) are asked before anything is served.
+Signals are means over the questions a version drew, beside the first samples that were ever drawn for the same ones.
+Learning without labels makes a model surer: majority up and entropy down is its aim as much as its end (arXiv
+2603.08660). So the collapse alarm is on joint movement beyond a band that sharpening keeps to, and held-back questions
+(``heldback``) are asked before anything is served.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ttrl_server.sections import GuardConfig
 from ttrl_server.types import Signals
 
+LAST_GOOD = -1
+"""Of ``Alarm.return_to``: the newest version before that is known to keep to its bands, else the base model."""
+Pair = tuple[Signals, Signals]
+"""The same questions when they were first asked, and as a version answers them."""
 RATIO_BAND = (0.5, 2.0)
 """Mean π_θ / π_engine of a step; outside it engine and trainer do not agree on the policy (ttrl.md, section 6)."""
 
@@ -24,7 +29,7 @@ class Alarm:
     name: str
     reason: str
     return_to: int | None = None
-    """The version to serve from now on, 0 for the base model; None: what is served is not in doubt."""
+    """The version to serve from now on, 0 for the base model, or LAST_GOOD; None: what is served is not in doubt."""
 
 
 class Alarms:
@@ -42,18 +47,19 @@ class Alarms:
         return Alarm("diverged", f"{self._bad_steps} steps in a row had a loss or a gradient that is not finite")
 
     def after_verdict(
-        self, state: str, reason: str, figures: Mapping[str, float], seen: Sequence[Signals]
+        self, state: str, reason: str, figures: Mapping[str, float], *, parent: int, pair: Pair | None
     ) -> Alarm | None:
-        """A version that was promoted or rejected; ``seen`` is ascending by version."""
+        """A version that was promoted or rejected; ``pair`` is what the parent it was made from looked like."""
         self._bad_steps = 0
         self._refused = self._refused + 1 if state == "rejected" and reason.startswith("canary") else 0
         if self._guard.refusals and self._refused >= self._guard.refusals:
             return Alarm("held_back", f"{self._refused} candidates in a row were refused: {reason}")
         kl = figures.get("kl_base", 0.0)
-        if self._guard.max_kl and kl > self._guard.max_kl:
+        if state == "promoted" and self._guard.max_kl and kl > self._guard.max_kl:
             said = f"{kl:.3g} nats a token from the base model, more than guard.max_kl {self._guard.max_kl:g}"
-            return Alarm("kl", said, last_good(seen, self._guard))
-        return collapse(seen, self._guard)
+            return Alarm("kl", said, parent)
+        trouble = outside(pair, self._guard)
+        return Alarm("collapse", f"v{parent}: {trouble}", LAST_GOOD) if trouble else None
 
 
 def importance_alarm(figures: Mapping[str, float]) -> str | None:
@@ -65,37 +71,20 @@ def importance_alarm(figures: Mapping[str, float]) -> str | None:
     return f"mean π_θ / π_engine is {ratio:.3g}, outside [{low:g}, {high:g}]: engine and trainer disagree"
 
 
-def collapse(seen: Sequence[Signals], guard: GuardConfig) -> Alarm | None:
-    """Compares the newest version that drew enough groups with the first one."""
-    judged = _judged(seen, guard)
-    if len(judged) < 2 or (trouble := _outside(judged[-1], judged[0], guard)) is None:
+def outside(pair: Pair | None, guard: GuardConfig) -> str | None:
+    """What is wrong with a version, or None while everything keeps to its band or too little is known."""
+    if pair is None or pair[0].groups < guard.watch_groups:
         return None
-    return Alarm("collapse", trouble, last_good(seen, guard))
-
-
-def last_good(seen: Sequence[Signals], guard: GuardConfig) -> int:
-    """The newest version, but for the latest, whose samples keep to the bands; 0 is the base model."""
-    judged = _judged(seen, guard)
-    good = [signals.version for signals in judged[:-1] if _outside(signals, judged[0], guard) is None]
-    return max(good, default=0)
-
-
-def _judged(seen: Sequence[Signals], guard: GuardConfig) -> list[Signals]:
-    return [signals for signals in seen if signals.groups >= guard.watch_groups]
-
-
-def _outside(now: Signals, base: Signals, guard: GuardConfig) -> str | None:
-    """What is wrong, or None while everything keeps to its band."""
-    surer = now.majority > base.majority
-    entropy, length = now.entropy / max(base.entropy, 1e-9), now.length / max(base.length, 1e-9)
-    if surer and entropy < guard.min_entropy:
-        return f"majority {base.majority:.2f} → {now.majority:.2f} while entropy fell to {entropy:.3f} of the base's"
-    if surer and length < guard.min_length:
-        return f"majority {base.majority:.2f} → {now.majority:.2f} while length fell to {length:.3f} of the base's"
-    if guard.max_entropy and entropy > guard.max_entropy:
-        return f"entropy is {entropy:.2f} times the base's"
-    if guard.max_length and length > guard.max_length:
-        return f"answers are {length:.2f} times as long as the base's"
-    if now.extractable < guard.min_extractable * base.extractable:
-        return f"only {now.extractable:.2f} of the samples answer; of the base's {base.extractable:.2f} did"
+    then, now = pair
+    if now.majority <= then.majority:
+        return None
+    entropy, length = now.entropy / max(then.entropy, 1e-9), now.length / max(then.length, 1e-9)
+    extractable = now.extractable / max(then.extractable, 1e-9)
+    for what, share, least, most in (
+        ("entropy", entropy, guard.min_entropy, guard.max_entropy),
+        ("length", length, guard.min_length, guard.max_length),
+        ("the share of samples that answer", extractable, guard.min_extractable, 0.0),
+    ):
+        if share < least or (most and share > most):
+            return f"majority {then.majority:.2f} → {now.majority:.2f} while {what} became {share:.3f} of what it was"
     return None

@@ -12,16 +12,17 @@ import asyncio
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ttrl_server.config import Config
 from ttrl_server.engine.command import base_name
 from ttrl_server.engine.fleet import Replica
-from ttrl_server.errors import RejectedVersion
+from ttrl_server.errors import EngineError, RejectedVersion
 from ttrl_server.guards.history import question_key
 from ttrl_server.types import Group, Sampling
-from ttrl_server.voting import Ballot, Checker, text_key
+from ttrl_server.voting import Ballot, Checker
 
+Answers = Sequence[str | None]
 PRIORITY = 1
 """Behind every client's sample."""
 
@@ -35,7 +36,7 @@ class Canary:
     text: str | None
     """The words of the question, for what kind of answer it wants."""
     base: list[str | None] = field(default_factory=list)
-    """Answers of the base model, as keys."""
+    """Answers of the base model."""
 
 
 class HeldBack:
@@ -45,10 +46,15 @@ class HeldBack:
         self._config, self._checker = config, checker
         self._canaries: OrderedDict[str, Canary] = OrderedDict()
 
-    def offer(self, group: Group, sampling: Sampling, text: str | None) -> None:
-        """Keeps a question for later; one that is known already keeps its answers."""
+    def offer(self, group: Group, text: str | None) -> None:
+        """Keeps a question for later; one that is known already keeps its answers.
+
+        Its samples may become half as long again as the longest that was drawn for it.
+        """
         key = question_key(group.prompt_token_ids)
         if key not in self._canaries:
+            longest = max((len(rollout.token_ids) for rollout in group.rollouts), default=1)
+            sampling = Sampling(group.temperature, max_tokens=longest + longest // 2)
             self._canaries[key] = Canary(group.prompt_token_ids, sampling, text)
         self._canaries.move_to_end(key)
         while len(self._canaries) > self._config.gate.canary_questions:
@@ -60,38 +66,66 @@ class HeldBack:
         Raises RejectedVersion when the base model supports its answers significantly less than its own, EngineError
         when the engine goes away.
         """
-        canaries = list(self._canaries.values())
         gate = self._config.gate
+        canaries = list(self._canaries.values())
         if len(canaries) < gate.canary_least:
             return {}
-        base = base_name(self._config)
-        for canary in canaries:
-            if not canary.base:
-                canary.base = await self._answers(canary, replica, base)
-        theirs = await asyncio.gather(*(self._answers(canary, replica, model) for canary in canaries))
-        figures = compare([canary.base for canary in canaries], theirs)
+        new = [canary for canary in canaries if not canary.base]
+        drawn = await asyncio.gather(*(self._answers(canary, replica, base_name(self._config)) for canary in new))
+        for canary, answers in zip(new, drawn, strict=True):
+            canary.base = answers
+        asked = [canary for canary in canaries if canary.base]
+        theirs = await asyncio.gather(*(self._answers(canary, replica, model) for canary in asked))
+        pairs = [(canary.base, answers) for canary, answers in zip(asked, theirs, strict=True) if answers]
+        if len(pairs) < gate.canary_least:
+            return {}
+        figures = compare(*await asyncio.to_thread(self._keyed, pairs))
         support, own, z = (figures[name] for name in ("canary_support", "canary_base", "canary_z"))
         if z < -gate.canary_z:
             raise RejectedVersion(
                 "canary",
-                f"on {len(canaries)} held-back questions the base model supports its answers less than its own "
+                f"on {len(pairs)} held-back questions the base model supports its answers less than its own "
                 f"({support:.3f} against {own:.3f}, z = {z:.1f})",
             )
         return figures
 
     async def _answers(self, canary: Canary, replica: Replica, model: str) -> list[str | None]:
+        """Answers of ``model``; none where the engine will not take the question as it is kept."""
         ballot = Ballot(canary.text, self._checker, budget_s=self._config.vote.check_budget_s)
+        try:
+            await asyncio.gather(
+                *(self._draw(canary, replica, model, ballot, i) for i in range(self._config.gate.canary_samples))
+            )
+        except EngineError as error:
+            if error.status is None or error.status >= 500 or error.status == 404:
+                raise
+            return []
+        return list((await asyncio.to_thread(ballot.count)).answers)
 
-        async def draw(index: int) -> None:
-            async with replica.slots:
-                ballot.add(await replica.client.sample(canary.prompt, model, canary.sampling, index, priority=PRIORITY))
+    async def _draw(self, canary: Canary, replica: Replica, model: str, ballot: Ballot, index: int) -> None:
+        async with replica.slots:
+            sample = replica.client.sample
+            ballot.add(await sample(canary.prompt, model, self._room(canary), index, priority=PRIORITY))
 
-        await asyncio.gather(*(draw(index) for index in range(self._config.gate.canary_samples)))
-        vote = await asyncio.to_thread(ballot.count)
-        return [None if answer is None else text_key(answer) for answer in vote.answers]
+    def _room(self, canary: Canary) -> Sampling:
+        """The sampling within the context, where that is known here."""
+        context, wanted = self._config.max_model_len, canary.sampling.max_tokens or 1
+        left = max(1, context - len(canary.prompt)) if context else wanted
+        return replace(canary.sampling, max_tokens=min(wanted, left))
+
+    def _keyed(self, pairs: Sequence[tuple[Answers, Answers]]) -> tuple[list[Answers], list[Answers]]:
+        """Both sides' answers as keys, equal where they are equivalent."""
+        base: list[Answers] = []
+        theirs: list[Answers] = []
+        for pair in pairs:
+            said = {answer for answers in pair for answer in answers if answer is not None}
+            keys = self._checker.keys(said, self._config.vote.check_budget_s).of
+            for side, answers in zip((base, theirs), pair, strict=True):
+                side.append([None if answer is None else keys[answer] for answer in answers])
+        return base, theirs
 
 
-def compare(base: Sequence[Sequence[str | None]], theirs: Sequence[Sequence[str | None]]) -> dict[str, float]:
+def compare(base: Sequence[Answers], theirs: Sequence[Answers]) -> dict[str, float]:
     """Mean support of the candidate's answers and of the base model's own, and their difference in standard errors.
 
     Support of the base model's own answers leaves the answer itself out. The questions are the same for both, so only
@@ -105,7 +139,7 @@ def compare(base: Sequence[Sequence[str | None]], theirs: Sequence[Sequence[str 
     return {"canary_support": support, "canary_base": own, "canary_z": z}
 
 
-def _supports(base: Sequence[str | None], theirs: Sequence[str | None]) -> tuple[list[float], list[float]]:
+def _supports(base: Answers, theirs: Answers) -> tuple[list[float], list[float]]:
     counts = Counter(answer for answer in base if answer is not None)
     own = [(counts[a] - 1) / max(1, len(base) - 1) if a is not None else 0.0 for a in base]
     return own, [counts[a] / len(base) if a is not None else 0.0 for a in theirs]

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ttrl_server.errors import LeaseLost, StoreError
 from ttrl_server.store import codec, questions, schema
-from ttrl_server.store.schema import batches, experiences, rollouts
+from ttrl_server.store.schema import batches, experiences, rollouts, signals
 from ttrl_server.types import Batch, Experience, Group, History, Parent, Signals, Verdict
 
 MAX_ATTEMPTS = 3
@@ -95,22 +95,24 @@ class Experiences:
             before = connection.execute(select(experiences.c.seq, experiences.c.state).where(open_still)).first()
             if before is None:
                 return False
-            values = {"rewards": codec.pack_rewards(rewards), "reason": verdict.reason}
+            values = {"rewards": codec.pack_rewards(rewards), "reason": verdict.reason, "created": self._clock()}
             values["state"] = "pending" if verdict.admitted else "kept"
             connection.execute(update(experiences).where(experiences.c.seq == before.seq).values(values))
             if before.state == "kept" and verdict.admitted:
                 questions.admitted(connection, before.seq)
         return True
 
-    def signals(self) -> list[Signals]:
-        """What the samples of each version looked like, ascending by version."""
+    def paired(self, version: int) -> tuple[Signals, Signals] | None:
+        """What a version's samples look like, beside the first ones that were drawn for the same questions."""
         with self._transaction() as connection:
-            return questions.by_version(connection)
+            return questions.paired(connection, version)
 
     def held_back(self, limit: int) -> list[Group]:
-        """The newest groups that were held back from training, oldest first."""
-        query = select(experiences.c.seq).where(experiences.c.reason == "held_back", experiences.c.state == "kept")
-        query = query.order_by(experiences.c.seq.desc()).limit(limit)
+        """The newest group of each of the last questions that were held back from training, oldest first."""
+        newest = func.max(experiences.c.seq)
+        query = select(newest).select_from(experiences.join(signals)).group_by(signals.c.question)
+        query = query.where(experiences.c.reason == "held_back", experiences.c.state == "kept")
+        query = query.order_by(newest.desc()).limit(limit)
         with self._transaction() as connection:
             chosen = list(connection.execute(query).scalars())
             return [found.group for found in _load(connection, experiences.c.seq.in_(chosen))]

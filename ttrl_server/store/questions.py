@@ -14,6 +14,8 @@ from ttrl_server.store.schema import experiences, questions, signals
 from ttrl_server.types import Experience, History, Rollout, Signals
 
 FLIPS_KEPT = 32
+NO_MEASURE = frozenset({"cancelled", "aborted", "unvotable"})
+"""Groups that say nothing about the version that drew them."""
 
 
 def history(connection: Connection, key: str, label: str | None, version: int) -> History:
@@ -36,13 +38,16 @@ def history(connection: Connection, key: str, label: str | None, version: int) -
 def note(connection: Connection, seq: int, key: str, label: str | None, experience: Experience) -> None:
     """Writes down what a group that was just added says of its question and of its version."""
     version, row = experience.group.version, _row(connection, key)
-    values = {"label": label, "version": version, "flips": _flips(row, label, version)}
+    values: dict[str, Any] = {"flips": _flips(row, label, version)}
+    if label is not None:
+        values |= {"label": label, "version": version}
     values["trained"] = (row["trained"] if row else 0) + experience.verdict.admitted
     if row:
         connection.execute(update(questions).where(questions.c.key == key).values(values))
     else:
         connection.execute(insert(questions).values(values | {"key": key}))
-    connection.execute(insert(signals).values({"experience": seq, "question": key} | _figures(experience)))
+    if experience.vote.pseudo_label is not None or experience.verdict.reason not in NO_MEASURE:
+        connection.execute(insert(signals).values({"experience": seq, "question": key} | _figures(experience)))
 
 
 def admitted(connection: Connection, experience: int) -> None:
@@ -51,12 +56,24 @@ def admitted(connection: Connection, experience: int) -> None:
     connection.execute(update(questions).where(questions.c.key == key).values(trained=questions.c.trained + 1))
 
 
-def by_version(connection: Connection) -> list[Signals]:
-    """Means of every version that drew a group, ascending."""
-    s = signals.c
-    means = [func.avg(s.majority), func.avg(s.entropy), func.avg(s.length), func.avg(s.extractable)]
-    query = select(s.version, func.count(), *means).group_by(s.version).order_by(s.version)
-    return [Signals(*row) for row in connection.execute(query)]
+def paired(connection: Connection, version: int) -> tuple[Signals, Signals] | None:
+    """Means over the questions that ``version`` drew and others had drawn before: then, at the first time, and now.
+
+    None where there are no such questions. The same questions on both sides, so that other traffic is no movement.
+    """
+    now, then, past = (signals.alias(name) for name in ("now", "then", "past"))
+    first = select(func.min(past.c.experience)).where(past.c.question == now.c.question).correlate(now)
+    pairs = now.join(then, then.c.experience == first.scalar_subquery())
+    where = (now.c.version == version) & (then.c.version != version)
+    found = []
+    for side in (then, now):
+        means = [func.avg(side.c[name]) for name in ("majority", "entropy", "length", "extractable")]
+        query = select(func.min(side.c.version), func.count(), *means).select_from(pairs).where(where)
+        row = connection.execute(query).one()
+        if not row[1]:
+            return None
+        found.append(Signals(*row))
+    return found[0], found[1]
 
 
 def _row(connection: Connection, key: str) -> dict[str, Any] | None:
@@ -68,7 +85,7 @@ def _flips(row: dict[str, Any] | None, label: str | None, version: int) -> str:
     if row is None:
         return ""
     past = str(row["flips"])
-    if row["version"] == version or label is None:
+    if row["version"] == version or label is None or row["label"] is None:
         return past
     return (past + ("1" if row["label"] != label else "0"))[-FLIPS_KEPT:]
 

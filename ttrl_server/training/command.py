@@ -10,6 +10,8 @@ from typing import Any
 from ttrl_server.config import Config
 
 WORKER = "ttrl_server.training.worker"
+KEY_FILE = "admin.key"
+"""Beside the resolved settings, where DeepSpeed's launcher starts the ranks."""
 
 
 def trainer_command(cfg: Config, config_file: Path, gateway_url: str) -> tuple[list[str], dict[str, str]]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import deepspeed
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
@@ -51,11 +52,10 @@ class Scorer(nn.Module):
         with acting(self.policy, adapter):
             causal = self.policy.get_base_model()
             states = _states_checkpointed if checkpointed else _states
-            first, later, ids, real = states(causal, prompt, completions)
-            logp = _logprobs(causal.get_output_embeddings(), first, later, ids, real, temperature)
+            rows, ids = states(causal, prompt, completions)
+            logp = chosen_logprobs(causal.get_output_embeddings(), rows, ids, temperature)
             if not hasattr(self.policy, VALUE_HEAD) or adapter != "default":
                 return logp, None
-            rows = torch.cat([first[:, None].expand(len(ids), 1, -1), later], 1)[real]
             return logp, getattr(self.policy, VALUE_HEAD)(rows.float()).squeeze(-1)
 
 
@@ -85,8 +85,8 @@ def check_head(policy: PeftModel) -> None:
 
 # ---------------------------------------------------------------- states
 
-States = tuple[Tensor, Tensor, Tensor, Tensor]
-"""[G or 1, H] before the first token; [G, T − 1, H] before the others; [G, T] ids, padded; [G, T] which are real."""
+States = tuple[Tensor, Tensor]
+"""[N, H] the state before each token of the completions, one completion after the other; [N] the tokens."""
 
 
 def _padded(causal: Any, completions: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
@@ -100,12 +100,13 @@ def _states(causal: Any, prompt: tuple[int, ...], completions: Sequence[tuple[in
     ids, real = _padded(causal, completions)
     cache, trunk = DynamicCache(), causal.base_model
     prompt_ids = torch.tensor([prompt], device=causal.device)
-    first = trunk(input_ids=prompt_ids, past_key_values=cache, use_cache=True).last_hidden_state[:, -1]
-    if ids.shape[1] == 1:
-        return first, first.new_empty(len(ids), 0, first.shape[-1]), ids, real
-    cache.batch_repeat_interleave(len(completions))
-    later = trunk(input_ids=ids[:, :-1], past_key_values=cache, use_cache=True).last_hidden_state
-    return first, later, ids, real
+    first = trunk(input_ids=prompt_ids, past_key_values=cache, use_cache=True).last_hidden_state[:, -1:]
+    states = first.expand(len(ids), -1, -1)
+    if ids.shape[1] > 1:
+        cache.batch_repeat_interleave(len(completions))
+        later = trunk(input_ids=ids[:, :-1], past_key_values=cache, use_cache=True).last_hidden_state
+        states = torch.cat([states, later], 1)
+    return states[real], ids[real]
 
 
 def _states_checkpointed(causal: Any, prompt: tuple[int, ...], completions: Sequence[tuple[int, ...]]) -> States:
@@ -114,7 +115,7 @@ def _states_checkpointed(causal: Any, prompt: tuple[int, ...], completions: Sequ
     prompts = torch.tensor([prompt], device=causal.device).expand(len(ids), -1)
     with _checkpointing(causal):
         states = causal.base_model(input_ids=torch.cat([prompts, ids[:, :-1]], 1), use_cache=False).last_hidden_state
-    return states[:, len(prompt) - 1], states[:, len(prompt) :], ids, real
+    return states[:, len(prompt) - 1 :][real], ids[real]
 
 
 @contextmanager
@@ -135,29 +136,22 @@ def _checkpointing(causal: Any) -> Iterator[None]:
 # ---------------------------------------------------------------- the output head
 
 
-def _logprobs(head: nn.Module, first: Tensor, later: Tensor, ids: Tensor, real: Tensor, temperature: float) -> Tensor:
-    """[N] the first tokens share one row of logits where they share their prompt's pass."""
-    at_first = torch.log_softmax(head(first).float() / temperature, -1).expand(len(ids), -1).gather(1, ids[:, :1])
-    rows = real[:, 1:]
-    at_later = chosen_logprobs(head, later[rows], ids[:, 1:][rows], temperature)
-    return torch.cat([at_first, torch.zeros_like(rows, dtype=at_later.dtype).masked_scatter(rows, at_later)], 1)[real]
-
-
 def chosen_logprobs(head: nn.Module, states: Tensor, ids: Tensor, temperature: float) -> Tensor:
     """[N] log softmax(head(states) / temperature) at ``ids``, for states [N, H], float32.
 
     The gradient by a state is made along with the value, chunk by chunk: every token has one number above it in the
     graph, so one [N, H] tensor is all that the backward pass needs, and no logits are kept or computed twice.
     """
-    if not len(ids):
-        return states.new_zeros(0, dtype=torch.float32)
-    rows = max(16, CHUNK_BYTES // (4 * _vocabulary(head)))
-    chunks = [
-        _with_slope(head, piece, at, temperature, torch.is_grad_enabled())
-        for piece, at in zip(states.detach().split(rows), ids.split(rows), strict=True)
-    ]
+    sloping = torch.is_grad_enabled()
+    # Once for all chunks: at ZeRO stage 3 the ranks gather it together, and have different numbers of chunks.
+    with deepspeed.zero.GatheredParameters(list(head.parameters())):
+        rows = max(16, CHUNK_BYTES // (4 * len(head.weight)))
+        chunks = [
+            _with_slope(head, piece, at, temperature, sloping)
+            for piece, at in zip(states.detach().split(rows), ids.split(rows), strict=True)
+        ]
     logp = torch.cat([value for value, _ in chunks])
-    if not torch.is_grad_enabled():
+    if not sloping:
         return logp
     chosen: Tensor = _Chosen.apply(states, logp, torch.cat([slope for _, slope in chunks]))
     return chosen
@@ -168,13 +162,10 @@ def _with_slope(
 ) -> tuple[Tensor, Tensor]:
     """[n] log-probabilities, and [n, H] how each changes with its own state."""
     states = states.detach().requires_grad_(sloping)
-    logits = head(states).float() / temperature
+    # Past the module's hooks, with which ZeRO would give the weight back after the first chunk.
+    logits = nn.functional.linear(states, head.weight, head.bias).float() / temperature
     logp = torch.log_softmax(logits, -1).gather(1, ids[:, None]).squeeze(1)
     return logp.detach(), torch.autograd.grad(logp.sum(), states)[0] if sloping else states
-
-
-def _vocabulary(head: nn.Module) -> int:
-    return int(getattr(head.weight, "ds_shape", head.weight.shape)[0])
 
 
 class _Chosen(torch.autograd.Function):

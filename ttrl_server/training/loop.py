@@ -69,7 +69,8 @@ def start(cfg: Config, gateway: Gateway) -> Learner:
     check_head(policy)
     fresh = state.initial(policy)
     engine = build_engine(policy, cfg)
-    room = ranks.share(Room.of(policy.get_base_model(), cfg.train))  # one plan for all ranks
+    room = Room.of(policy.get_base_model(), cfg.train)
+    room.bytes_free = ranks.least(room.bytes_free) / (ranks.size if cfg.hardware == "cpu" else 1)  # one plan for all
     learner = Learner(cfg, gateway, ranks, engine, fresh, room, fresh)
     if ranks.leads:
         events.info("trainer.ready", model=cfg.model, ranks=ranks.size, seconds=round(time.monotonic() - began, 1))

@@ -53,7 +53,8 @@ class Passes:
     def _accumulate(self, mine: Sequence[MicroBatch]) -> Tensor:
         """The ranks meet in the last backward pass, so they agree before it that all of them got that far.
 
-        At stage 3 they meet in every layer, and one that is alone in trouble ends its trainer: the others wait already.
+        At stages 2 and 3 they meet in every pass, and one that is alone in trouble ends its trainer: the others wait
+        already.
         """
         alone, sums, trouble = dist.get_world_size() == 1, torch.zeros(len(WATCHED), device=self.engine.device), ""
         try:
@@ -65,7 +66,7 @@ class Passes:
                 return sums + self._pass(mine[-1])
             last, watched = self._forward(mine[-1])
         except RuntimeError as error:
-            if not ran_out(error) or (not alone and self.cfg.zero_stage == 3):
+            if not ran_out(error) or (not alone and self.cfg.zero_stage >= 2):
                 raise
             trouble = str(error)  # the error itself would keep its graph alive
         if self._anywhere(bool(trouble)):
@@ -121,8 +122,14 @@ class Passes:
 
     def _score(self, micro: MicroBatch, adapter: str | None) -> Any:
         completions = [completion.token_ids for completion in micro.completions]
-        checkpointed = self.room.checkpointed(micro)
-        return self.engine(micro.prompt, completions, micro.temperature, adapter=adapter, checkpointed=checkpointed)
+        # A reward model's layers would be run again under the policy's adapter.
+        again = self._checkpointed and adapter != REWARD_MODEL
+        return self.engine(micro.prompt, completions, micro.temperature, adapter=adapter, checkpointed=again)
+
+    @property
+    def _checkpointed(self) -> bool:
+        """Of the whole step, as at stage 3 all ranks must run the same layers."""
+        return any(self.room.checkpointed(micro) for rank in self.todo.ranks for micro in rank)
 
     def _score_without_graph(self, micro: MicroBatch, adapter: str | None) -> Tensor:
         with torch.no_grad():

@@ -37,6 +37,12 @@ class Ranks:
     def leads(self) -> bool:
         return self.rank == 0
 
+    def least(self, value: float) -> float:
+        """The smallest of all ranks' values, on every rank."""
+        box = torch.tensor(value, dtype=torch.float64)
+        dist.all_reduce(box, op=dist.ReduceOp.MIN, group=self._objects)
+        return float(box.item())
+
     def share(self, value: T) -> T:
         """The first rank's value, on every rank."""
         box = [value]

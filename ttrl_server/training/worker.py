@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -18,7 +19,7 @@ from pydantic import ValidationError
 from ttrl_server.config import Config
 from ttrl_server.errors import ConfigError, TtrlError
 from ttrl_server.telemetry import log
-from ttrl_server.training.command import cpu_threads
+from ttrl_server.training.command import KEY_FILE, cpu_threads
 from ttrl_server.training.gateway import Gateway
 
 PR_SET_PDEATHSIG = 1
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     _end_on_signals()
     try:
-        cfg, key = _read_config(args.config), _read_key()
+        cfg, key = _read_config(args.config), _read_key(args.config)
         _settle(cfg)
         return _learn(cfg, Gateway(args.gateway, key))
     except ConfigError as error:
@@ -70,8 +71,15 @@ def _read_config(path: Path) -> Config:
         raise ConfigError(f"--config {path}: {'.'.join(map(str, first['loc']))} {first['msg']}") from error
 
 
-def _read_key() -> str:
-    key = os.environ.get("TTRL_ADMIN_KEY", "")
+def _key_beside(config: Path) -> str:
+    """DeepSpeed's launcher passes no key on, so the gateway leaves it beside the settings, for their owner alone."""
+    with suppress(OSError):
+        return config.with_name(KEY_FILE).read_text().strip()
+    return ""
+
+
+def _read_key(config: Path) -> str:
+    key = os.environ.get("TTRL_ADMIN_KEY", "") or _key_beside(config)
     if not key and os.environ.get("RANK", "0") == "0":  # the others, on other machines, never speak to the gateway
         raise ConfigError("TTRL_ADMIN_KEY is empty: put the gateway's api.admin_key into the environment")
     return key

@@ -1,0 +1,77 @@
+"""A person's verdict on an answer, in place of the reward that the vote gave its group."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ttrl_server.config import Config
+from ttrl_server.errors import Overloaded, RequestError
+from ttrl_server.guards.admission import QUEUED, UNSOUND
+from ttrl_server.guards.history import is_held_back, question_key
+from ttrl_server.learning import Learning
+from ttrl_server.types import Experience, Verdict
+from ttrl_server.voting import Checker, feedback, labelled
+
+WAITING = 16
+"""Verdicts that may wait for their turn; labels are compared one after the other, so that votes keep the workers."""
+BUDGET_S = 0.5
+
+
+class Feedback:
+    """Takes verdicts until their groups are learned from."""
+
+    def __init__(self, config: Config, learning: Learning, checker: Checker) -> None:
+        self._config, self._learning, self._checker = config, learning, checker
+        self._turn, self._waiting = asyncio.Lock(), 0
+
+    async def give(self, question: str, tenant: str, *, score: int | None, label: str | None) -> str:
+        """What is decided about the group now: ``queued``, or why it is not trained on all the same.
+
+        Raises RequestError: no such answer of this tenant (404), or learned from already (409); Overloaded.
+        """
+        if self._waiting >= WAITING:
+            raise Overloaded(
+                "Too many verdicts at once; give this one again shortly.",
+                status=429,
+                retry_after_s=1,
+                code="rate_limit_exceeded",
+            )
+        self._waiting += 1
+        try:
+            async with self._turn:
+                return await self._judge(question, tenant, score, label)
+        finally:
+            self._waiting -= 1
+
+    async def _judge(self, question: str, tenant: str, score: int | None, label: str | None) -> str:
+        kept = await self._learning.find(question)
+        if kept is None or kept.tenant != tenant:
+            raise RequestError(
+                "There is no such answer here: only voted answers that may be trained on are kept.",
+                status=404,
+                param="id",
+                code="not_found",
+            )
+        if reason := self._unfit(kept):
+            return reason
+        rewards = await asyncio.to_thread(self._rewards, kept, score, label)
+        verdict = QUEUED if len(set(rewards)) > 1 else Verdict(False, "unanimous")
+        if not await self._learning.rejudge(question, rewards, verdict):
+            raise RequestError(
+                "This answer is being learned from, or was already.", status=409, param="id", code="already_learned"
+            )
+        return verdict.reason
+
+    def _unfit(self, kept: Experience) -> str | None:
+        """Why no verdict makes this group fit to learn from."""
+        if kept.verdict.reason in UNSOUND:
+            return kept.verdict.reason
+        if is_held_back(question_key(kept.group.prompt_token_ids), self._config.gate):
+            return "held_back"
+        least = min(self._config.train.min_group, self._config.train.samples)
+        return "too_few_samples" if len(kept.rewards) < least else None
+
+    def _rewards(self, kept: Experience, score: int | None, label: str | None) -> tuple[float, ...]:
+        if label is not None:
+            return labelled(kept.vote, label, len(kept.rewards), self._checker, budget_s=BUDGET_S)
+        return feedback(kept.vote, score or 0, len(kept.rewards))
