@@ -113,7 +113,13 @@ CASES: dict[str, Case] = {
     "hopeless_unguarded": Case(HOPELESS | UNGUARDED),
     "impossible": Case(HOPELESS, sets=impossible),
     "impossible_unguarded": Case(HOPELESS | UNGUARDED, sets=impossible),
-    "long": Case({"--train.questions": 16}, episodes=1, sets=mixed, eval_samples=4, batch=16),
+    "long": Case(
+        {"--train.questions": 16, "--vote.samples": 8, "--train.samples": 8},
+        episodes=1,
+        sets=mixed,
+        eval_samples=4,
+        batch=16,
+    ),
 }
 
 

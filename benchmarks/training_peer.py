@@ -176,7 +176,7 @@ def _states_of_whole_rows(causal: Any, prompt: tuple[int, ...], completions: Seq
     ids, real = logprobs._padded(causal, completions)
     rows = torch.cat([torch.tensor([prompt] * len(ids)), ids[:, :-1]], 1)
     states = causal.base_model(input_ids=rows, use_cache=False).last_hidden_state
-    return states[:, len(prompt) - 1], states[:, len(prompt) :], ids, real
+    return states[:, len(prompt) - 1 :][real], ids[real]
 
 
 def _whole_group(group: MicroBatch, budget: int) -> Iterator[MicroBatch]:

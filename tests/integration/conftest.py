@@ -71,7 +71,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
             "train": {"samples": 4, "questions": 1, "launch": "elsewhere", "max_wait_s": 0, "rank": 8},
             "adapters": {"dir": tmp_path / "adapters"},
             "gate": {"canary_share": 0},
-            "guard": {"max_copies": 100},
+            "guard": {"max_copies": 100, "min_margin": 0},
         }
         merged = {k: defaults.get(k, {}) | v if isinstance(v, dict) else v for k, v in sections.items()}
         config = Config(**(defaults | merged | {"engine": {"url": serving.url, **sections.get("engine", {})}}))
