@@ -90,10 +90,11 @@ States = tuple[Tensor, Tensor]
 
 
 def _padded(causal: Any, completions: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
-    device = causal.device
-    lengths = torch.tensor([len(completion) for completion in completions], device=device)
-    ids = pad_sequence([torch.tensor(completion) for completion in completions], batch_first=True).to(device)
-    return ids, torch.arange(ids.shape[1], device=device) < lengths[:, None]
+    """[G, T] ids and which of them are real. T is at least 2: at ZeRO stage 3 every rank must make both passes."""
+    lengths = torch.tensor([len(completion) for completion in completions])
+    ids = pad_sequence([torch.tensor(completion) for completion in completions], batch_first=True)
+    ids = nn.functional.pad(ids, (0, max(0, 2 - ids.shape[1])))
+    return ids.to(causal.device), (torch.arange(ids.shape[1]) < lengths[:, None]).to(causal.device)
 
 
 def _states(causal: Any, prompt: tuple[int, ...], completions: Sequence[tuple[int, ...]]) -> States:
@@ -101,12 +102,9 @@ def _states(causal: Any, prompt: tuple[int, ...], completions: Sequence[tuple[in
     cache, trunk = DynamicCache(), causal.base_model
     prompt_ids = torch.tensor([prompt], device=causal.device)
     first = trunk(input_ids=prompt_ids, past_key_values=cache, use_cache=True).last_hidden_state[:, -1:]
-    states = first.expand(len(ids), -1, -1)
-    if ids.shape[1] > 1:
-        cache.batch_repeat_interleave(len(completions))
-        later = trunk(input_ids=ids[:, :-1], past_key_values=cache, use_cache=True).last_hidden_state
-        states = torch.cat([states, later], 1)
-    return states[real], ids[real]
+    cache.batch_repeat_interleave(len(completions))
+    later = trunk(input_ids=ids[:, :-1], past_key_values=cache, use_cache=True).last_hidden_state
+    return torch.cat([first.expand(len(ids), -1, -1), later], 1)[real], ids[real]
 
 
 def _states_checkpointed(causal: Any, prompt: tuple[int, ...], completions: Sequence[tuple[int, ...]]) -> States:
