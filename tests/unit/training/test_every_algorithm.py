@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 import safetensors.torch
@@ -10,9 +11,12 @@ import torch
 
 from tests.unit.training.test_step import engine_for, same
 from tests.unit.training.tiny import tiny_batch, tiny_config, tiny_policy
-from ttrl_server.training import state
+from ttrl_server.training import loop, publish, state
 from ttrl_server.training.algorithms import ALGORITHMS
+from ttrl_server.training.gateway import Gateway
+from ttrl_server.training.memory import Room
 from ttrl_server.training.policy import is_served, trained_parameters
+from ttrl_server.training.ranks import Ranks
 from ttrl_server.training.reference import reference_step
 from ttrl_server.training.step import train_step
 
@@ -103,6 +107,21 @@ def test_the_teacher_is_the_running_average_and_the_student_goes_on(tmp_path: Pa
     assert all(torch.equal(back.served[name], value) for name, value in taught.served.items())
     again = state.averaged(replace_step(back), back, 0.75)
     assert any((again.served[name] != back.served[name]).any() for name in back.served)
+
+
+def test_the_probe_is_of_the_teacher_that_is_served_and_the_student_is_back_afterwards(ranks: Ranks) -> None:
+    cfg = tiny_config(teacher_decay=0.5)
+    engine, start, batch = engine_for(cfg), state.initial(tiny_policy(cfg)), tiny_batch(None)
+    room = Room.of(engine.module.policy.get_base_model(), cfg.train)
+    learner = loop.Learner(cfg, cast(Gateway, None), ranks, engine, start, room, start)
+    train_step(engine, batch, cfg.train, room)
+    student = state.capture(engine)
+    trained, known = loop._result(learner, batch)
+    assert same(state.capture(engine), student)
+    taught = engine_for(cfg)
+    state.write_weights(taught, trained.served)
+    assert publish.probe(taught, batch) == known
+    assert publish.probe(engine, batch) != known
 
 
 def replace_step(trained: state.TrainerState) -> state.TrainerState:
