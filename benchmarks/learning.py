@@ -51,6 +51,7 @@ UNGUARDED: dict[str, object] = {
     "--guard.max-kl": 0,
     "--guard.max-questions": 0,
     "--gate.canary-share": 0,
+    "--gate.sentinels": False,
 }
 HOPELESS: dict[str, object] = {
     "--vote.temperature": 1.0,

@@ -244,6 +244,8 @@ class GateConfig(Section):
     """How many times engine and trainer may differ with the adapter on, against what they do with it off."""
     canary_share: float = Field(0.1, ge=0, lt=1)
     """Share of the distinct questions that is held back from training, to ask candidates; 0: no such check."""
+    sentinels: bool = True
+    """Ask candidates a few simple questions too, for what the traffic does not ask (guards/heldback.py lists them)."""
     canary_questions: int = Field(8, ge=1)
     """The most that are kept, the newest ones."""
     canary_least: int = Field(2, ge=1)

@@ -70,7 +70,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
             "vote": {"samples": 8, "deadline_s": 20},
             "train": {"samples": 4, "questions": 1, "launch": "elsewhere", "max_wait_s": 0, "rank": 8},
             "adapters": {"dir": tmp_path / "adapters"},
-            "gate": {"canary_share": 0},
+            "gate": {"canary_share": 0, "sentinels": False},
             "guard": {"max_copies": 100, "min_margin": 0},
         }
         merged = {k: defaults.get(k, {}) | v if isinstance(v, dict) else v for k, v in sections.items()}

@@ -198,6 +198,17 @@ def test_a_candidate_that_keeps_to_them_is_served(start: Start) -> None:
     assert priorities == {1}  # behind every client's sample
 
 
+@pytest.mark.parametrize(("candidate", "state"), [("1000", "rejected"), ("7", "promoted")])
+def test_sentinels_stand_for_what_the_traffic_does_not_ask(start: Start, candidate: str, state: str) -> None:
+    fake = engine()
+    fake.of_version["tiny@v1"] = lambda i: candidate
+    gateway = start(fake, gate={"sentinels": True})
+    gateway.ask()
+    verdict = step(gateway)
+    assert verdict["state"] == state
+    assert ("sentinel questions" in verdict["reason"]) == (state == "rejected")
+
+
 def test_candidates_refused_in_a_row_end_learning_and_serving_goes_on(start: Start) -> None:
     gateway = held_back_gateway(start, "1000", refusals=2)
     assert step(gateway)["state"] == "rejected"

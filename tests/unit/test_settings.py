@@ -112,6 +112,7 @@ TURNED: dict[str, Any] = {
         "mode": "off",
         "probe_tolerance": 2.0,
         "canary_share": 0.2,
+        "sentinels": False,
         "canary_questions": 16,
         "canary_least": 4,
         "canary_samples": 4,

@@ -4,6 +4,8 @@ There are no labels, so the base model's own votes are the measure (after RESTRA
 questions by a frozen base): the *support* of an answer is the share of the base model's samples that gave it.
 Sharpening moves samples to answers the base model gave often, and raises it; collapse moves them to answers it hardly
 ever gave.
+
+A share of the traffic's own questions is held back; a few sentinels stand for all that the traffic does not ask.
 """
 
 from __future__ import annotations
@@ -19,12 +21,27 @@ from ttrl_server.engine.command import base_name
 from ttrl_server.engine.fleet import Replica
 from ttrl_server.errors import EngineError, RejectedVersion
 from ttrl_server.guards.history import question_key
-from ttrl_server.types import Group, Sampling
+from ttrl_server.types import Group, Question, Sampling, VoteOptions
 from ttrl_server.voting import Ballot, Checker
 
 Answers = Sequence[str | None]
 PRIORITY = 1
 """Behind every client's sample."""
+SENTINELS = (
+    "What is 4 + 5?",
+    "What is 10 - 4?",
+    "How many days are in a week?",
+    "What is 10 + 10?",
+    "What is 3 * 10?",
+    "How many months are in a year?",
+    "What is half of 16?",
+    "What number comes after 19?",
+    "How many hours are in a day?",
+    "What is 100 - 30?",
+)
+"""What any model knows something of, and no answer is a number of its question: what traffic that is beyond the model
+would ruin unseen."""
+SENTINEL_TEMPERATURE, SENTINEL_TOKENS = 0.6, 48
 
 
 @dataclass(slots=True)
@@ -45,6 +62,7 @@ class HeldBack:
     def __init__(self, config: Config, checker: Checker) -> None:
         self._config, self._checker = config, checker
         self._canaries: OrderedDict[str, Canary] = OrderedDict()
+        self._sentinels: list[Canary] = []
 
     def offer(self, group: Group, text: str | None) -> None:
         """Keeps a question for later; one that is known already keeps its answers.
@@ -61,13 +79,19 @@ class HeldBack:
             self._canaries.popitem(last=False)
 
     async def check(self, replica: Replica, model: str) -> dict[str, float]:
-        """What the candidate ``model`` makes of the held-back questions; empty while there are too few.
+        """What the candidate ``model`` makes of the held-back questions, where there are enough, and of the sentinels.
 
         Raises RejectedVersion when the base model supports its answers significantly less than its own, EngineError
         when the engine goes away.
         """
+        if self._config.gate.sentinels and not self._sentinels:
+            self._sentinels = await self._tokenized(replica)
+        held_back = await self._compared(list(self._canaries.values()), replica, model, "held-back questions")
+        sentinels = await self._compared(self._sentinels, replica, model, "sentinel questions")
+        return held_back | {f"sentinel_{name}": value for name, value in sentinels.items()}
+
+    async def _compared(self, canaries: list[Canary], replica: Replica, model: str, what: str) -> dict[str, float]:
         gate = self._config.gate
-        canaries = list(self._canaries.values())
         if len(canaries) < gate.canary_least:
             return {}
         new = [canary for canary in canaries if not canary.base]
@@ -80,14 +104,38 @@ class HeldBack:
         if len(pairs) < gate.canary_least:
             return {}
         figures = compare(*await asyncio.to_thread(self._keyed, pairs))
-        support, own, z = (figures[name] for name in ("canary_support", "canary_base", "canary_z"))
+        support, own, z = figures["support"], figures["base"], figures["z"]
         if z < -gate.canary_z:
             raise RejectedVersion(
                 "canary",
-                f"on {len(pairs)} held-back questions the base model supports its answers less than its own "
+                f"on {len(pairs)} {what} the base model supports its answers less than its own "
                 f"({support:.3f} against {own:.3f}, z = {z:.1f})",
             )
         return figures
+
+    async def _tokenized(self, replica: Replica) -> list[Canary]:
+        """The sentinels as prompts; none for a model that has no chat template."""
+        found = []
+        for text in SENTINELS:
+            asked = Question(
+                id="sentinel",
+                tenant="",
+                prompt=[{"role": "user", "content": f"{text} Answer with just the number."}],
+                kind="chat",
+                model=self._config.name,
+                version=0,
+                sampling=Sampling(SENTINEL_TEMPERATURE, max_tokens=SENTINEL_TOKENS),
+                vote=VoteOptions(self._config.gate.canary_samples, train=False),
+                template={"chat_template_kwargs": self._config.chat_template_kwargs},
+            )
+            try:
+                prompt, _ = await replica.client.tokenize(asked, base_name(self._config))
+            except EngineError as error:
+                if error.status is None or error.status >= 500:
+                    raise
+                return []
+            found.append(Canary(prompt, asked.sampling, text))
+        return found
 
     async def _answers(self, canary: Canary, replica: Replica, model: str) -> list[str | None]:
         """Answers of ``model``; none where the engine will not take the question as it is kept."""
@@ -136,7 +184,7 @@ def compare(base: Sequence[Answers], theirs: Sequence[Answers]) -> dict[str, flo
     support = math.fsum(_mean(t) for _, t in pairs) / len(pairs)
     error = math.sqrt(math.fsum(_squared_error(b) + _squared_error(t) for b, t in pairs)) / len(pairs)
     z = (support - own) / error if error else 0.0
-    return {"canary_support": support, "canary_base": own, "canary_z": z}
+    return {"support": support, "base": own, "z": z}
 
 
 def _supports(base: Answers, theirs: Answers) -> tuple[list[float], list[float]]:

@@ -19,7 +19,7 @@ def drawn(rng: random.Random, share: float, other: int = 12) -> list[list[str | 
 
 
 def z(base: list[list[str | None]], theirs: list[list[str | None]]) -> float:
-    return compare(base, theirs)["canary_z"]
+    return compare(base, theirs)["z"]
 
 
 def test_the_base_model_against_itself_is_hardly_ever_refused() -> None:
@@ -41,5 +41,5 @@ def test_one_answer_to_everything_or_none_at_all_is_refused(answer: str | None) 
 
 def test_support_leaves_a_sample_of_the_base_model_itself_out() -> None:
     figures = compare([["a", "b"]], [["a", "a"]])
-    assert figures["canary_base"] == 0
-    assert figures["canary_support"] == 0.5
+    assert figures["base"] == 0
+    assert figures["support"] == 0.5
