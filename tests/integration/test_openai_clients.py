@@ -116,7 +116,7 @@ def test_extra_body_chooses_votes_and_keeps_a_question_out_of_the_store(voting: 
     completion = client(voting).chat.completions.create(
         model="tiny",
         messages=MESSAGES,  # type: ignore[arg-type]
-        extra_body={"ttrl": {"votes": 4, "train": False}},
+        extra_body={"ttrl": {"votes": 4, "train": False, "stop": "none"}},
     )
     assert completion.ttrl["votes"] == 4  # type: ignore[attr-defined]
     assert completion.ttrl["train"] == "off"  # type: ignore[attr-defined]
