@@ -48,6 +48,13 @@ class Server:
             "--train.samples": 8,
             "--train.questions": 2,
             "--train.lease-s": 20,
+            # Eight votes of a weak model, asked again and again: the sentinels are the guard that is met here.
+            "--guard.min-majority": 0,
+            "--guard.min-margin": 0,
+            "--guard.min-extractable": 0,
+            "--guard.max-copies": 100,
+            "--guard.max-flips": 100,
+            "--gate.canary-share": 0,
         }
         argv = [command, *(str(part) for flag in flags.items() for part in flag)]
         log = (self.folder / "server.log").open("ab")
