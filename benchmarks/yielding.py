@@ -36,7 +36,7 @@ def main() -> None:
     for name, flags in WAYS.items():
         folder = (options.out / name).absolute()
         trained = questions.write(folder / "asked")[questions.TRAINED_NAME]
-        settings = {"episodes": options.passes, "eval_samples": 1, "wait": False}
+        settings = {"episodes": options.passes, "eval_samples": 2, "wait": False}
         run = replayed(options.model_dir.absolute(), folder, flags, trained, [], **settings)
         seconds[name], promoted[name] = [batch.seconds for batch in run.history], run.versions_promoted
     medians = {name: statistics.median(batches) for name, batches in seconds.items()}
