@@ -146,9 +146,8 @@ class Learning:
             raise RequestError(f"{folder[:100]!r} is not the name of a version folder.", param="folder")
         self._show(figures)
         with self._judged():
-            if verdict := self._ledger.verdict(number):  # the trainer asks again when the answer got lost
-                state = "rejected" if verdict == "rejected" else "promoted"
-                return state, "judged before"
+            if before := self._swap.judged(number):  # the trainer asks again when the answer got lost
+                return before
             await self._consume(batch, number, folder)
             parent = self._fleet.serving
             try:

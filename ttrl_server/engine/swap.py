@@ -56,8 +56,8 @@ class Swap:
     async def judge(self, number: int, folder: str) -> tuple[str, str]:
         """Runs a candidate through the gate; returns its state, promoted or rejected, and the reason."""
         async with self._deciding:
-            if verdict := self.ledger.verdict(number):  # asked twice, and the first asking had to wait
-                return "rejected" if verdict == "rejected" else "promoted", "judged before"
+            if before := self.judged(number):  # asked twice, and the first asking had to wait
+                return before
             self.ledger.propose(number, folder, self._config.base_model)
             decide = functools.partial(self.ledger.promote, number, folder, self._config.base_model)
             try:
@@ -68,6 +68,11 @@ class Swap:
             metrics.VERSIONS.labels("promoted").inc()
             log.info("version.promoted", version=number, **{k: round(v, 5) for k, v in figures.items()})
             return "promoted", ""
+
+    def judged(self, number: int) -> tuple[str, str] | None:
+        """What ``judge`` said of a version before; None for one that it has not decided."""
+        verdict = self.ledger.verdict(number)
+        return ("rejected" if verdict == "rejected" else "promoted", "judged before") if verdict else None
 
     async def roll_back(self, number: int, reason: str) -> None:
         """Serves an earlier promoted version, or the base model (0), from now on and after a restart."""

@@ -68,7 +68,6 @@ class Knobs:
     cap: float = 2.0
     gae_lambda: float = 1.0
     value_weight: float = 0.1
-    prime_beta: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,6 @@ class Algorithm:
             cap=cfg.importance_cap,
             gae_lambda=cfg.gae_lambda,
             value_weight=cfg.value_weight,
-            prime_beta=cfg.prime_beta,
         )
 
 
