@@ -20,8 +20,8 @@ from ttrl_server.config import Config
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.engine.swap import Swap
 from ttrl_server.errors import LeaseLost, RejectedVersion, RequestError, StoreError
-from ttrl_server.guards.alarms import LAST_GOOD, Alarm, Alarms, importance_alarm, outside
-from ttrl_server.guards.heldback import HeldBack
+from ttrl_server.guards.alarms import LAST_GOOD, LAST_SOUND, Alarm, Alarms, importance_alarm, is_sound, outside
+from ttrl_server.guards.gate import Gate
 from ttrl_server.guards.history import Judge, question_key
 from ttrl_server.registry import versions
 from ttrl_server.store.experiences import Experiences
@@ -39,9 +39,9 @@ POLL_S = 0.1
 class Learning:
     """Hands out batches, takes back adapters. ``stopped`` names the reason when learning has ended."""
 
-    def __init__(self, config: Config, store: Experiences, fleet: Fleet, swap: Swap, held_back: HeldBack) -> None:
+    def __init__(self, config: Config, store: Experiences, fleet: Fleet, swap: Swap, gate: Gate) -> None:
         self._config, self._store, self._ledger, self._fleet, self._swap = config, store, swap.ledger, fleet, swap
-        self._held_back = held_back
+        self._gate = gate
         self._alarms = Alarms(config.guard)
         self._judge = Judge(config.guard, config.gate)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
@@ -61,7 +61,7 @@ class Learning:
         label = text_key(said) if said is not None and question.version is None else None
         verdict = await self._in_store(self._store.add, experience, key, label, self._judge)
         if verdict.reason == "held_back":
-            self._held_back.offer(experience.group, last_text(question))
+            self._gate.offer(experience.group, last_text(question))
         return verdict.reason
 
     async def find(self, question: str) -> Experience | None:
@@ -196,12 +196,14 @@ class Learning:
             await self._return_to(alarm.return_to, self.stopped)
 
     async def _return_to(self, wanted: int, reason: str) -> None:
-        """The version itself if it can still be served, or the newest good one below what is served; else the base."""
+        """The version itself if it can still be served, or the newest that is fit to be; else the base model."""
         base, serving = self._config.base_model, self._fleet.serving
         left = self._ledger.left(base)
-        kept = [n for n, _ in self._ledger.promoted(base) if n < serving and n not in left]
-        if wanted == LAST_GOOD:
-            wanted = max([n for n in kept if await self._is_good(n)], default=0)
+        kept = [n for n, _ in self._ledger.promoted(base) if n <= serving and n not in left]
+        if wanted == LAST_SOUND:
+            wanted = max((n for n in kept if is_sound(self._ledger.figures(n))), default=0)
+        elif wanted == LAST_GOOD:
+            wanted = max([n for n in kept if n < serving and await self._is_good(n)], default=0)
         number = wanted if wanted in kept else 0
         try:
             await self._swap.roll_back(number, reason)
@@ -236,7 +238,7 @@ class Learning:
     async def resume(self) -> None:
         """Judges what was proposed before a crash and got no verdict, and sweeps what was never proposed."""
         for group in await self._in_store(self._store.held_back, self._config.gate.canary_questions):
-            self._held_back.offer(group, None)
+            self._gate.offer(group, None)
         with self._judged():
             proposed = await self._in_store(self._store.proposed)
             if self._config.train.launch == "here":  # a trainer elsewhere may be about to propose what it published

@@ -238,21 +238,29 @@ class AdaptersConfig(Section):
 
 
 class GateConfig(Section):
-    mode: Literal["strict", "off"] = "strict"
-    """strict: preflight and probe must pass. off: preflight only."""
+    mode: Literal["strict", "lenient", "off"] = "strict"
+    """strict: on gate.labelled a candidate must be shown to be no worse than what is served; lenient: it must not be
+    shown to be worse. off: preflight only, no probe and no questions."""
+    labelled: Path | None = None
+    """JSON lines of prompt (or messages) and answer, asked of every candidate. strict wants a hundred or more: it
+    refuses what it cannot judge."""
+    margin: float = Field(0.1, ge=0, lt=1)
+    """Share of right samples by which a candidate may be worse than what is served, where mode is strict."""
+    alpha: float = Field(0.05, gt=0, lt=1)
+    """Chance of a wrong verdict on gate.labelled, over all candidates that meet the same served version."""
     probe_tolerance: float = Field(4, ge=1)
     """How many times engine and trainer may differ with the adapter on, against what they do with it off."""
     canary_share: float = Field(0.1, ge=0, lt=1)
     """Share of the distinct questions that is held back from training, to ask candidates; 0: no such check."""
     sentinels: bool = True
-    """Ask candidates a few simple questions too, for what the traffic does not ask (guards/heldback.py lists them)."""
+    """Ask candidates a few simple questions too, for what the traffic does not ask (guards/canaries.py lists them)."""
     canary_questions: int = Field(8, ge=1)
     """The most that are kept, the newest ones."""
     canary_least: int = Field(2, ge=1)
     """The fewest that a candidate is judged by."""
     canary_samples: int = Field(8, ge=2)
     """Samples of each of them, of a candidate and once of the base model."""
-    canary_z: float = Field(2.5, gt=0)
+    canary_z: float = Field(2, gt=0)
     """Standard errors by which a candidate may be worse than the base model."""
 
 

@@ -168,7 +168,7 @@ class Service:
         from ttrl_server.engine.supervisor import make_clients, make_socket_dir
         from ttrl_server.engine.swap import Swap
         from ttrl_server.feedback import Feedback
-        from ttrl_server.guards.heldback import HeldBack
+        from ttrl_server.guards.gate import Gate
         from ttrl_server.learning import Learning
         from ttrl_server.pipeline import Pipeline
         from ttrl_server.registry.ledger import Ledger
@@ -187,12 +187,12 @@ class Service:
             make_socket_dir(config)
         self.fleet = Fleet(config, make_clients(config, self.engine_key))
         self.checker = Pool(config.vote.check_workers, memory_mib=config.vote.check_memory_mib)
-        held_back = HeldBack(config, self.checker)
-        self.swap = Swap(config, self.fleet, Ledger(self.root), self.root, held_back.check)
+        gate = Gate(config, self.checker)
+        self.swap = Swap(config, self.fleet, Ledger(self.root), self.root, gate.check)
         self.learning: Learning | None = None
         if config.train.enabled:
             store = Experiences.open(config.store.url or f"sqlite:///{config.state_dir / 'store.sqlite'}")
-            self.learning = Learning(config, store, self.fleet, self.swap, held_back)
+            self.learning = Learning(config, store, self.fleet, self.swap, gate)
         listens = self.learning if config.train.feedback else None
         feedback = Feedback(config, listens, self.checker) if listens else None
         pipeline = Pipeline(config, self.fleet, self.learning.record if self.learning else None, self.checker)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -207,6 +209,41 @@ def test_sentinels_stand_for_what_the_traffic_does_not_ask(start: Start, candida
     verdict = step(gateway)
     assert verdict["state"] == state
     assert ("sentinel questions" in verdict["reason"]) == (state == "rejected")
+
+
+def labelled_gateway(start: Start, folder: Path, candidate: str, questions: int, **gate: Any) -> Gateway:
+    """Three of four samples of the base model are right; the candidate always says one thing."""
+    path = folder / "labelled.jsonl"
+    path.write_text(
+        "".join(json.dumps({"prompt": f"{n} + 7 - {n}?", "answer": "7.0"}) + "\n" for n in range(questions))
+    )
+    fake = engine()
+    fake.of_version["tiny@v1"] = lambda i: candidate
+    gateway = start(fake, gate={"labelled": path, **gate})
+    gateway.ask()
+    return gateway
+
+
+@pytest.mark.parametrize(
+    ("candidate", "questions", "mode", "says"),
+    [
+        ("7", 60, "strict", ""),
+        ("9", 60, "strict", "is worse: 0.000 right, the base model 0.7"),
+        ("9", 60, "lenient", "is worse"),
+        ("7", 2, "strict", "not shown to be within gate.margin"),
+        ("9", 2, "lenient", ""),  # too few to show anything
+    ],
+)
+def test_a_labelled_set_has_its_say(
+    start: Start, tmp_path: Path, candidate: str, questions: int, mode: str, says: str
+) -> None:
+    gateway = labelled_gateway(start, tmp_path, candidate, questions, mode=mode)
+    verdict = step(gateway)
+    assert verdict["state"] == ("rejected" if says else "promoted")
+    assert says in verdict["reason"]
+    if not says:
+        figures = gateway.service.swap.ledger.figures(1)
+        assert {"labelled_right", "gate_seconds", "gate_tokens", "gate_length", "probe_change"} <= figures.keys()
 
 
 def test_candidates_refused_in_a_row_end_learning_and_serving_goes_on(start: Start) -> None:

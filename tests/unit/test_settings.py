@@ -117,6 +117,9 @@ TURNED: dict[str, Any] = {
         "canary_least": 4,
         "canary_samples": 4,
         "canary_z": 3.0,
+        "labelled": "labelled.jsonl",
+        "margin": 0.2,
+        "alpha": 0.01,
     },
     "guard": {
         "min_majority": 0.5,

@@ -31,8 +31,10 @@ log = structlog.get_logger()
 CHECK_S = 300.0
 """Within the trainer's patience for a verdict."""
 
-Check = Callable[[Replica, str], Awaitable[dict[str, float]]]
-"""Asks a loaded candidate what it makes of held-back questions; raises RejectedVersion."""
+Decide = Callable[[dict[str, float]], None]
+"""Writes down what is served from now on, with the figures it is owed to."""
+Check = Callable[[Replica, int, int], Awaitable[dict[str, float]]]
+"""Examines a loaded candidate beside the version that is served; raises RejectedVersion."""
 
 
 class Swap:
@@ -59,10 +61,10 @@ class Swap:
             if before := self.judged(number):  # asked twice, and the first asking had to wait
                 return before
             self.ledger.propose(number, folder, self._config.base_model)
-            decide = functools.partial(self.ledger.promote, number, folder, self._config.base_model)
             try:
                 check = None if self._config.gate.mode == "off" else self._check
-                figures = await self._introduce(number, folder, decide, check)
+                promote = functools.partial(self.ledger.promote, number, folder, self._config.base_model)
+                figures = await self._introduce(number, folder, promote, check)
             except RejectedVersion as refusal:
                 return self._reject(number, folder, refusal)
             metrics.VERSIONS.labels("promoted").inc()
@@ -82,14 +84,16 @@ class Swap:
             if number == self._fleet.serving:
                 return
             folder = dict(self.ledger.promoted(self._config.base_model)).get(number, "")
-            decide = functools.partial(self.ledger.roll_back, number, self._config.base_model, reason)
             if number:
-                await self._introduce(number, folder, decide)
+                await self._introduce(number, folder, lambda _: self._go_back(number, reason))
             else:
                 async with self._placing:
-                    decide()
+                    self._go_back(0, reason)
                     self._flip(0)
             log.warning("version.rolled_back", to=number, reason=reason)
+
+    def _go_back(self, number: int, reason: str) -> None:
+        self.ledger.roll_back(number, self._config.base_model, reason)
 
     def _reject(self, number: int, folder: str, refusal: RejectedVersion) -> tuple[str, str]:
         self.ledger.reject(number, folder, self._config.base_model, refusal.stage, refusal.reason)
@@ -100,7 +104,7 @@ class Swap:
         return "rejected", str(refusal)
 
     async def _introduce(
-        self, number: int, folder: str, decide: Callable[[], None], check: Check | None = None
+        self, number: int, folder: str, decide: Decide, check: Check | None = None
     ) -> dict[str, float]:
         """Preflight; loaded and proved on every ready replica; checked; ``decide`` writes it down; the pointer flips.
 
@@ -119,9 +123,7 @@ class Swap:
         finally:
             self._fleet.candidate = None
 
-    async def _install(
-        self, number: int, folder: str, decide: Callable[[], None], check: Check | None
-    ) -> dict[str, float]:
+    async def _install(self, number: int, folder: str, decide: Decide, check: Check | None) -> dict[str, float]:
         checked: dict[str, float] | None = None if check else {}
         while True:
             await self._fleet.until_ready()
@@ -133,18 +135,19 @@ class Swap:
                 with contextlib.suppress(EngineError):  # it went away, which says nothing about the adapter
                     figures = [await self._bring(replica, number, folder) for replica in replicas]
                     if checked is not None:
-                        decide()
+                        found = {key: max(f[key] for f in figures) for key in figures[0]} | checked
+                        decide(found)
                         self._flip(number)
-                        return {key: max(f[key] for f in figures) for key in figures[0]} | checked
+                        return found
             if check and checked is None and number in replicas[0].loaded:
                 with contextlib.suppress(EngineError):
-                    checked = await self._ask(check, replicas[0], version_name(self._config, number))
+                    checked = await self._ask(check, replicas[0], number)
                     continue
             await asyncio.sleep(1)
 
-    async def _ask(self, check: Check, replica: Replica, name: str) -> dict[str, float]:
+    async def _ask(self, check: Check, replica: Replica, number: int) -> dict[str, float]:
         """Takes as long as its samples; nothing else waits for it. An engine too busy for it sheds the candidate."""
-        self._checking = asyncio.create_task(asyncio.wait_for(check(replica, name), CHECK_S))
+        self._checking = asyncio.create_task(asyncio.wait_for(check(replica, number, self._fleet.serving), CHECK_S))
         try:
             return await self._checking
         except TimeoutError:

@@ -14,8 +14,13 @@ from dataclasses import dataclass
 from ttrl_server.sections import GuardConfig
 from ttrl_server.types import Signals
 
-LAST_GOOD = -1
-"""Of ``Alarm.return_to``: the newest version before that is known to keep to its bands, else the base model."""
+LAST_GOOD, LAST_SOUND = -1, -2
+"""Of ``Alarm.return_to``: the newest version before the served one that is known to keep to its bands; the newest,
+the served one included, that the gate found no worse than the base model. Without one: the base model."""
+SOUND_Z = -1.0
+"""Standard errors below the base model, in any of the gate's trials, from which on a version is not called sound."""
+EXAMINED = ("canary", "gate")
+"""Stages at which a candidate is refused for what it answers."""
 Pair = tuple[Signals, Signals]
 """The same questions when they were first asked, and as a version answers them."""
 RATIO_BAND = (0.5, 2.0)
@@ -51,15 +56,20 @@ class Alarms:
     ) -> Alarm | None:
         """A version that was promoted or rejected; ``pair`` is what the parent it was made from looked like."""
         self._bad_steps = 0
-        self._refused = self._refused + 1 if state == "rejected" and reason.startswith("canary") else 0
+        self._refused = self._refused + 1 if state == "rejected" and reason.startswith(EXAMINED) else 0
         if self._guard.refusals and self._refused >= self._guard.refusals:
-            return Alarm("held_back", f"{self._refused} candidates in a row were refused: {reason}")
+            return Alarm("held_back", f"{self._refused} candidates in a row were refused: {reason}", LAST_SOUND)
         kl = figures.get("kl_base", 0.0)
         if state == "promoted" and self._guard.max_kl and kl > self._guard.max_kl:
             said = f"{kl:.3g} nats a token from the base model, more than guard.max_kl {self._guard.max_kl:g}"
             return Alarm("kl", said, parent)
         trouble = outside(pair, self._guard)
         return Alarm("collapse", f"v{parent}: {trouble}", LAST_GOOD) if trouble else None
+
+
+def is_sound(figures: Mapping[str, float]) -> bool:
+    """Whether the gate's ``figures`` of a version leave no doubt that it is as good as the base model."""
+    return all(value >= SOUND_Z for name, value in figures.items() if name.endswith("_z"))
 
 
 def importance_alarm(figures: Mapping[str, float]) -> str | None:

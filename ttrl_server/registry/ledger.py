@@ -49,6 +49,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str | None = None
     left: int | None = msgspec.field(default=None, name="from")
     """Of ``rolled_back``: the version that was served until then, 0 for the base model."""
+    figures: dict[str, float] | None = None
+    """Of ``promoted``: what the gate measured."""
 
 
 class Ledger:
@@ -111,6 +113,11 @@ class Ledger:
         state = self.states().get(number)
         return None if state == "candidate" else state
 
+    def figures(self, number: int) -> dict[str, float]:
+        """What the gate measured when it promoted a version."""
+        passed = (e.figures for e in self._events if e.event == "promoted" and e.number == number)
+        return next(passed, None) or {}
+
     def next_number(self) -> int:
         """One above every number in the ledger or on disk."""
         seen = {event.number for event in self._events} | versions.numbers(self.root)
@@ -128,9 +135,12 @@ class Ledger:
     def propose(self, number: int, folder: str, base: str) -> None:
         self._append(Event(time=self._clock(), event="proposed", number=number, folder=folder, base=base))
 
-    def promote(self, number: int, folder: str, base: str) -> None:
-        """The version is served from now on."""
-        self._append(Event(time=self._clock(), event="promoted", number=number, folder=folder, base=base))
+    def promote(self, number: int, folder: str, base: str, figures: dict[str, float] | None = None) -> None:
+        """The version is served from now on; ``figures`` are what the gate measured."""
+        now = self._clock()
+        self._append(
+            Event(time=now, event="promoted", number=number, folder=folder, base=base, figures=figures or None)
+        )
 
     def reject(self, number: int, folder: str, base: str, stage: str, reason: str) -> None:
         now = self._clock()
