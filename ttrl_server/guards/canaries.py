@@ -59,10 +59,22 @@ class Sheet:
 
     answers: tuple[str | None, ...]
     """[K]"""
-    length: float
-    """Mean tokens of a sample."""
-    entropy: float
-    """Mean −log π of what was sampled, nats a token."""
+    tokens: int
+    surprise: float
+    """Sum of −log π over all sampled tokens (nats)."""
+
+    def __add__(self, other: Sheet) -> Sheet:
+        return Sheet(self.answers + other.answers, self.tokens + other.tokens, self.surprise + other.surprise)
+
+    @property
+    def length(self) -> float:
+        """Mean tokens of a sample."""
+        return self.tokens / max(1, len(self.answers))
+
+    @property
+    def entropy(self) -> float:
+        """Mean −log π, nats a token."""
+        return self.surprise / max(1, self.tokens)
 
 
 @dataclass(slots=True)
@@ -81,9 +93,8 @@ class Canary:
 
 def sheet(rollouts: tuple[Rollout, ...], answers: tuple[str | None, ...]) -> Sheet:
     """What a vote's samples were like."""
-    tokens = sum(len(rollout.token_ids) for rollout in rollouts)
-    entropy = -math.fsum(math.fsum(rollout.logprobs) for rollout in rollouts) / max(1, tokens)
-    return Sheet(answers, tokens / max(1, len(rollouts)), entropy)
+    surprise = -math.fsum(math.fsum(rollout.logprobs) for rollout in rollouts)
+    return Sheet(answers, sum(len(rollout.token_ids) for rollout in rollouts), surprise)
 
 
 class Reservoir:

@@ -68,10 +68,13 @@ class Gate:
         held_back, sentinels, labelled = list(self._reservoir), self._sentinels or [], self._labelled or []
         if len(held_back) < self._config.gate.canary_least:
             held_back = []
-        await asyncio.gather(*(self._ask(c, replica, candidate, served) for c in (*held_back, *sentinels, *labelled)))
+        asked = [*held_back, *sentinels, *labelled]
+        for canary in asked:
+            canary.said = {n: said for n, said in canary.said.items() if n in (0, served)}
+        await asyncio.gather(*(self._ask(c, replica, {0, served, candidate}) for c in (*held_back, *labelled)))
         figures = self._movement([*held_back, *labelled], candidate, served)
         figures |= await asyncio.to_thread(self._held_back, held_back, candidate, served)
-        figures |= await asyncio.to_thread(self._against_base, sentinels, candidate)
+        figures |= await self._against_base(sentinels, replica, candidate)
         figures |= await asyncio.to_thread(self._labels, labelled, candidate, served)
         return figures | {"gate_seconds": time.monotonic() - started, "gate_tokens": self._tokens}
 
@@ -84,16 +87,18 @@ class Gate:
 
     # ------------------------------------------------------------ asking
 
-    async def _ask(self, canary: Canary, replica: Replica, candidate: int, served: int) -> None:
-        """The base model is asked once, the candidate always, what is served if it was not asked as a candidate."""
-        canary.said = {n: said for n, said in canary.said.items() if n in (0, served)}
-        wanted = [n for n in {0, served, candidate} if n not in canary.said]
-        sheets = await asyncio.gather(*(self._sheet(canary, replica, n) for n in wanted))
-        canary.said |= {n: said for n, said in zip(wanted, sheets, strict=True) if said}
+    async def _ask(self, canary: Canary, replica: Replica, numbers: set[int], samples: int | None = None) -> None:
+        """Draws what versions have not said yet of ``samples`` (default: gate.canary_samples)."""
+        wanted = samples or self._config.gate.canary_samples
+        known = {n: len(canary.said[n].answers) if n in canary.said else 0 for n in numbers}
+        asked = [n for n in numbers if known[n] < wanted]
+        sheets = await asyncio.gather(*(self._sheet(canary, replica, n, wanted - known[n]) for n in asked))
+        for number, said in zip(asked, sheets, strict=True):
+            if said:
+                canary.said[number] = canary.said[number] + said if number in canary.said else said
 
-    async def _sheet(self, canary: Canary, replica: Replica, number: int) -> Sheet | None:
+    async def _sheet(self, canary: Canary, replica: Replica, number: int, samples: int) -> Sheet | None:
         """None where the engine will not take the question as it is kept."""
-        samples = self._config.gate.canary_samples * (1 if number else 2)
         model, sampling = version_name(self._config, number), self._room(canary)
         ballot = Ballot(canary.text, self._checker, budget_s=self._config.vote.check_budget_s)
 
@@ -153,16 +158,22 @@ class Gate:
         agreement = {"gate_agreement": sum(agreed) / len(agreed)} if agreed else {}
         return agreement | {"canary_support": found.theirs, "canary_base": found.ours, "canary_z": found.z}
 
-    def _against_base(self, asked: Sequence[Canary], candidate: int) -> dict[str, float]:
-        both = [c for c in asked if {0, candidate} <= c.said.keys()]
-        if not both:
-            return {}
-        right = [self._right(c) for c in both]
-        found = trials.contrast([r[0] for r in right], [r[candidate] for r in right])
+    async def _against_base(self, asked: Sequence[Canary], replica: Replica, candidate: int) -> dict[str, float]:
+        """Half of the samples will do where they show no loss."""
+        samples = self._config.gate.canary_samples
+        await asyncio.gather(*(self._ask(c, replica, {0}) for c in asked))
+        for look in (samples // 2, samples):
+            await asyncio.gather(*(self._ask(c, replica, {candidate}, look) for c in asked))
+            right = await asyncio.to_thread(lambda: [self._right(c) for c in asked if {0, candidate} <= c.said.keys()])
+            if not right:
+                return {}
+            found = trials.contrast([r[0] for r in right], [r[candidate] for r in right])
+            if found.z >= 0:
+                break
         if found.z < -self._config.gate.canary_z:
             raise RejectedVersion(
                 "canary",
-                f"of {len(both)} sentinel questions it gets {found.theirs:.3f} right, the base model {found.ours:.3f} "
+                f"of {len(right)} sentinel questions it gets {found.theirs:.3f} right, the base model {found.ours:.3f} "
                 f"(z = {found.z:.1f})",
             )
         return {"sentinel_right": found.theirs, "sentinel_base": found.ours, "sentinel_z": found.z}
