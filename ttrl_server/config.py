@@ -87,9 +87,11 @@ class Config(Section):
 
     @property
     def replicas(self) -> int:
-        """Engine processes: serving devices in tensor-parallel teams, one on a CPU."""
-        if self.engine.url or self.hardware == "cpu":
+        """Engine processes: serving devices in tensor-parallel teams; on a CPU as many as are asked for."""
+        if self.engine.url:
             return 1
+        if self.hardware == "cpu":
+            return self.engine.replicas
         return len(self.engine.devices) // self.engine.tensor_parallel
 
     @property

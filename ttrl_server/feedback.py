@@ -52,6 +52,8 @@ class Feedback:
                 param="id",
                 code="not_found",
             )
+        if score is not None:
+            self._learning.keeper.hear(kept.group, score > 0)
         if reason := self._unfit(kept):
             return reason
         rewards = await asyncio.to_thread(self._rewards, kept, score, label)

@@ -20,9 +20,11 @@ from ttrl_server.config import Config
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.engine.swap import Swap
 from ttrl_server.errors import LeaseLost, RejectedVersion, RequestError, StoreError
-from ttrl_server.guards.alarms import LAST_GOOD, LAST_SOUND, Alarm, Alarms, importance_alarm, is_sound, outside
+from ttrl_server.guards.admission import UNSOUND
+from ttrl_server.guards.alarms import Alarm, importance_alarm
 from ttrl_server.guards.gate import Gate
 from ttrl_server.guards.history import Judge, question_key
+from ttrl_server.keeper import Keeper
 from ttrl_server.registry import versions
 from ttrl_server.store.experiences import Experiences
 from ttrl_server.telemetry import metrics
@@ -37,12 +39,12 @@ POLL_S = 0.1
 
 
 class Learning:
-    """Hands out batches, takes back adapters. ``stopped`` names the reason when learning has ended."""
+    """Hands out batches, takes back adapters; ``keeper`` says when that must end."""
 
     def __init__(self, config: Config, store: Experiences, fleet: Fleet, swap: Swap, gate: Gate) -> None:
         self._config, self._store, self._ledger, self._fleet, self._swap = config, store, swap.ledger, fleet, swap
         self._gate = gate
-        self._alarms = Alarms(config.guard)
+        self.keeper = Keeper(config, fleet, swap, gate, lambda number: self._in_store(store.paired, number))
         self._judge = Judge(config.guard, config.gate)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._leasing = asyncio.Lock()
@@ -50,7 +52,6 @@ class Learning:
         """Adapters that wait for a verdict: a step must not start from the version before them."""
         self._spare: int | None = None
         """A reserved number that no batch has used yet."""
-        self.stopped: str | None = None
 
     # ------------------------------------------------------------ experience in
 
@@ -62,6 +63,8 @@ class Learning:
         verdict = await self._in_store(self._store.add, experience, key, label, self._judge)
         if verdict.reason == "held_back":
             self._gate.offer(experience.group, last_text(question))
+        if question.version is None and verdict.reason not in UNSOUND:
+            self.keeper.see(experience.group, experience.vote, last_text(question))
         return verdict.reason
 
     async def find(self, question: str) -> Experience | None:
@@ -85,10 +88,12 @@ class Learning:
         return None
 
     async def _worth_a_step(self) -> bool:
-        if self.stopped or self._judging or not self._fleet.ready:
+        if self.keeper.stopped or self._judging or not self._fleet.ready:
             return False
         if self._config.guard.max_updates and self._promoted() >= self._config.guard.max_updates:
-            await self._alarm(Alarm("lineage_full", f"guard.max_updates: {self._promoted()} versions were promoted"))
+            await self.keeper.raise_alarm(
+                Alarm("lineage_full", f"guard.max_updates: {self._promoted()} versions were promoted")
+            )
             return False
         pending = await self._in_store(self._store.pending)
         oldest = await self._in_store(self._store.oldest_pending) if pending else None
@@ -154,12 +159,8 @@ class Learning:
                 state, reason = await self._swap.judge(number, folder)
             except OSError as error:  # a full disk under the ledger: the trainer asks again
                 raise StoreError(f"the verdict on {folder} could not be written ({error})") from error
-            await self._look(state, reason, figures, parent)
+            await self.keeper.after_verdict(state, reason, figures, parent)
             return state, reason
-
-    async def _look(self, state: str, reason: str, figures: dict[str, float], parent: int) -> None:
-        pair = await self._in_store(self._store.paired, parent)
-        await self._alarm(self._alarms.after_verdict(state, reason, figures, parent=parent, pair=pair))
 
     async def _consume(self, batch: str, number: int, folder: str) -> None:
         try:
@@ -183,39 +184,7 @@ class Learning:
         await self._in_store(functools.partial(self._store.consume, batch, folder=None, reason=reason))
         metrics.BATCHES.labels("skipped").inc()
         log.info("batch.skipped", batch=batch, reason=reason)
-        await self._alarm(self._alarms.after_skip(figures))
-
-    async def _alarm(self, alarm: Alarm | None) -> None:
-        """Learning ends, serving goes on: with the version named, where what is served is in doubt."""
-        if alarm is None or self.stopped:
-            return
-        self.stopped = f"{alarm.name}: {alarm.reason}"
-        metrics.ALARMS.labels(alarm.name).inc()
-        log.error("learning.stopped", alarm=alarm.name, reason=alarm.reason, return_to=alarm.return_to)
-        if alarm.return_to is not None:
-            await self._return_to(alarm.return_to, self.stopped)
-
-    async def _return_to(self, wanted: int, reason: str) -> None:
-        """The version itself if it can still be served, or the newest that is fit to be; else the base model."""
-        base, serving = self._config.base_model, self._fleet.serving
-        left = self._ledger.left(base)
-        kept = [n for n, _ in self._ledger.promoted(base) if n <= serving and n not in left]
-        if wanted == LAST_SOUND:
-            wanted = max((n for n in kept if is_sound(self._ledger.figures(n))), default=0)
-        elif wanted == LAST_GOOD:
-            wanted = max([n for n in kept if n < serving and await self._is_good(n)], default=0)
-        number = wanted if wanted in kept else 0
-        try:
-            await self._swap.roll_back(number, reason)
-        except RejectedVersion as error:
-            log.error("version.unservable", version=number, reason=str(error))
-            await self._swap.roll_back(0, reason)
-
-    async def _is_good(self, number: int) -> bool:
-        """Whether enough is known of a version, and all of it keeps to its bands."""
-        pair = await self._in_store(self._store.paired, number)
-        guard = self._config.guard
-        return pair is not None and pair[0].groups >= guard.watch_groups and outside(pair, guard) is None
+        await self.keeper.after_skip(figures)
 
     def _show(self, figures: dict[str, float]) -> None:
         for name, value in figures.items():
@@ -267,8 +236,8 @@ class Learning:
         """``training``: a batch is leased, or its adapter is being judged."""
         groups = await self._in_store(self._store.counts)
         return {
-            "learning": self.stopped is None,
-            "reason": self.stopped,
+            "learning": self.keeper.stopped is None,
+            "reason": self.keeper.stopped,
             "pending": groups["pending"],
             "training": groups["leased"] > 0 or self._judging > 0,
             "promoted": self._promoted(),
@@ -276,6 +245,7 @@ class Learning:
         }
 
     async def close(self) -> None:
+        self.keeper.close()
         await self._in_store(self._store.close)
         self._thread.shutdown()
 

@@ -91,6 +91,8 @@ class EngineConfig(Section):
     """A running vLLM server to attach to, instead of starting one."""
     key: str | None = None
     """Its API key."""
+    replicas: int = Field(1, ge=1)
+    """Engines on a CPU, which share its cores; on GPUs there are as many as devices / tensor_parallel."""
     devices: list[Device] = Field(default_factory=list)
     """GPUs that serve; one replica takes tensor_parallel of them."""
     tensor_parallel: int = Field(1, ge=1)
@@ -205,7 +207,10 @@ class GuardConfig(Section):
     max_flips: int = Field(2, ge=1)
     """A question whose majority flipped so often is frozen (TTRL-Guard, arXiv 2605.19444)."""
     watch_groups: int = Field(8, ge=1)
-    """Questions a version must have drawn again before its samples are compared with the first ones."""
+    """Questions a version must have drawn before it is compared: again, with the first samples of the same ones; any,
+    with those of the versions before it."""
+    watch_window: int = Field(32, ge=1)
+    """Latest questions of the served version, and before it, that are compared while it is served."""
     min_entropy: float = Field(0.01, ge=0)
     """Collapse alarm: the least share of a question's first entropy while its majority grows."""
     max_entropy: float = Field(3, ge=0)
@@ -234,7 +239,10 @@ class StoreConfig(Section):
 class AdaptersConfig(Section):
     dir: Path = Path("adapters")
     keep: int = Field(4, ge=2)
-    """Promoted versions whose folders are kept."""
+    """Promoted versions whose folders are kept, the newest, and as many rejected ones. What is served, the last good
+    version, and whatever is pinned or in use are kept besides."""
+    keep_days: float | None = Field(None, gt=0)
+    """Age beyond which a folder goes even so."""
 
 
 class GateConfig(Section):

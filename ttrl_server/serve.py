@@ -161,6 +161,7 @@ class Service:
 
     def __init__(self, config: Config, port: int) -> None:
         from ttrl_server.api import app
+        from ttrl_server.api.adapters import AdapterRoutes
         from ttrl_server.api.admin import AdminRoutes
         from ttrl_server.api.feedback import FeedbackRoute
         from ttrl_server.api.openai import OpenAIRoutes
@@ -170,6 +171,7 @@ class Service:
         from ttrl_server.feedback import Feedback
         from ttrl_server.guards.gate import Gate
         from ttrl_server.learning import Learning
+        from ttrl_server.operator import Operator
         from ttrl_server.pipeline import Pipeline
         from ttrl_server.registry.ledger import Ledger
         from ttrl_server.store.experiences import Experiences
@@ -198,8 +200,9 @@ class Service:
         pipeline = Pipeline(config, self.fleet, self.learning.record if self.learning else None, self.checker)
         self.app = app.build(
             OpenAIRoutes(config, self.fleet, pipeline),
-            AdminRoutes(config, self.fleet, self.swap, self.learning),
+            AdminRoutes(config, self.fleet, self.learning),
             FeedbackRoute(feedback),
+            AdapterRoutes(Operator(config, self.fleet, self.swap)),
             keys=config.api.keys,
             admin_key=self.admin_key,
             lifespan=self._lifespan,

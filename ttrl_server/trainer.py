@@ -38,8 +38,10 @@ async def supervise(config: Config, learning: Learning, url: str, admin_key: str
         log.error("trainer.restarting", code=code, in_s=pause)
         await learning.trainer_started()
         await asyncio.sleep(pause)
-    learning.stopped = f"the trainer died {failures} times in a row; see {config.state_dir / 'logs' / 'trainer.log'}"
-    log.error("learning.stopped", reason=learning.stopped)
+    learning.keeper.stopped = (
+        f"the trainer died {failures} times in a row; see {config.state_dir / 'logs' / 'trainer.log'}"
+    )
+    log.error("learning.stopped", reason=learning.keeper.stopped)
 
 
 async def _run_once(config: Config, url: str, admin_key: str) -> int:

@@ -214,6 +214,29 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class DataWindow:
+    """What a version's step learned from, beyond all that its parent had learned from."""
+
+    batch: str
+    questions: tuple[str, ...]
+    """Ids of the groups."""
+    samples: int
+    versions: tuple[int, ...]
+    """The versions that drew them, ascending."""
+
+
+def window(batch: Batch) -> DataWindow:
+    """The data window of one batch."""
+    groups = [experience.group for experience in batch.experiences]
+    return DataWindow(
+        batch.id,
+        tuple(group.question_id for group in groups),
+        sum(len(experience.rewards) for experience in batch.experiences),
+        tuple(sorted({group.version for group in groups})),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class AdapterVersion:
     """One immutable version folder as its manifest describes it."""
 
@@ -228,6 +251,12 @@ class AdapterVersion:
     """Hash of each of the four files the trainer publishes."""
     created: str
     metrics: dict[str, float] = field(default_factory=dict)
+    name: str = ""
+    """What the engine calls it, ``<model>@v7``."""
+    alpha: float | None = None
+    targets: tuple[str, ...] = ()
+    """Names of the layers that are adapted."""
+    data: DataWindow | None = None
 
 
 @dataclass(frozen=True, slots=True)

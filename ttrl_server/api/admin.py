@@ -1,4 +1,4 @@
-"""The routes that are not OpenAI's: health, metrics, status, the trainer's own, and the way back."""
+"""The routes that are not OpenAI's: health, metrics, status, and the trainer's own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from ttrl_server.api import body
 from ttrl_server.config import Config
 from ttrl_server.engine.command import version_name
 from ttrl_server.engine.fleet import Fleet
-from ttrl_server.engine.swap import Swap
 from ttrl_server.errors import RequestError
 from ttrl_server.learning import Learning
 from ttrl_server.telemetry import metrics
@@ -38,11 +37,6 @@ class _Proposal(msgspec.Struct):
     metrics: dict[str, float] = {}
 
 
-class _RollBack(msgspec.Struct):
-    to: int
-    reason: str = "asked for"
-
-
 async def _read(request: Request, shape: type[msgspec.Struct]) -> msgspec.Struct:
     try:
         return msgspec.json.decode(await body.read(request, _LIMIT), type=shape)
@@ -53,8 +47,8 @@ async def _read(request: Request, shape: type[msgspec.Struct]) -> msgspec.Struct
 class AdminRoutes:
     """Handlers of ``/health``, ``/ready``, ``/metrics`` and ``/ttrl/v1/…``."""
 
-    def __init__(self, config: Config, fleet: Fleet, swap: Swap, learning: Learning | None) -> None:
-        self._config, self._fleet, self._swap, self._learning = config, fleet, swap, learning
+    def __init__(self, config: Config, fleet: Fleet, learning: Learning | None) -> None:
+        self._config, self._fleet, self._learning = config, fleet, learning
 
     async def health(self, request: Request) -> Response:
         """The gateway lives."""
@@ -103,15 +97,6 @@ class AdminRoutes:
         state, reason = await self._learner.propose(asked.batch, asked.folder, asked.metrics)
         reply = {"state": state, "reason": reason, "parent": self._learner.parent()}
         return Response(msgspec.json.encode(reply), media_type="application/json")
-
-    # ------------------------------------------------------------ the operator's
-
-    async def roll_back(self, request: Request) -> Response:
-        """``{"to": 3}`` serves version 3 again, ``{"to": 0}`` the base model."""
-        asked = await _read(request, _RollBack)
-        assert isinstance(asked, _RollBack)
-        await self._swap.roll_back(asked.to, asked.reason)
-        return JSONResponse({"served": version_name(self._config, self._fleet.serving)})
 
     @property
     def _learner(self) -> Learning:

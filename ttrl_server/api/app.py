@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from ttrl_server.api import passthrough
+from ttrl_server.api.adapters import AdapterRoutes
 from ttrl_server.api.admin import AdminRoutes
 from ttrl_server.api.envelope import on_error
 from ttrl_server.api.feedback import FeedbackRoute
@@ -22,7 +23,7 @@ from ttrl_server.errors import TtrlError
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
-def routes(openai: OpenAIRoutes, admin: AdminRoutes, feedback: FeedbackRoute) -> list[Route]:
+def routes(openai: OpenAIRoutes, admin: AdminRoutes, feedback: FeedbackRoute, adapters: AdapterRoutes) -> list[Route]:
     """Everything the gateway answers; whatever is not here is a 404."""
     return [
         Route("/v1/chat/completions", openai.chat, methods=["POST"]),
@@ -38,7 +39,13 @@ def routes(openai: OpenAIRoutes, admin: AdminRoutes, feedback: FeedbackRoute) ->
         Route("/ttrl/v1/train/renew", admin.renew, methods=["POST"]),
         Route("/ttrl/v1/train/propose", admin.propose, methods=["POST"]),
         Route("/ttrl/v1/train/skip", admin.skip, methods=["POST"]),
-        Route("/ttrl/v1/adapters/rollback", admin.roll_back, methods=["POST"]),
+        Route("/ttrl/v1/adapters", adapters.list),
+        Route("/ttrl/v1/adapters/rollback", adapters.roll_back, methods=["POST"]),
+        Route("/ttrl/v1/adapters/{version}", adapters.show),
+        Route("/ttrl/v1/adapters/{version}/promote", adapters.promote, methods=["POST"]),
+        Route("/ttrl/v1/adapters/{version}/pin", adapters.pin, methods=["POST"]),
+        Route("/ttrl/v1/adapters/{version}/unpin", adapters.unpin, methods=["POST"]),
+        Route("/ttrl/v1/adapters/{version}/retire", adapters.retire, methods=["POST"]),
     ]
 
 
@@ -46,6 +53,7 @@ def build(
     openai: OpenAIRoutes,
     admin: AdminRoutes,
     feedback: FeedbackRoute,
+    adapters: AdapterRoutes,
     *,
     keys: list[str],
     admin_key: str,
@@ -55,5 +63,8 @@ def build(
     handlers: dict[Any, Any] = dict.fromkeys((TtrlError, HTTPException, Exception), on_error)
     guard = Middleware(Guard, keys=keys, admin_key=admin_key)
     return Starlette(
-        routes=routes(openai, admin, feedback), middleware=[guard], exception_handlers=handlers, lifespan=lifespan
+        routes=routes(openai, admin, feedback, adapters),
+        middleware=[guard],
+        exception_handlers=handlers,
+        lifespan=lifespan,
     )

@@ -18,7 +18,7 @@ OPEN_ROUTES = frozenset({"/health", "/ready"})
 
 _READ_HERE = frozenset({b"x-request-id", b"authorization", b"x-api-key"})
 
-ADMIN_PREFIXES = ("/ttrl/v1/train/", "/ttrl/v1/adapters/")
+ADMIN_PREFIXES = ("/ttrl/v1/train/", "/ttrl/v1/adapters")
 
 
 class Guard:

@@ -56,7 +56,7 @@ def engine_command(config: Config, replica: int) -> tuple[list[str], dict[str, s
         argv += ["--revision", config.revision]
     if config.max_model_len:
         argv += ["--max-model-len", str(config.max_model_len)]
-    platform_argv, env = _cpu(config) if config.hardware == "cpu" else _cuda(config, replica)
+    platform_argv, env = _cpu(config, replica) if config.hardware == "cpu" else _cuda(config, replica)
     return [*argv, *platform_argv, *e.extra_args], _common_env(config) | env
 
 
@@ -72,11 +72,12 @@ def _common_env(config: Config) -> dict[str, str]:
     return env
 
 
-def _cpu(config: Config) -> tuple[list[str], dict[str, str]]:
+def _cpu(config: Config, replica: int) -> tuple[list[str], dict[str, str]]:
     # 32 tokens is the smallest block: samples of a short question share its prompt.
     argv = ["--block-size", "32"]
     threads = config.engine.cpu_threads
-    ours = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+    cores = sorted(os.sched_getaffinity(0))
+    ours = ",".join(map(str, cores[replica :: config.replicas] or cores))
     env = {
         "VLLM_CPU_OMP_THREADS_BIND": ours if threads == "all" else threads,
         "VLLM_CPU_KVCACHE_SPACE": f"{config.engine.cpu_kv_cache_gib:g}",

@@ -29,6 +29,8 @@ class Replica:
     ready: bool = False
     loaded: set[int] = field(default_factory=set)
     questions: int = 0
+    failed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it stopped answering; its supervisor starts it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,10 @@ class Fleet:
         """The served version, or a pinned one, on the least busy replica; raises RequestError or Overloaded."""
         number = self.serving if version is None else version
         if number not in self.living():
+            nearest = min(self.living(), key=lambda v: (abs(v - number), -v))
             raise RequestError(
-                f"There is no version {version_name(self._config, number)} here now; there are "
+                f"{version_name(self._config, number)} is not served now; the nearest is "
+                f"{version_name(self._config, nearest)}, of "
                 + ", ".join(version_name(self._config, v) for v in sorted(self.living())),
                 status=404,
                 param="model",
@@ -106,6 +110,11 @@ class Fleet:
     def living(self) -> set[int]:
         """Versions a client may name: the base model and whatever is loaded."""
         return {0, self.serving}.union(*(r.loaded for r in self.replicas)) - {self.candidate}
+
+    def take_out(self, replica: Replica) -> None:
+        """No question is routed to a replica that stopped answering."""
+        replica.ready = False
+        replica.failed.set()
 
     # ------------------------------------------------------------ swapping
 

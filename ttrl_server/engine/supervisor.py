@@ -83,12 +83,15 @@ async def _run_once(config: Config, fleet: Fleet, swap: Swap, replica: Replica, 
         f"engine{replica.index}", argv, env | {"VLLM_API_KEY": key}, log_file, grace_s=config.engine.drain_timeout_s
     )
     await tree.start()
+    replica.failed.clear()
     death = asyncio.create_task(tree.wait())
+    failed = asyncio.create_task(replica.failed.wait())
     birth = asyncio.create_task(_until_ready(config, swap, replica))
     try:
         await asyncio.wait({death, birth}, return_when=asyncio.FIRST_COMPLETED)
         if birth.done() and not death.done() and birth.exception() is None:
-            code = await asyncio.shield(death)
+            await asyncio.wait({death, failed}, return_when=asyncio.FIRST_COMPLETED)
+            code = death.result() if death.done() else "it does not answer"
             log.error("engine.died", replica=replica.index, code=code, log=str(log_file))
         elif birth.done() and not death.done():
             log.error("engine.start_failed", replica=replica.index, reason=str(birth.exception()))
@@ -99,8 +102,9 @@ async def _run_once(config: Config, fleet: Fleet, swap: Swap, replica: Replica, 
         replica.ready = False
         replica.loaded.clear()
         birth.cancel()
+        failed.cancel()
         await asyncio.shield(tree.stop())
-        await asyncio.gather(birth, death, return_exceptions=True)
+        await asyncio.gather(birth, death, failed, return_exceptions=True)
         await fleet.announce()
 
 

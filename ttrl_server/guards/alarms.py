@@ -11,16 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ttrl_server.registry.past import JUDGEMENTS
 from ttrl_server.sections import GuardConfig
 from ttrl_server.types import Signals
 
-LAST_GOOD, LAST_SOUND = -1, -2
+LAST_GOOD, LAST_SOUND, LAST_SOUND_BEFORE = -1, -2, -3
 """Of ``Alarm.return_to``: the newest version before the served one that is known to keep to its bands; the newest,
-the served one included, that the gate found no worse than the base model. Without one: the base model."""
+with the served one or without it, that the gate found no worse than the base model. If there is none: the base."""
 SOUND_Z = -1.0
 """Standard errors below the base model, in any of the gate's trials, from which on a version is not called sound."""
-EXAMINED = ("canary", "gate")
-"""Stages at which a candidate is refused for what it answers."""
 Pair = tuple[Signals, Signals]
 """The same questions when they were first asked, and as a version answers them."""
 RATIO_BAND = (0.5, 2.0)
@@ -56,7 +55,7 @@ class Alarms:
     ) -> Alarm | None:
         """A version that was promoted or rejected; ``pair`` is what the parent it was made from looked like."""
         self._bad_steps = 0
-        self._refused = self._refused + 1 if state == "rejected" and reason.startswith(EXAMINED) else 0
+        self._refused = self._refused + 1 if state == "rejected" and reason.startswith(JUDGEMENTS) else 0
         if self._guard.refusals and self._refused >= self._guard.refusals:
             return Alarm("held_back", f"{self._refused} candidates in a row were refused: {reason}", LAST_SOUND)
         kl = figures.get("kl_base", 0.0)

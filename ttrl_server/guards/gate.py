@@ -78,6 +78,23 @@ class Gate:
         figures |= await asyncio.to_thread(self._labels, labelled, candidate, served)
         return figures | {"gate_seconds": time.monotonic() - started, "gate_tokens": self._tokens}
 
+    async def confirm(self, replica: Replica, served: int, asked: Sequence[Canary]) -> str | None:
+        """Whether the base model is better on questions that clients asked ``served``; what is wrong, if it is."""
+        for canary in asked:
+            canary.said.pop(0, None)
+        await asyncio.gather(*(self._ask(canary, replica, {0}) for canary in asked))
+        both = [canary for canary in asked if {0, served} <= canary.said.keys()]
+        if not both:
+            return None
+        keyed = await asyncio.to_thread(lambda: [self._keyed(canary) for canary in both])
+        answered = [{n: [float(a is not None) for a in said] for n, said in k.items()} for k in keyed]
+        supported = [dict(zip((0, served), trials.supports(k[0], k[served]), strict=True)) for k in keyed]
+        for what, values in (("answers", answered), ("support by the base model", supported)):
+            found = trials.contrast([v[0] for v in values], [v[served] for v in values])
+            if found.z < -self._config.gate.canary_z:
+                return f"{what} {found.theirs:.3f} against the base model's {found.ours:.3f} (z = {found.z:.1f})"
+        return None
+
     async def _prepare(self, replica: Replica) -> None:
         if self._sentinels is None:
             wanted = canaries.sentinels() if self._config.gate.sentinels else []

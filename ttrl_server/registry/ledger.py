@@ -1,8 +1,4 @@
-"""The history of all versions in one append-only file, and what follows from it.
-
-``ledger.jsonl`` holds one event a line; ``adapters/README.md`` lists them. Nothing is ever changed in it: which version
-is served, and what became of each, is folded from the events, so a restart knows what the last life knew.
-"""
+"""The one writer of the history of all versions."""
 
 from __future__ import annotations
 
@@ -13,61 +9,38 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import msgspec
 
 from ttrl_server.errors import ConfigError, RejectedVersion
 from ttrl_server.registry import versions
-from ttrl_server.types import VersionState
+from ttrl_server.registry.past import FILE, By, Event, Past, decode
+
+__all__ = ["FILE", "Event", "Ledger"]
 
 log = logging.getLogger(__name__)
 
-FILE = "ledger.jsonl"
 
-_STATES: dict[str, VersionState] = {
-    "proposed": "candidate",
-    "promoted": "promoted",
-    "rejected": "rejected",
-    "retired": "retired",
-}
+class Ledger(Past):
+    """The ledger of one adapters folder; its only writer until ``close``, or until the process dies. Any thread.
 
-
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of the ledger."""
-
-    time: float
-    """Seconds since the epoch."""
-    event: Literal["reserved", "proposed", "promoted", "rejected", "retired", "rolled_back"]
-    number: int
-    """The version it is about; of ``rolled_back`` the one that is served from then on, 0 for the base model."""
-    base: str
-    folder: str | None = None
-    """None for ``reserved``, and for ``rolled_back`` to the base model."""
-    stage: str | None = None
-    """Of ``rejected``: preflight, load, probe or gate."""
-    reason: str | None = None
-    left: int | None = msgspec.field(default=None, name="from")
-    """Of ``rolled_back``: the version that was served until then, 0 for the base model."""
-    figures: dict[str, float] | None = None
-    """Of ``promoted``: what the gate measured."""
-
-
-class Ledger:
-    """The ledger of one adapters folder; its only writer until ``close``, or until the process dies. Any thread."""
+    What happens is on disk when a call returns; OSError means that nothing happened.
+    """
 
     def __init__(self, root: Path, *, clock: Callable[[], float] = time.time) -> None:
         """Opens or makes ``root/ledger.jsonl``; ``clock`` gives seconds since the epoch. A torn last line is cut off.
 
         Raises ConfigError when a line is damaged or another process has the ledger open.
         """
-        self.root, self._clock = root, clock
+        super().__init__(root)
+        self._clock = clock
         self._writing = threading.RLock()
         root.mkdir(parents=True, exist_ok=True)
         self._file = (root / FILE).open("a+b", buffering=0)
         try:
             self._own()
-            self._events = self._read()
+            self._events = self._load()
         except ConfigError:
             self._file.close()
             raise
@@ -76,103 +49,68 @@ class Ledger:
     def close(self) -> None:
         self._file.close()
 
-    # ------------------------------------------------------------ what the events say
-
-    def served(self, base: str) -> tuple[int, str] | None:
-        """(number, folder) last promoted or rolled back to; None for the base model itself."""
-        for event in reversed(self._events):
-            if event.base == base and event.event in ("promoted", "rolled_back"):
-                return (event.number, event.folder) if event.folder else None
-        return None
-
-    def promoted(self, base: str) -> list[tuple[int, str]]:
-        """(number, folder) of every version that passed the gate and is not retired, in order of promotion."""
-        states = self.states()
-        passed = (e for e in self._events if e.event == "promoted" and e.base == base)
-        return [(e.number, e.folder) for e in passed if e.folder and states[e.number] == "promoted"]
-
-    def promotions(self, base: str) -> list[int]:
-        """Numbers in order of promotion, the retired ones included."""
-        return [e.number for e in self._events if e.event == "promoted" and e.base == base]
-
-    def left(self, base: str) -> set[int]:
-        """Versions that were rolled back from: never a place to go back to."""
-        return {e.left for e in self._events if e.event == "rolled_back" and e.base == base and e.left}
-
-    def folders(self) -> set[str]:
-        """The folders of all versions, of any base model, that were proposed and are not retired."""
-        states = self.states()
-        return {e.folder for e in self._events if e.folder and states.get(e.number) != "retired"}
-
-    def states(self) -> dict[int, VersionState]:
-        """What became of each version that was proposed."""
-        return {e.number: _STATES[e.event] for e in self._events if e.event in _STATES}
-
-    def verdict(self, number: int) -> VersionState | None:
-        """promoted, rejected or retired; None for a candidate and for a number that was never proposed."""
-        state = self.states().get(number)
-        return None if state == "candidate" else state
-
-    def figures(self, number: int) -> dict[str, float]:
-        """What the gate measured when it promoted a version."""
-        passed = (e.figures for e in self._events if e.event == "promoted" and e.number == number)
-        return next(passed, None) or {}
-
-    def next_number(self) -> int:
-        """One above every number in the ledger or on disk."""
-        seen = {event.number for event in self._events} | versions.numbers(self.root)
-        return max(seen, default=0) + 1
-
-    # ------------------------------------------------------------ what happens, on disk when the call returns
+    # ------------------------------------------------------------ what happens
 
     def reserve(self, base: str) -> int:
         """A version number that has never been used and never will be again."""
         with self._writing:
             number = self.next_number()
-            self._append(Event(time=self._clock(), event="reserved", number=number, base=base))
+            self._append("reserved", number, base)
         return number
 
     def propose(self, number: int, folder: str, base: str) -> None:
-        self._append(Event(time=self._clock(), event="proposed", number=number, folder=folder, base=base))
+        self._append("proposed", number, base, folder=folder)
 
-    def promote(self, number: int, folder: str, base: str, figures: dict[str, float] | None = None) -> None:
+    def promote(
+        self,
+        number: int,
+        folder: str,
+        base: str,
+        figures: dict[str, float] | None = None,
+        *,
+        by: By | None = None,
+        reason: str | None = None,
+    ) -> None:
         """The version is served from now on; ``figures`` are what the gate measured."""
-        now = self._clock()
-        self._append(
-            Event(time=now, event="promoted", number=number, folder=folder, base=base, figures=figures or None)
-        )
+        self._append("promoted", number, base, folder=folder, figures=figures or None, by=by, reason=reason)
 
     def reject(self, number: int, folder: str, base: str, stage: str, reason: str) -> None:
-        now = self._clock()
-        self._append(
-            Event(time=now, event="rejected", number=number, folder=folder, base=base, stage=stage, reason=reason)
-        )
+        self._append("rejected", number, base, folder=folder, stage=stage, reason=reason)
 
-    def retire(self, number: int, folder: str, base: str, reason: str) -> None:
+    def retire(self, number: int, folder: str, base: str, reason: str, *, by: By | None = None) -> None:
         """The version can be served no more. Raises RejectedVersion for the one that is served."""
         if (number, folder) == self.served(base):
             raise RejectedVersion("gate", f"v{number} is served and cannot be retired: promote or roll back first")
-        now = self._clock()
-        self._append(Event(time=now, event="retired", number=number, folder=folder, base=base, reason=reason))
+        self._append("retired", number, base, folder=folder, reason=reason, by=by)
 
-    def roll_back(self, number: int, base: str, reason: str) -> None:
+    def remove(self, number: int, folder: str, base: str, reason: str) -> None:
+        """The folder of a rejected version goes; what became of it stays known."""
+        self._append("removed", number, base, folder=folder, reason=reason, by="retention")
+
+    def pin(self, number: int, folder: str, base: str, *, by: By | None = None) -> None:
+        """The version stays in the engine, whatever is served."""
+        self._append("pinned", number, base, folder=folder, by=by)
+
+    def unpin(self, number: int, base: str, *, by: By | None = None) -> None:
+        self._append("unpinned", number, base, by=by)
+
+    def roll_back(self, number: int, base: str, reason: str, *, by: By | None = None) -> None:
         """Version ``number`` (0: the base model) is served from now on.
 
-        Raises RejectedVersion when that version was never promoted for this base model, or is retired.
+        Raises RejectedVersion when that version was never promoted for this base model, is retired, or fell.
         """
         folder = dict(self.promoted(base)).get(number)
-        if number != 0 and folder is None:
-            known = ", ".join(f"v{n}" for n, _ in self.promoted(base)) or "none"
+        if number != 0 and (folder is None or number in self.fallen(base)):
+            known = ", ".join(f"v{n}" for n, _ in self.promoted(base) if n not in self.fallen(base)) or "none"
             raise RejectedVersion("gate", f"v{number} cannot be rolled back to; promoted versions: {known}")
-        served, now = self.served(base), self._clock()
+        served = self.served(base)
         left = served[0] if served else 0
-        self._append(
-            Event(time=now, event="rolled_back", number=number, folder=folder, base=base, reason=reason, left=left)
-        )
+        self._append("rolled_back", number, base, folder=folder, reason=reason, left=left, by=by)
 
-    def _append(self, event: Event) -> None:
+    def _append(self, event: Any, number: int, base: str, **more: Any) -> None:
         """Raises OSError when the disk refuses; the file is then as it was."""
-        line = msgspec.json.encode(event) + b"\n"
+        happened = Event(time=self._clock(), event=event, number=number, base=base, **more)
+        line = msgspec.json.encode(happened) + b"\n"
         with self._writing:
             size = self._file.seek(0, os.SEEK_END)
             try:
@@ -182,7 +120,7 @@ class Ledger:
             except OSError:
                 self._file.truncate(size)
                 raise
-            self._events.append(event)
+            self._events.append(happened)
 
     def _own(self) -> None:
         try:
@@ -193,22 +131,14 @@ class Ledger:
                 "stop that one, or give this one a folder of its own (adapters.dir)"
             ) from None
 
-    def _read(self) -> list[Event]:
+    def _load(self) -> list[Event]:
         self._file.seek(0)
         *lines, tail = self._file.readall().split(b"\n")
-        events = [self._event(line, number) for number, line in enumerate(lines, start=1)]
+        events = [decode(self.root, line, number) for number, line in enumerate(lines, start=1)]
         if tail:
             events += self._mend(tail)
             os.fsync(self._file.fileno())
         return events
-
-    def _event(self, line: bytes, number: int) -> Event:
-        try:
-            return msgspec.json.decode(line, type=Event)
-        except versions.MALFORMED as error:
-            raise ConfigError(
-                f"{self.root / FILE}, line {number} is damaged ({error}): repair or delete that line, then start again"
-            ) from error
 
     def _mend(self, tail: bytes) -> list[Event]:
         """A last line without its newline: kept when it is whole, else cut off, as its write was never acknowledged."""

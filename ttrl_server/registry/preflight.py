@@ -7,6 +7,7 @@ shapes and numbers are checked here, without torch.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,8 @@ from ttrl_server.types import AdapterVersion, Probe
 
 T = TypeVar("T")
 
+PREFIX = "base_model.model."
+"""Of PEFT, before the base model's own names."""
 _TENSOR = re.compile(r"(base_model\.model\..+)\.lora_([AB])\.weight")
 
 _PLAIN: dict[str, tuple[Any, ...]] = {
@@ -35,10 +38,16 @@ _PLAIN: dict[str, tuple[Any, ...]] = {
 """The settings of a plain LoRA adapter, the only kind the engine serves as it was trained."""
 
 
-def check(root: Path, version: AdapterVersion, *, base_model: str, max_rank: int) -> None:
+Shapes = dict[str, tuple[int, ...]]
+
+
+def check(
+    root: Path, version: AdapterVersion, *, base_model: str, max_rank: int, base_shapes: Shapes | None = None
+) -> None:
     """Raises RejectedVersion("preflight", …) with the first reason not to load this version; reads every byte of it.
 
-    ``base_model`` is the name the engine was started with, ``name@revision`` when it has one.
+    ``base_model`` is the name the engine was started with, ``name@revision`` when it has one; ``base_shapes`` are its
+    weights' [out, in], where they are known.
     """
     folder = versions.locate(root, version.folder)
     _check_files(folder, version)
@@ -46,7 +55,10 @@ def check(root: Path, version: AdapterVersion, *, base_model: str, max_rank: int
         raise _rejected(f"made for {version.base_model!r}, the engine runs {base_model!r}")
     _check_config(folder, version, base_model, max_rank)
     _check_probe(folder)
-    _check_tensors(_tensors(folder), version.rank)
+    tensors = _tensors(folder)
+    _check_tensors(tensors, version.rank)
+    if base_shapes:
+        _check_layers(tensors, base_shapes)
 
 
 def _check_files(folder: Path, version: AdapterVersion) -> None:
@@ -112,6 +124,29 @@ def _check_tensors(tensors: dict[str, dict[str, Any]], rank: int) -> None:
             raise _rejected(f"layer {layer} has only one of lora_A and lora_B")
     if not any(all(pair) for pair in works.values()):
         raise _rejected("the adapter changes nothing: lora_B · lora_A is zero in every layer")
+
+
+def _check_layers(tensors: dict[str, dict[str, Any]], base: Shapes) -> None:
+    """Every adapted layer is one of the base model's, with its widths."""
+    for name, tensor in tensors.items():
+        match = _TENSOR.fullmatch(name)
+        layer = f"{match[1].removeprefix(PREFIX)}.weight" if match else ""
+        if len(base.get(layer, ())) != 2:
+            raise _rejected(f"tensor {name}: the base model has no layer {layer.removesuffix('.weight')!r}")
+        out, width = base[layer]
+        is_a = match is not None and match[2] == "A"
+        if tensor["shape"][1 if is_a else 0] != (width if is_a else out):
+            raise _rejected(f"tensor {name} has shape {tensor['shape']}, the base model's layer is [{out}, {width}]")
+
+
+@lru_cache(maxsize=4)
+def shapes_of(model: str) -> Shapes | None:
+    """Shapes of a local model's weights, from the headers of its safetensors files; None where there are none."""
+    found: Shapes = {}
+    for path in sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else ():
+        with safetensors.safe_open(path, framework="numpy") as file:
+            found |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    return found or None
 
 
 def _is_nonzero(name: str, tensor: dict[str, Any]) -> bool:

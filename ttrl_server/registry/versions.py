@@ -9,11 +9,12 @@ import re
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from ttrl_server.errors import RejectedVersion
-from ttrl_server.types import AdapterVersion
+from ttrl_server.types import AdapterVersion, DataWindow
 
 CONFIG, WEIGHTS, PROBE, TRAINER_STATE = "adapter_config.json", "adapter_model.safetensors", "probe.json", "trainer.pt"
 MANIFEST = "manifest.json"
@@ -37,6 +38,8 @@ def publish(
     rank: int,
     step: int,
     metrics: dict[str, float],
+    name: str = "",
+    data: DataWindow | None = None,
 ) -> AdapterVersion:
     """Turns the staged folder ``root/.tmp-…`` into version ``number``: manifest, fsync, rename, fsync.
 
@@ -55,6 +58,9 @@ def publish(
         sha256=sha256,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         metrics=metrics,
+        name=name,
+        data=data,
+        **_described(staged),
     )
     (staged / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(version), indent=2) + b"\n")
     for path in (*staged.iterdir(), staged):
@@ -142,6 +148,21 @@ def _path(root: Path, folder: str) -> Path:
     if number_of(folder) is None:
         raise RejectedVersion("preflight", f"{folder!r} is not the name of a version (v000007-ab12cd34)")
     return root / folder
+
+
+def _described(staged: Path) -> dict[str, Any]:
+    """Alpha and targets, as PEFT's configuration has them; whether it can be read at all is for preflight to say."""
+    try:
+        config = msgspec.json.decode((staged / CONFIG).read_bytes(), type=_Lora)
+    except MALFORMED:
+        return {}
+    targets = [config.target_modules] if isinstance(config.target_modules, str) else config.target_modules or []
+    return {"alpha": config.lora_alpha, "targets": tuple(sorted(targets))}
+
+
+class _Lora(msgspec.Struct):
+    lora_alpha: float | None = None
+    target_modules: str | list[str] | None = None
 
 
 def _check_staged(root: Path, staged: Path, number: int, metrics: dict[str, float]) -> None:

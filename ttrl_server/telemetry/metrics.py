@@ -22,6 +22,11 @@ ANSWER_SECONDS = Histogram("ttrl_answer_seconds", "From admission to the voted a
 IN_FLIGHT = Gauge("ttrl_samples_in_flight", "Samples admitted and not yet done", registry=REGISTRY)
 VERSION = Gauge("ttrl_served_version", "Number of the adapter now served; 0 is the base model", registry=REGISTRY)
 VERSIONS = Counter("ttrl_versions_total", "Adapter versions by verdict", ["verdict"], registry=REGISTRY)
+REJECTIONS = Counter("ttrl_rejections_total", "Rejected versions by stage", ["stage"], registry=REGISTRY)
+GATE_SECONDS = Histogram(
+    "ttrl_gate_seconds", "Time a candidate was asked questions", buckets=[1, 2, 5, 10, 30, 60, 300], registry=REGISTRY
+)
+GATE_TOKENS = Counter("ttrl_gate_tokens_total", "Tokens drawn to examine candidates", registry=REGISTRY)
 RESTARTS = Counter("ttrl_restarts_total", "Restarts of a child process", ["process"], registry=REGISTRY)
 BATCHES = Counter("ttrl_batches_total", "Training batches by outcome", ["outcome"], registry=REGISTRY)
 FEEDBACK = Counter("ttrl_feedback_total", "Verdicts of persons on answers", ["verdict"], registry=REGISTRY)

@@ -28,7 +28,7 @@ from ttrl_server.training.policy import load_policy
 from ttrl_server.training.ranks import Ranks
 from ttrl_server.training.state import Engine, TrainerState
 from ttrl_server.training.step import build_engine, train_step
-from ttrl_server.types import AdapterVersion, Batch, Parent, Probe
+from ttrl_server.types import AdapterVersion, Batch, Parent, Probe, window
 
 events = structlog.get_logger()
 
@@ -168,6 +168,8 @@ def _publish(
         rank=learner.cfg.train.rank,
         step=trained.step,
         metrics=metrics,
+        name=f"{learner.cfg.name}@v{batch.number}",
+        data=window(batch),
     )
     return version.folder
 

@@ -1,0 +1,96 @@
+"""Two engines: a version is on both or served by neither; one that fails leaves the routing and comes back proved."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.fake_vllm import FakeVLLM, Serving
+from tests.unit.registry import build
+from ttrl_server.config import Config
+from ttrl_server.engine.client import EngineClient
+from ttrl_server.engine.fleet import Fleet
+from ttrl_server.engine.swap import Swap
+from ttrl_server.registry.ledger import Ledger
+
+
+class Pair:
+    """Two engines behind one swap."""
+
+    def __init__(self, config: Config, root: Path) -> None:
+        self.engines = [FakeVLLM(shift=lambda model: 0.0 if model == "tiny@base" else 0.25) for _ in range(2)]
+        self.servings = [Serving(engine.app()) for engine in self.engines]
+        self.clients = [EngineClient(url=serving.url) for serving in self.servings]
+        self.fleet = Fleet(config, self.clients)
+        self.root = root
+        self.swap = Swap(config, self.fleet, Ledger(root), root)
+
+    async def judge(self, number: int) -> tuple[str, str]:
+        return await asyncio.wait_for(self.swap.judge(number, build.publish(self.root, number).folder), 30)
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    root = tmp_path / "adapters"
+    root.mkdir()
+    made = Pair(Config(model="org/tiny", hardware="cpu", run_dir=tmp_path, engine={"replicas": 2}), root)  # type: ignore[arg-type]
+    for client, replica in zip(made.clients, made.fleet.replicas, strict=True):
+        await client.open()
+        await made.swap.bring_up(replica)
+    yield made
+    for client in made.clients:
+        await client.close()
+    for serving in made.servings:
+        serving.stop()
+
+
+async def test_a_version_is_loaded_and_proved_on_both_before_either_serves_it(pair: Pair) -> None:
+    assert (await pair.judge(1))[0] == "promoted"
+    assert [engine.loaded for engine in pair.engines] == [{"tiny@v1"}, {"tiny@v1"}]
+    assert all("/v1/completions" in engine.paths() for engine in pair.engines)
+    seen = set()
+    with pair.fleet.lease() as one, pair.fleet.lease() as two:
+        seen = {(one.replica.index, one.version), (two.replica.index, two.version)}
+    assert seen == {(0, 1), (1, 1)}
+
+
+async def test_one_engine_that_does_not_serve_what_was_trained_keeps_the_version_from_both(pair: Pair) -> None:
+    pair.engines[1].shift = lambda model: 0.0 if model == "tiny@base" else 9.0
+    state, reason = await pair.judge(1)
+    assert (state, reason.split(":")[0]) == ("rejected", "probe")
+    assert pair.fleet.serving == 0
+    assert [engine.loaded for engine in pair.engines] == [set(), set()]
+
+
+async def test_an_engine_that_dies_in_a_swap_leaves_the_routing_and_comes_back_with_what_is_served(pair: Pair) -> None:
+    assert (await pair.judge(1))[0] == "promoted"
+    pair.servings[1].stop()
+    assert (await pair.judge(2))[0] == "promoted"
+    dead = pair.fleet.replicas[1]
+    assert (dead.ready, dead.failed.is_set(), pair.fleet.serving) == (False, True, 2)
+    with pair.fleet.lease() as lease:
+        assert (lease.replica.index, lease.version) == (0, 2)
+    # Its supervisor starts another process, with nothing loaded.
+    again = FakeVLLM(shift=lambda model: 0.0 if model == "tiny@base" else 0.25)
+    pair.servings[1] = Serving(again.app())
+    await pair.clients[1].close()
+    dead.client = pair.clients[1] = EngineClient(url=pair.servings[1].url)
+    await dead.client.open()
+    await pair.swap.bring_up(dead)
+    assert again.loaded == {"tiny@v2"}
+    assert dead.ready is True
+
+
+async def test_a_pin_is_loaded_on_both_and_on_one_that_comes_back(pair: Pair) -> None:
+    for number in (1, 2):
+        await pair.judge(number)
+        if number == 1:
+            await pair.swap.pin(1)
+    assert [engine.loaded for engine in pair.engines] == [{"tiny@v1", "tiny@v2"}] * 2
+    pair.engines[0].loaded.clear()
+    pair.fleet.replicas[0].ready = False
+    await pair.swap.bring_up(pair.fleet.replicas[0])
+    assert pair.engines[0].loaded == {"tiny@v1", "tiny@v2"}

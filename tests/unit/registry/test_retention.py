@@ -1,0 +1,84 @@
+"""What may go, and what must stay whatever the rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ttrl_server.registry.ledger import Ledger
+from ttrl_server.registry.past import Past
+from ttrl_server.registry.retention import doomed
+
+BASE = "org/tiny"
+
+
+def folder(number: int) -> str:
+    return f"v{number:06d}-0000000{number}"
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    """Seven promoted versions, a second each, and three rejected ones after them."""
+    now = iter(range(1000))
+    opened = Ledger(tmp_path, clock=lambda: float(next(now)))
+    for number in range(1, 8):
+        opened.propose(number, folder(number), BASE)
+        opened.promote(number, folder(number), BASE)
+    for number in (8, 9):
+        opened.propose(number, folder(number), BASE)
+        opened.reject(number, folder(number), BASE, "gate", "worse")
+    return opened
+
+
+def numbers(ledger: Ledger, **rule: object) -> tuple[list[int], list[int]]:
+    asked: dict[str, object] = {"keep": 2, "older_than": None, "in_use": ()} | rule
+    promoted, rejected = doomed(ledger, BASE, **asked)  # type: ignore[arg-type]
+    return [n for n, _ in promoted], [n for n, _ in rejected]
+
+
+def test_the_newest_stay(ledger: Ledger) -> None:
+    assert numbers(ledger) == ([1, 2, 3, 4, 5], [])
+    assert numbers(ledger, keep=1) == ([1, 2, 3, 4, 5], [8])  # 6 is the last good one
+
+
+def test_what_is_served_pinned_in_use_and_the_last_good_stay(ledger: Ledger) -> None:
+    ledger.pin(1, folder(1), BASE)
+    ledger.roll_back(4, BASE, "worse")
+    assert numbers(ledger, in_use={2}) == ([5], [])  # 3 is the last good one now
+    ledger.unpin(1, BASE)
+    assert numbers(ledger, in_use={2}) == ([1, 5], [])
+
+
+def test_age_beats_number_but_not_what_is_wanted(ledger: Ledger) -> None:
+    assert numbers(ledger, keep=9) == ([], [])
+    promoted, rejected = numbers(ledger, keep=9, older_than=1e9)
+    assert promoted == [1, 2, 3, 4, 5]
+    assert rejected == [8, 9]
+
+
+def test_a_rejected_folder_that_went_is_gone_for_good_and_its_verdict_stays(ledger: Ledger) -> None:
+    ledger.remove(8, folder(8), BASE, "retention")
+    assert [n for n, _ in ledger.rejected(BASE)] == [9]
+    assert folder(8) not in ledger.folders()
+    assert ledger.verdict(8) == "rejected"
+
+
+def test_what_fell_is_never_rolled_back_to_and_what_the_operator_left_may_be(ledger: Ledger) -> None:
+    ledger.roll_back(6, BASE, "an operator's choice", by="operator")
+    ledger.roll_back(5, BASE, "worse", by="watch")
+    assert ledger.fallen(BASE) == {6}
+    assert ledger.left(BASE) == {6, 7}
+    assert ledger.last_good(BASE) == 4
+    with pytest.raises(Exception, match="v6 cannot be rolled back to"):
+        ledger.roll_back(6, BASE, "again")
+    ledger.roll_back(7, BASE, "again", by="operator")
+    assert ledger.served(BASE) == (7, folder(7))
+
+
+def test_the_past_can_be_read_while_a_gateway_writes_it(ledger: Ledger) -> None:
+    with (ledger.root / "ledger.jsonl").open("ab") as file:
+        file.write(b'{"time": 1, "event"')  # a line that is being written
+    past = Past.read(ledger.root)
+    assert past.served(BASE) == (7, folder(7))
+    assert past.bases() == [BASE]

@@ -1,0 +1,92 @@
+"""``/ttrl/v1/adapters…``: the operator's routes, behind the admin key."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from ttrl_server.api import body
+from ttrl_server.errors import RequestError
+from ttrl_server.operator import Operator
+from ttrl_server.registry import catalogue
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_LIMIT = 2**16
+
+
+class _Act(msgspec.Struct):
+    reason: str = "asked for"
+    force: bool = False
+
+
+class _RollBack(msgspec.Struct):
+    to: int | str | None = None
+    reason: str = "asked for"
+
+
+class AdapterRoutes:
+    """Handlers that look at versions and act on them."""
+
+    def __init__(self, operator: Operator) -> None:
+        self._operator = operator
+
+    async def list(self, request: Request) -> Response:
+        return JSONResponse(self._operator.list())
+
+    async def show(self, request: Request) -> Response:
+        return JSONResponse(self._operator.show(_version(request)))
+
+    async def promote(self, request: Request) -> Response:
+        """``{"force": true}`` serves a version that was refused for its answers."""
+        number, asked = _version(request), await _read(request, _Act)
+        await self._operator.promote(number, force=asked.force, reason=asked.reason, by=_who(request))
+        return JSONResponse(self._operator.show(number))
+
+    async def pin(self, request: Request) -> Response:
+        number = _version(request)
+        await self._operator.pin(number, by=_who(request))
+        return JSONResponse(self._operator.show(number))
+
+    async def unpin(self, request: Request) -> Response:
+        number = _version(request)
+        await self._operator.unpin(number, by=_who(request))
+        return JSONResponse(self._operator.show(number))
+
+    async def retire(self, request: Request) -> Response:
+        number, asked = _version(request), await _read(request, _Act)
+        await self._operator.retire(number, reason=asked.reason, by=_who(request))
+        return JSONResponse({"number": number, "state": "retired"})
+
+    async def roll_back(self, request: Request) -> Response:
+        """``{"to": 3}`` serves version 3 again, ``{"to": 0}`` the base model, nothing at all the last good version."""
+        asked = await _read(request, _RollBack)
+        number = None if asked.to is None else _number(str(asked.to), "to")
+        await self._operator.roll_back(number, reason=asked.reason, by=_who(request))
+        return JSONResponse({"served": self._operator.list()["served"]})
+
+
+def _version(request: Request) -> int:
+    return _number(request.path_params["version"], "version")
+
+
+def _number(text: str, param: str) -> int:
+    number = catalogue.number_in(text)
+    if number is None:
+        raise RequestError(f"{text[:100]!r} is not a version: say 7, v7 or base.", param=param)
+    return number
+
+
+def _who(request: Request) -> str:
+    """The request's id, by which a proxy's log tells who asked."""
+    return str(request.scope["ttrl.id"])
+
+
+async def _read(request: Request, shape: type[T]) -> T:
+    try:
+        return msgspec.json.decode(await body.read(request, _LIMIT) or b"{}", type=shape)
+    except msgspec.DecodeError as error:
+        raise RequestError(str(error), code="invalid_value") from None

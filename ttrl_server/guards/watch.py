@@ -1,0 +1,138 @@
+"""Live signals of the served version beside those before it: a fall that the gate did not see goes back by itself.
+
+Traffic changes as models do. So a significant change of what clients' own questions bring only raises a suspicion; the
+gate then asks the base model the very same questions (``Gate.confirm``), and only a version that is worse than the
+base model on them has fallen. What persons say of its answers needs no confirmation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ttrl_server.guards import canaries
+from ttrl_server.guards.canaries import Canary
+from ttrl_server.guards.history import question_key
+from ttrl_server.guards.trials import contrast
+from ttrl_server.sections import GuardConfig
+from ttrl_server.types import Group, Sampling, Vote
+
+SUSPICIOUS_Z = 3.0
+"""Standard errors of a change that is looked into; of persons' verdicts, that is acted upon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One group of the served version."""
+
+    canary: Canary
+    majority: float
+    extractable: float
+    length: float
+    entropy: float
+    flipped: float
+    """1 when the question's majority is another than the version before had found."""
+
+
+class Watch:
+    """The latest ``guard.watch_window`` groups of the served version, and as many from before it."""
+
+    def __init__(self, guard: GuardConfig) -> None:
+        self._guard = guard
+        self._version = 0
+        self._before: deque[Seen] = deque(maxlen=guard.watch_window)
+        self._now: deque[Seen] = deque(maxlen=guard.watch_window)
+        self._praise_before: deque[float] = deque(maxlen=guard.watch_window)
+        self._praise: dict[str, float] = {}
+        """By answer, the newest last."""
+        self._majorities: dict[str, str | None] = {}
+
+    def see(self, group: Group, vote: Vote, text: str | None) -> None:
+        """A question that followed the served version; one that ran through a swap is left out."""
+        if group.version < self._version or not group.rollouts:
+            return
+        self._turn_to(group.version)
+        key, said = question_key(group.prompt_token_ids), vote.pseudo_label
+        sheet = canaries.sheet(group.rollouts, vote.answers)
+        longest = max(len(rollout.token_ids) for rollout in group.rollouts)
+        asked = Canary(group.prompt_token_ids, Sampling(group.temperature, 2 * longest), text)
+        asked.said[group.version] = sheet
+        answered = sum(answer is not None for answer in vote.answers) / max(1, len(vote.answers))
+        flipped = key in self._majorities and self._majorities[key] != said
+        self._majorities[key] = said
+        while len(self._majorities) > 4 * self._guard.watch_window:
+            del self._majorities[next(iter(self._majorities))]
+        self._now.append(Seen(asked, vote.majority_ratio or 0.0, answered, sheet.length, sheet.entropy, float(flipped)))
+
+    def hear(self, group: Group, praise: bool) -> None:
+        """A person's verdict on an answer; the latest counts."""
+        if group.version == self._version:
+            self._praise.pop(group.question_id, None)
+            self._praise[group.question_id] = float(praise)
+            while len(self._praise) > self._guard.watch_window:
+                del self._praise[next(iter(self._praise))]
+
+    def turned_back(self, version: int) -> None:
+        """Another version is served, because of what was seen: nothing of it counts any more."""
+        self._version = version
+        self._now.clear()
+        self._praise.clear()
+
+    def traffic_changed(self) -> None:
+        """A suspicion was not confirmed: what went before is no measure any more."""
+        self._before.clear()
+        self._before.extend(self._now)
+        self._now.clear()
+
+    def complaint(self) -> str | None:
+        """What persons have against the served version."""
+        fall = _fall(self._praise_before, self._praise.values(), self._guard.watch_groups)
+        return f"praise fell: {fall}" if fall else None
+
+    def suspicion(self) -> tuple[str, list[Canary]] | None:
+        """What has changed for the worse, and the questions to look into; None while nothing has."""
+        before, now, least = self._before, self._now, self._guard.watch_groups
+        if min(len(before), len(now)) < least:
+            return None
+        for name in ("majority", "extractable"):
+            if fall := _fall(_of(before, name), _of(now, name), least):
+                return f"{name} fell: {fall}", [seen.canary for seen in now]
+        if rise := _fall([-seen.flipped for seen in before], [-seen.flipped for seen in now], least):
+            return f"more questions flip: {rise}", [seen.canary for seen in now]
+        for name, lowest, highest in (
+            ("entropy", self._guard.min_entropy, self._guard.max_entropy),
+            ("length", self._guard.min_length, self._guard.max_length),
+        ):
+            then = _mean(_of(before, name))
+            share = _mean(_of(now, name)) / then if then else 1.0
+            if share < lowest or (highest and share > highest):
+                return f"{name} became {share:.3f} of what it was", [seen.canary for seen in now]
+        return None
+
+    def _turn_to(self, version: int) -> None:
+        if version == self._version:
+            return
+        self._version = version
+        self._before.extend(self._now)
+        self._praise_before.extend(self._praise.values())
+        self._now.clear()
+        self._praise.clear()
+
+
+def _of(seen: Iterable[Seen], name: str) -> list[float]:
+    return [float(getattr(each, name)) for each in seen]
+
+
+def _fall(before: Iterable[float], now: Iterable[float], least: int) -> str | None:
+    """A fall of the mean that is no chance, in words."""
+    old, new = list(before), list(now)
+    if min(len(old), len(new)) < least:
+        return None
+    found = contrast([old], [new])
+    return f"{found.ours:.2f} → {found.theirs:.2f} (z = {found.z:.1f})" if found.z < -SUSPICIOUS_Z else None
+
+
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / max(1, len(values))

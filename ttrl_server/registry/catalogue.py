@@ -1,0 +1,60 @@
+"""What can be said of versions from their folder alone: for the gateway, and for ``ttrl-adapters`` without one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ttrl_server.errors import RejectedVersion
+from ttrl_server.registry import versions
+from ttrl_server.registry.past import Past
+
+
+def folder_of(past: Past, base: str, number: int) -> str | None:
+    """The folder of a version that was proposed for this base model and is neither retired nor removed."""
+    folders = past.folders()
+    found = (e.folder for e in past.about(number) if e.number == number and e.base == base and e.folder in folders)
+    return next(found, None)
+
+
+def rows(past: Past, base: str) -> list[dict[str, Any]]:
+    """One row a version, newest first."""
+    served, pins, fallen, states = past.served(base), past.pinned(base), past.fallen(base), past.states()
+    mine = sorted({e.number for e in past.events(base) if e.number in states}, reverse=True)
+    found = []
+    for number in mine:
+        last = [e for e in past.about(number) if e.number == number][-1]
+        refusal = next((e for e in past.about(number) if e.event == "rejected"), None)
+        found.append(
+            {
+                "number": number,
+                "state": "fallen" if number in fallen else states[number],
+                "served": bool(served and served[0] == number),
+                "pinned": number in pins,
+                "folder": folder_of(past, base, number),
+                "time": last.time,
+                "reason": f"{refusal.stage}: {refusal.reason}" if refusal else last.reason,
+            }
+        )
+    return found
+
+
+def about(past: Past, base: str, number: int, folder: str) -> dict[str, Any]:
+    """A version's manifest, where it can be read, what the gate measured and everything that happened to it."""
+    row = next(row for row in rows(past, base) if row["number"] == number)
+    try:
+        manifest = msgspec.to_builtins(versions.read(past.root, folder))
+    except RejectedVersion as error:
+        manifest = {"unreadable": str(error)}
+    events = [msgspec.to_builtins(e) for e in past.about(number)]
+    return row | {"manifest": manifest, "gate": past.figures(number), "events": events}
+
+
+def number_in(text: str) -> int | None:
+    """7 of ``7``, ``v7``, ``m@v7`` or ``v000007-ab12cd34``; 0 of ``base`` and ``m@base``; None for anything else."""
+    name = text.rsplit("@", 1)[-1]
+    if name == "base":
+        return 0
+    digits = name.removeprefix("v")
+    return versions.number_of(name) or (int(digits) if digits.isascii() and digits.isdecimal() else None)

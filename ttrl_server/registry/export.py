@@ -1,0 +1,40 @@
+"""The way out: a version as plain PEFT and plain vLLM load it, and on its way to a hub."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from ttrl_server.errors import TtrlError
+from ttrl_server.registry import preflight, versions
+from ttrl_server.registry.versions import CONFIG, WEIGHTS
+
+
+def adapter(root: Path, folder: str, to: Path, *, base_model: str) -> Path:
+    """Copies PEFT's two files of a version to the new folder ``to``, after preflight; returns it.
+
+    Raises RejectedVersion for a version that is not sound, TtrlError where ``to`` holds something already.
+    """
+    version = versions.read(root, folder)
+    preflight.check(root, version, base_model=base_model, max_rank=version.rank)
+    if to.exists() and any(to.iterdir()):
+        raise TtrlError(f"{to} is not empty: name a new folder")
+    to.mkdir(parents=True, exist_ok=True)
+    for name in (CONFIG, WEIGHTS):
+        shutil.copyfile(root / folder / name, to / name)
+    return to
+
+
+def push(folder: Path, repository: str, *, private: bool, note: str) -> str:
+    """Uploads an exported folder to ``owner/name``; returns its address. Raises TtrlError."""
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise TtrlError("pushing needs huggingface_hub: pip install 'ttrl-server[train]'") from None
+    hub = huggingface_hub.HfApi()
+    try:
+        hub.create_repo(repository, private=private, exist_ok=True)
+        address = hub.upload_folder(repo_id=repository, folder_path=str(folder), commit_message=note)
+    except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
+        raise TtrlError(f"{repository} was not uploaded ({' '.join(str(error).split())[:300]})") from error
+    return str(address)
