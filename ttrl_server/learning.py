@@ -223,7 +223,7 @@ class Learning:
             parent = versions.read(self._config.adapters_root, folder).parent
             if parent != self._fleet.serving:
                 base, reason = self._config.base_model, f"made from v{parent}, which is not served any more"
-                self._ledger.reject(number, folder, base, "gate", reason)
+                self._ledger.reject(number, folder, base, "gate", reason, by="restart")
                 return
         log.info("version.resumed", version=number)
         await self._swap.judge(number, folder)

@@ -29,8 +29,8 @@ ADMIN = "admin-key"
 class Server:
     """One ``ttrl-serve`` process on a folder that outlives it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, _free_port()
+    def __init__(self, folder: Path, flags: dict[str, Any] | None = None) -> None:
+        self.folder, self.port, self.flags = folder, _free_port(), flags or {}
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=120)
         self.openai = openai.OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key="unused", max_retries=0)
         self.process: subprocess.Popen[bytes]
@@ -55,6 +55,7 @@ class Server:
             "--guard.max-copies": 100,
             "--guard.max-flips": 100,
             "--gate.canary-share": 0,
+            **self.flags,
         }
         argv = [command, *(str(part) for flag in flags.items() for part in flag)]
         log = (self.folder / "server.log").open("ab")
@@ -87,6 +88,10 @@ class Server:
             max_tokens=24,  # type: ignore[arg-type]
         )
         return str(reply.choices[0].message.content)
+
+    def admin(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        headers = {"authorization": f"Bearer {ADMIN}"}
+        return self.http.request(method, f"/ttrl/v1/{path}", json=body, headers=headers)
 
     def until(self, condition: Callable[[], bool], seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds

@@ -50,6 +50,7 @@ TURNED: dict[str, Any] = {
     "engine": {
         "url": "http://engine:8001",
         "key": "engine-key",
+        "replicas": 2,
         "devices": [0, 1],
         "tensor_parallel": 2,
         "max_num_seqs": 17,
@@ -107,7 +108,7 @@ TURNED: dict[str, Any] = {
         "niceness": 0,
     },
     "store": {"url": "postgresql://db/ttrl"},
-    "adapters": {"dir": "/shared/adapters", "keep": 2},
+    "adapters": {"dir": "/shared/adapters", "keep": 2, "keep_days": 30.0},
     "gate": {
         "mode": "off",
         "probe_tolerance": 2.0,
@@ -130,6 +131,7 @@ TURNED: dict[str, Any] = {
         "flip_window": 8,
         "max_flips": 3,
         "watch_groups": 16,
+        "watch_window": 64,
         "min_entropy": 0.1,
         "max_entropy": 2.0,
         "min_length": 0.5,

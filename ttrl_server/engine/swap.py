@@ -109,7 +109,7 @@ class Swap:
             self._checking.cancel()
 
     def _reject(self, number: int, folder: str, refusal: RejectedVersion) -> tuple[str, str]:
-        self.ledger.reject(number, folder, self._base, refusal.stage, refusal.reason)
+        self.ledger.reject(number, folder, self._base, refusal.stage, refusal.reason, by="gate")
         if refusal.stage not in JUDGEMENTS:  # no operator can have it served, no step will start from it
             with contextlib.suppress(RejectedVersion):  # it may be rejected for not being there
                 versions.strip_trainer_state(self._root, folder)

@@ -74,8 +74,8 @@ class Ledger(Past):
         """The version is served from now on; ``figures`` are what the gate measured."""
         self._append("promoted", number, base, folder=folder, figures=figures or None, by=by, reason=reason)
 
-    def reject(self, number: int, folder: str, base: str, stage: str, reason: str) -> None:
-        self._append("rejected", number, base, folder=folder, stage=stage, reason=reason)
+    def reject(self, number: int, folder: str, base: str, stage: str, reason: str, *, by: By | None = None) -> None:
+        self._append("rejected", number, base, folder=folder, stage=stage, reason=reason, by=by)
 
     def retire(self, number: int, folder: str, base: str, reason: str, *, by: By | None = None) -> None:
         """The version can be served no more. Raises RejectedVersion for the one that is served."""
