@@ -268,7 +268,7 @@ class GateConfig(Section):
     """The fewest that a candidate is judged by."""
     canary_samples: int = Field(8, ge=2)
     """Samples of each of them, of a candidate and once of the base model."""
-    canary_z: float = Field(2, gt=0)
+    canary_z: float = Field(2.5, gt=0)
     """Standard errors by which a candidate may be worse than the base model."""
 
 

@@ -77,7 +77,7 @@ def test_weights_of_another_version_under_this_name_are_found_out(alone: Server,
 
 
 def test_an_adapter_that_changes_nothing_is_found_out(alone: Server, maker: Maker) -> None:
-    _, state, reason = propose(alone, maker, seed=3, size=1e-10)
+    _, state, reason = propose(alone, maker, seed=3, size=1e-14)
     assert (state, reason.partition(":")[0]) == ("rejected", "probe")
     assert "changes nothing" in reason or "as if there were no adapter" in reason
 

@@ -28,6 +28,8 @@ class Replica:
     """Samples sent to vLLM at once; the rest wait here, where they can still be dropped."""
     ready: bool = False
     loaded: set[int] = field(default_factory=set)
+    proved: dict[int, dict[str, float]] = field(default_factory=dict)
+    """What the proof of a loaded version measured; once a load is enough."""
     questions: int = 0
     failed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when it stopped answering; its supervisor starts it again."""
@@ -115,6 +117,13 @@ class Fleet:
         """No question is routed to a replica that stopped answering."""
         replica.ready = False
         replica.failed.set()
+
+    @staticmethod
+    def forget(replica: Replica) -> None:
+        """The engine is another one now, with nothing in it."""
+        replica.ready = False
+        replica.loaded.clear()
+        replica.proved.clear()
 
     # ------------------------------------------------------------ swapping
 

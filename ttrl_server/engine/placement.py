@@ -63,17 +63,13 @@ class Placement:
 
     async def bring(self, replica: Replica, number: int, folder: str) -> dict[str, float]:
         """The same on one replica. One that does not answer is taken out of routing and started again."""
-        name = version_name(self._config, number)
         try:
             if number not in replica.loaded:
-                await replica.client.load(name, str(self._root / folder))
+                await replica.client.load(version_name(self._config, number), str(self._root / folder))
                 replica.loaded.add(number)
-            if self._config.gate.mode == "off":
-                return {}
-            probe = await asyncio.to_thread(self._probe, folder)
-            return await prove(
-                replica.client, probe, name, base_name(self._config), tolerance=self._config.gate.probe_tolerance
-            )
+            if number not in replica.proved:
+                replica.proved[number] = await self._proof(replica, number, folder)
+            return replica.proved[number]
         except EngineError as error:
             # vLLM answers 500 both for an adapter it cannot load and while its engine core dies.
             silent = error.status is None
@@ -83,6 +79,13 @@ class Placement:
             if silent:
                 raise EngineError(error.message) from error
             raise RejectedVersion("load", error.message) from error
+
+    async def _proof(self, replica: Replica, number: int, folder: str) -> dict[str, float]:
+        if self._config.gate.mode == "off":
+            return {}
+        probe = await asyncio.to_thread(self._probe, folder)
+        names = version_name(self._config, number), base_name(self._config)
+        return await prove(replica.client, probe, *names, tolerance=self._config.gate.probe_tolerance)
 
     def _probe(self, folder: str) -> Probe:
         return msgspec.json.decode((self._root / folder / "probe.json").read_bytes(), type=Probe)
@@ -113,12 +116,14 @@ class Placement:
         holders = [r for r in self._fleet.replicas if number in r.loaded]
         for replica in holders:  # all at once, before anything is awaited
             replica.loaded.discard(number)
+            replica.proved.pop(number, None)
         for replica in holders:
             await self.unload(replica, number)
         await self._fleet.announce()
 
     async def unload(self, replica: Replica, number: int) -> None:
         replica.loaded.discard(number)
+        replica.proved.pop(number, None)
         try:
             await replica.client.unload(version_name(self._config, number))
         except EngineError as error:

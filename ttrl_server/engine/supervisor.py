@@ -99,8 +99,7 @@ async def _run_once(config: Config, fleet: Fleet, swap: Swap, replica: Replica, 
             log.error("engine.start_failed", replica=replica.index, log=str(log_file), tail=tree.tail())
         return birth.done() and birth.exception() is None
     finally:
-        replica.ready = False
-        replica.loaded.clear()
+        fleet.forget(replica)
         birth.cancel()
         failed.cancel()
         await asyncio.shield(tree.stop())
@@ -131,7 +130,6 @@ async def _watch_attached(fleet: Fleet, swap: Swap, replica: Replica) -> None:
                 await swap.bring_up(replica)
                 log.info("engine.attached", replica=replica.index)
         elif not healthy and replica.ready:
-            replica.ready = False
-            replica.loaded.clear()
+            fleet.forget(replica)
             log.error("engine.lost", replica=replica.index)
         await asyncio.sleep(ATTACHED_POLL_S if replica.ready else POLL_S)

@@ -220,6 +220,7 @@ class Swap:
         """Loads and proves the served version on an engine that has just come up, before it is routed to."""
         async with self._place.lock:
             # An attached engine may have outlived a gateway, or our belief that it was lost.
+            self._fleet.forget(replica)
             replica.loaded = numbers_in(self._config, await replica.client.models())
             while number := self._fleet.serving:
                 served = self.ledger.served(self._base)

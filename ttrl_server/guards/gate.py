@@ -71,7 +71,9 @@ class Gate:
         asked = [*held_back, *sentinels, *labelled]
         for canary in asked:
             canary.said = {n: said for n, said in canary.said.items() if n in (0, served)}
-        await asyncio.gather(*(self._ask(c, replica, {0, served, candidate}) for c in (*held_back, *labelled)))
+        both = (*held_back, *labelled)
+        await asyncio.gather(*(self._ask(c, replica, {served, candidate} - {0}) for c in both))
+        await asyncio.gather(*(self._ask(c, replica, {0}, 2 * self._config.gate.canary_samples) for c in both))
         figures = self._movement([*held_back, *labelled], candidate, served)
         figures |= await asyncio.to_thread(self._held_back, held_back, candidate, served)
         figures |= await self._against_base(sentinels, replica, candidate)
@@ -176,18 +178,25 @@ class Gate:
         return agreement | {"canary_support": found.theirs, "canary_base": found.ours, "canary_z": found.z}
 
     async def _against_base(self, asked: Sequence[Canary], replica: Replica, candidate: int) -> dict[str, float]:
-        """Half of the samples will do where they show no loss."""
-        samples = self._config.gate.canary_samples
-        await asyncio.gather(*(self._ask(c, replica, {0}) for c in asked))
-        for look in (samples // 2, samples):
+        """Half of the samples will do where they show no loss; before a refusal the base model gets a closer look.
+
+        Its samples serve all later candidates too: a few lucky ones would have every one of them refused.
+        """
+        samples, z = self._config.gate.canary_samples, self._config.gate.canary_z
+        for look, base, enough in (
+            (samples // 2, samples, 0.0),
+            (samples, 2 * samples, -z),
+            (samples, 4 * samples, -z),
+        ):
+            await asyncio.gather(*(self._ask(c, replica, {0}, base) for c in asked))
             await asyncio.gather(*(self._ask(c, replica, {candidate}, look) for c in asked))
             right = await asyncio.to_thread(lambda: [self._right(c) for c in asked if {0, candidate} <= c.said.keys()])
             if not right:
                 return {}
             found = trials.contrast([r[0] for r in right], [r[candidate] for r in right])
-            if found.z >= 0:
+            if found.z >= enough:
                 break
-        if found.z < -self._config.gate.canary_z:
+        if found.z < -z:
             raise RejectedVersion(
                 "canary",
                 f"of {len(right)} sentinel questions it gets {found.theirs:.3f} right, the base model {found.ours:.3f} "
