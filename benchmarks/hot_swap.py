@@ -11,6 +11,8 @@ publishes a version made beforehand and proposes it, ``--swaps`` times.
                            beside the same load without swaps
     mixed                  voted groups whose samples' log-probabilities are not those of the one version they name
     growth                 resident memory of engine and gateway after the last swap, less after the tenth
+    rollback_ms            one command, from the request to the answer that says what is served now; and back again
+    cold_start_equal       whether the last version says word for word the same after a restart of everything
 
 The last line is JSON.
 """
@@ -65,6 +67,8 @@ FLAGS: dict[str, object] = {
 }
 TOLERANCE = 0.02
 """Nats (root mean square) within which a group's samples are those of its version."""
+GREEDY = 8
+"""Questions asked before and after the restart."""
 SIZES = (0.001, 0.002, 0.003)
 """Of the perturbations."""
 
@@ -174,6 +178,18 @@ class Trainer:
             if reply.status_code == 200:
                 return msgspec.msgpack.decode(reply.content, type=Batch)
 
+    def serve(self, action: str, body: dict[str, Any]) -> float:
+        """Seconds an operator's command takes."""
+        started = time.monotonic()
+        self._http.post(f"/ttrl/v1/adapters/{action}", json=body).raise_for_status()
+        return time.monotonic() - started
+
+    def greedy(self, n: int) -> str:
+        """What is served says to one question, without chance."""
+        reply = self._http.post("/v1/chat/completions", json=question(n, max_tokens=32, temperature=0.0))
+        reply.raise_for_status()
+        return str(reply.json()["choices"][0]["message"]["content"])
+
     def mixed(self) -> int:
         """Groups whose samples another version than theirs drew."""
         wrong = 0
@@ -233,18 +249,26 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                     PROGRESS.print(f"{n} swaps, {busy.requests} requests, {len(busy.failed)} failed")
                 time.sleep(options.pause_s)
         late = resident(gateway)
+        there_and_back = [trainer.serve("rollback", {}), trainer.serve(f"{options.swaps}/promote", {})]
+        warm = [trainer.greedy(n) for n in range(GREEDY)]
+        mixed = trainer.mixed() + busy.changed
+    with Server(argv, out / "server.log", out / "server.pid") as server:
+        wait_ready(server, f"{url}/ready", 600, PROGRESS)
+        cold = [trainer.greedy(n) for n in range(GREEDY)]
         times = sorted(trainer.served_ms)
         failed = [*warm_up.failed, *quiet.failed, *busy.failed]
         return {
             "swaps": len(times),
             "requests": busy.requests,
             "failed": len(failed),
-            "mixed": trainer.mixed() + busy.changed,
+            "mixed": mixed,
             "publish_to_served_ms_p50": round(statistics.median(times), 1),
             "publish_to_served_ms_p99": round(times[min(len(times) - 1, int(0.99 * len(times)))], 1),
             "gap_ratio": round(_p99(busy.pauses) / _p99(quiet.pauses), 3),
             "engine_growth_mib": round(late[0] - early[0], 1),
             "gateway_growth_mib": round(late[1] - early[1], 1),
+            "rollback_ms": [round(1000 * seconds) for seconds in there_and_back],
+            "cold_start_equal": warm == cold,
             "first_failure": failed[0] if failed else None,
             "longest_gap_ms": {"quiet": round(1000 * max(quiet.pauses)), "swaps": round(1000 * max(busy.pauses))},
         }
