@@ -39,6 +39,8 @@ class Evidence:
     """Samples drawn, those without an answer included."""
     adapter: str
     sampled_tokens: int
+    entropy: float | None = None
+    """Nats a token, where the server says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,14 @@ class Reply:
 class Sample:
     text: str
     finish_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The samples of one question, and the tokens they took (0 where the server does not say)."""
+
+    samples: tuple[Sample, ...]
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +100,24 @@ def connect(base_url: str, api_key: str, max_retries: int, timeout_s: float) -> 
 
 
 async def ask_voted(
-    client: openai.AsyncOpenAI, model: str, prompt: str, max_tokens: int | None, label: str | None = None
+    client: openai.AsyncOpenAI,
+    model: str,
+    prompt: str,
+    max_tokens: int | None,
+    label: str | None = None,
+    *,
+    store: bool = True,
 ) -> Reply:
     """One question to the vote; the temperature is the server's to choose. Raises one of FAILURES.
 
-    With a ``label`` the server learns from it instead of from the vote.
+    With a ``label`` the server learns from it instead of from the vote; without ``store`` it learns nothing.
     """
     completion = _checked(
         await client.chat.completions.create(
             model=model,
             messages=[_user(prompt)],
             max_tokens=openai.omit if max_tokens is None else max_tokens,
+            store=openai.omit if store else False,
             extra_body=None if label is None else {"ttrl": {"label": label}},
         )
     )
@@ -109,7 +126,7 @@ async def ask_voted(
     return Reply(choice.message.content or "", choice.finish_reason, _evidence(evidence) if evidence else None)
 
 
-async def draw(client: openai.AsyncOpenAI, model: str, prompt: str, how: Draw) -> tuple[Sample, ...]:
+async def draw(client: openai.AsyncOpenAI, model: str, prompt: str, how: Draw) -> Drawn:
     """k samples of one question, neither voted on nor kept. Raises one of FAILURES."""
     completion = _checked(
         await client.chat.completions.create(
@@ -124,7 +141,8 @@ async def draw(client: openai.AsyncOpenAI, model: str, prompt: str, how: Draw) -
     )
     if len(completion.choices) != how.k:
         raise BadReply(f"asked for {how.k} choices, got {len(completion.choices)}")
-    return tuple(Sample(choice.message.content or "", choice.finish_reason) for choice in completion.choices)
+    samples = tuple(Sample(choice.message.content or "", choice.finish_reason) for choice in completion.choices)
+    return Drawn(samples, completion.usage.completion_tokens if completion.usage else 0)
 
 
 async def read_models(client: openai.AsyncOpenAI) -> list[str]:
@@ -207,6 +225,7 @@ def _evidence(body: dict[str, Any]) -> Evidence:
             votes=int(body["votes"]),
             adapter=str(body["adapter"]),
             sampled_tokens=int(body["sampled_tokens"]),
+            entropy=None if body.get("entropy") is None else float(body["entropy"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BadReply(f"unreadable vote evidence: {str(body)[:200]!r}") from error

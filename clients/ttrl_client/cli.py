@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ttrl_client.datasets import DatasetError, QuestionSet, load, load_joined
+from ttrl_client.datasets import DatasetError, Fields, QuestionSet, load, load_joined
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,8 +18,13 @@ if TYPE_CHECKING:
     from ttrl_client.replay import Run, Settings
 
 EPILOG = """\
-A file holds one JSON object a line: {"id": …, "prompt": …, "answer": …}. Answers are used for scoring here and
-never sent. Writes report.json, learning.png and rows.jsonl (every question's outcome) to --out.
+A data set is a preset (aime24, amc, math500, gpqa-diamond, gsm8k), a file (.jsonl, .json, .csv, .parquet), a hub id
+(owner/name[/config][:split]) or generated (reasoning-gym:TASK?size=50&seed=0). A record has id, prompt and answer, or
+fields that --prompt-field and --answer-field name. Answers are used for scoring here and never sent, but for the modes
+that say so. Writes report.json, report.md, report.html, learning.png and rows.jsonl (every question's outcome) to
+--out; --resume goes on where a run was killed, and asks nothing twice.
+
+ttrl-replay compare RUN RUN … puts finished runs side by side.
 Exit code: 0 done, 1 nothing was answered, 2 a bad file, option, address, key or model, 130 interrupted."""
 
 
@@ -28,9 +33,14 @@ class Bad(Exception):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] == ["compare"]:
+        return _compare(argv[1:])
     options = _parser().parse_args(argv)
+    fields = Fields(options.prompt_field, options.answer_field, options.group_field, options.suffix)
     try:
-        trained, held_out = question_sets(options.questions, options.eval)
+        trained, held_out = question_sets(options.questions, options.eval, fields)
+        settings = _settings(options, trained)
     except (Bad, DatasetError) as error:
         return _refuse(error)
     from rich.console import Console
@@ -39,50 +49,118 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     out = options.out or Path("runs") / options.model.replace("/", "-")
     try:
-        run = run_replay(_settings(options), trained, held_out, out, Console())
-    except (Unusable, OSError) as error:
+        run = run_replay(settings, trained, held_out, out, Console(), resume=options.resume, oracle=options.oracle)
+    except (Unusable, Bad, OSError) as error:
         return _refuse(error)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print(f"interrupted; --resume --out {out} goes on from here", file=sys.stderr)
         return 130
-    return 0 if run.questions_answered else 1
+    return 0 if run.questions_answered or not settings.episodes else 1
 
 
 def run_replay(
-    settings: Settings, trained: QuestionSet, held_out: Sequence[QuestionSet], out: Path, console: Console
+    settings: Settings,
+    trained: QuestionSet,
+    held_out: Sequence[QuestionSet],
+    out: Path,
+    console: Console,
+    *,
+    resume: bool = False,
+    oracle: Path | None = None,
 ) -> Run:
-    """Replay, then leave report.json, learning.png and rows.jsonl in ``out`` and the table on ``console``."""
+    """Replay, then leave the reports and rows.jsonl in ``out`` and the table on ``console``.
+
+    ``oracle`` is the folder of a run on true labels, drawn beside this one. Raises Bad where ``resume`` cannot be.
+    """
     import asyncio
 
-    from ttrl_client import report
+    from ttrl_client import journal, page, report
     from ttrl_client.progress import Display
     from ttrl_client.replay import replay
 
     out.mkdir(parents=True, exist_ok=True)
+    _check_resumed(settings, (trained, *held_out), out, resume)
     with Display(console) as display:
-        run = asyncio.run(replay(settings, trained, held_out, out, display))
-    report.write(run, out / "report.json")
-    _draw(run, out / "learning.png", console)
+        run = asyncio.run(replay(settings, trained, held_out, out, display, resume=resume))
+    rows = journal.read(out / "rows.jsonl")
+    data = report.as_dict(run, rows)
+    report.write(data, out / "report.json")
+    report.write_text(report.markdown(data), out / "report.md")
+    picture = _draw(run, out / "learning.png", console, oracle)
+    report.write_text(page.html(data, run.sets, rows, picture), out / "report.html")
     console.print(report.table(run))
     console.print(f"written to {out}", markup=False, highlight=False)
     return run
 
 
-def _draw(run: Run, path: Path, console: Console) -> None:
+def _check_resumed(settings: Settings, sets: Sequence[QuestionSet], out: Path, resume: bool) -> None:
+    """What a run was asked to do is kept beside its rows: another question set or seed cannot go on from them."""
+    import json
+    from dataclasses import asdict
+
+    free = {"api_key", "base_url", "concurrency", "wait_timeout_s", "patience_s", "max_retries", "timeout_s"}
+    asked = {name: value for name, value in asdict(settings).items() if name not in free}
+    asked["sets"] = {s.name: [item.id for item in s.items] for s in sets}
+    kept = out / "run.json"
+    if resume and kept.exists():
+        before = json.loads(kept.read_text(encoding="utf-8"))
+        changed = sorted(name for name in asked.keys() | before.keys() if asked.get(name) != before.get(name))
+        if changed:
+            raise Bad(f"--resume: {out} was begun with other {', '.join(changed)}; use the same, or another --out")
+    kept.write_text(json.dumps(asked), encoding="utf-8")
+
+
+def _draw(run: Run, path: Path, console: Console, oracle: Path | None) -> str | None:
+    """Writes the picture; returns it as SVG for the page, None where matplotlib is missing."""
     try:
         from ttrl_client import plot
     except ImportError as error:
         console.print(f"no {path.name}: {error}; install matplotlib to get it", markup=False, highlight=False)
-        return
-    plot.write(run, path)
+        return None
+    beside = _oracle(oracle) if oracle else {}
+    plot.write(run, path, beside)
+    return plot.svg(run, beside)
 
 
-def question_sets(trained: Sequence[Path], held_out: Sequence[Path]) -> tuple[QuestionSet, tuple[QuestionSet, ...]]:
+def _oracle(folder: Path) -> dict[str, float]:
+    """avg@k after a run on true labels, by set."""
+    from ttrl_client import compare, report
+
+    try:
+        finished = compare.read(folder).report
+    except compare.NotARun as error:
+        raise Bad(f"--oracle: {error}") from error
+    key = f"avg@{finished['settings']['eval_samples']}"
+    return {name: finished[name]["after"][key] for name in report.set_names(finished)}
+
+
+def _compare(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="ttrl-replay compare", description="Finished runs side by side, beside the first, with paired tests."
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder")
+    parser.add_argument("--out", type=Path, help="write the Markdown there too")
+    options = parser.parse_args(argv)
+    from ttrl_client import compare, report
+
+    try:
+        text = compare.table([compare.read(folder) for folder in options.runs])
+        if options.out:
+            report.write_text(text + "\n", options.out)
+    except (compare.NotARun, OSError) as error:
+        return _refuse(error)
+    print(text)
+    return 0
+
+
+def question_sets(
+    trained: Sequence[Path | str], held_out: Sequence[Path | str], fields: Fields | None = None
+) -> tuple[QuestionSet, tuple[QuestionSet, ...]]:
     """The set to learn from and the sets that are only evaluated; raises Bad or DatasetError."""
-    loaded = load_joined(trained, "trained"), tuple(load(path) for path in held_out)
+    loaded = load_joined(trained, "trained", fields), tuple(load(source, fields=fields) for source in held_out)
     from ttrl_client.report import RESERVED
 
-    names = ["trained", *(path.stem for path in held_out)]
+    names = ["trained", *(s.name for s in loaded[1])]
     for name in names:
         if names.count(name) > 1 or name in RESERVED:
             raise Bad(f"--eval: a set cannot be called {name!r}: the name is taken in the report; rename the file")
@@ -94,22 +172,29 @@ def _refuse(error: Exception) -> int:
     return 2
 
 
-def _settings(options: argparse.Namespace) -> Settings:
+def _settings(options: argparse.Namespace, trained: QuestionSet) -> Settings:
+    """Where the command line is silent, a preset speaks; else the defaults."""
     from ttrl_client.replay import Settings
 
+    preset, prequential = trained.preset, options.mode == "prequential"
+    if prequential and options.episodes not in (None, 1):
+        raise Bad("--mode prequential asks every question once: leave --episodes out")
+    episodes = 1 if prequential else options.episodes
     return Settings(
         base_url=options.base_url,
         api_key=options.api_key,
         model=options.model,
-        episodes=options.episodes,
-        batch=options.batch,
+        episodes=(preset.episodes if preset else 1) if episodes is None else episodes,
+        batch=options.batch or (preset.batch if preset else 8),
         eval_samples=options.eval_samples,
         temperature=options.temperature,
         top_p=options.top_p,
-        max_tokens=options.max_tokens,
+        max_tokens=options.max_tokens or (preset.max_tokens if preset else None),
         seed=options.seed,
         concurrency=options.concurrency,
+        mode=options.mode,
         labels=options.labels,
+        eval_every=options.eval_every,
         wait=not options.no_wait,
         wait_timeout_s=options.wait_timeout,
         patience_s=options.patience,
@@ -127,20 +212,31 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("questions", nargs="+", type=Path, metavar="QUESTIONS.jsonl", help="questions to learn from")
+    add("questions", nargs="+", metavar="DATASET", help="questions to learn from: a preset, a file, a hub id, …")
     add("--base-url", default="http://127.0.0.1:8000/v1", type=_url, help="default: %(default)s")
     add("--api-key", default=os.environ.get("OPENAI_API_KEY", "none"), help="default: $OPENAI_API_KEY", metavar="KEY")
     add("--model", required=True, type=_name, metavar="NAME", help="the name the server answers to")
-    add("--episodes", default=1, type=_whole(0), help="passes over the questions; 0 only evaluates (default 1)")
-    add("--batch", default=8, type=_whole(1), help="questions asked together (default 8)")
+    add(
+        "--mode",
+        default="learn",
+        choices=("learn", "frozen", "oracle", "prequential"),
+        help="learn from the votes; frozen: nothing is stored; oracle: learn from the answers in the file, the upper "
+        "bound; prequential: one pass, each answer scored before anything is learned from it (default learn)",
+    )
+    add("--episodes", default=None, type=_whole(0), help="passes; 0 only evaluates (default: the preset's, or 1)")
+    add("--batch", default=None, type=_whole(1), help="questions asked together (default: the preset's, or 8)")
     add(
         "--eval",
         action="append",
         default=[],
-        type=Path,
-        metavar="FILE",
+        metavar="DATASET",
         help="a set that is only evaluated; repeatable",
     )
+    add("--eval-every", default=0, type=_whole(0), metavar="N", help="evaluate every N batches too (default: never)")
+    add("--prompt-field", metavar="NAME", help="where a record has its question")
+    add("--answer-field", metavar="NAME", help="where it has the answer")
+    add("--group-field", metavar="NAME", help="where it has its level or subject")
+    add("--suffix", default="", help="added to every prompt, as the paper's request for a boxed answer")
     add("--eval-samples", default=16, type=_whole(1), metavar="K", help="samples a question (default 16)")
     add("--temperature", default=0.6, type=_real(0, 2), help="of evaluation samples (default 0.6)")
     add("--top-p", default=0.95, type=_real(0, 1), help="of evaluation samples (default 0.95)")
@@ -148,7 +244,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", default=0, type=int, help="of the order of the questions (default 0)")
     add("--concurrency", default=16, type=_whole(1), help="requests in flight (default 16)")
     add("--out", default=None, type=Path, help="default: runs/NAME")
-    add("--labels", action="store_true", help="learn from the answers in the file, not from votes: the upper bound")
+    add("--resume", action="store_true", help="go on with the run in --out; asks nothing twice")
+    add("--oracle", type=Path, metavar="RUN", help="folder of a run in mode oracle, drawn beside this one")
+    add("--labels", action="store_true", help="the same as --mode oracle")
     add("--no-wait", action="store_true", help="do not wait for training between batches")
     add("--wait-timeout", default=1800.0, type=_real(0), metavar="S", help="longest such wait (default 1800)")
     add("--patience", default=120.0, type=_real(0), metavar="S", help="wait for a server that is away (default 120)")

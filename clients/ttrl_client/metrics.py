@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import random
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from ttrl_client.scoring import canonical, equivalent
+
+RESAMPLES = 1000
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,28 +20,72 @@ class Graded:
 
     answers: tuple[str | None, ...]
     truth: str
+    group: str | None = None
+    """Level or subject."""
+    tokens: int = 0
+    """Of all samples."""
 
 
 @dataclass(frozen=True, slots=True)
 class SetScore:
-    """One evaluation of one set. The three shares are None when no question was answered."""
+    """One evaluation of one set. The shares are None when no question was answered."""
 
     answered: int
     failed: int
     avg: float | None
     maj: float | None
     passed: float | None
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    """95 % bootstrap intervals over the questions, of avg, maj and passed."""
+    length: float | None = None
+    """Mean tokens of a sample, where the server says."""
+    tokens: int = 0
+    groups: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """By level or subject: questions, avg@k."""
 
 
 def score(graded: Sequence[Graded], failed: int = 0) -> SetScore:
     """Means over the questions that were answered."""
+    each = {
+        "avg": [correct_share(g) for g in graded],
+        "maj": [float(equivalent(majority(g.answers), g.truth)) for g in graded],
+    }
+    each["passed"] = [float(share > 0) for share in each["avg"]]
+    groups: defaultdict[str, list[float]] = defaultdict(list)
+    for g, share in zip(graded, each["avg"], strict=True):
+        if g.group is not None:
+            groups[g.group].append(share)
+    samples, tokens = sum(len(g.answers) for g in graded), sum(g.tokens for g in graded)
     return SetScore(
         answered=len(graded),
         failed=failed,
-        avg=mean(correct_share(g) for g in graded),
-        maj=mean(float(equivalent(majority(g.answers), g.truth)) for g in graded),
-        passed=mean(float(correct_share(g) > 0) for g in graded),
+        avg=mean(each["avg"]),
+        maj=mean(each["maj"]),
+        passed=mean(each["passed"]),
+        intervals={name: found for name, values in each.items() if (found := bootstrap(values))},
+        length=tokens / samples if tokens else None,
+        tokens=tokens,
+        groups={name: (len(shares), sum(shares) / len(shares)) for name, shares in sorted(groups.items())},
     )
+
+
+def bootstrap(values: Sequence[float], *, level: float = 0.95, seed: int = 0) -> Interval | None:
+    """Percentile interval of the mean over resampled questions (Efron and Tibshirani 1993, section 13.3)."""
+    if len(values) < 2:
+        return None
+    draw, n = random.Random(seed), len(values)
+    means = sorted(sum(draw.choices(values, k=n)) / n for _ in range(RESAMPLES))
+    cut = round((1 - level) / 2 * RESAMPLES)
+    return means[cut], means[-1 - cut]
+
+
+def paired(differences: Sequence[float], *, seed: int = 0) -> float | None:
+    """Two-sided p-value of "the mean difference is 0": signs are flipped at random (a permutation test)."""
+    if not differences:
+        return None
+    draw, seen = random.Random(seed), abs(sum(differences))
+    flips = (abs(sum(d if draw.random() < 0.5 else -d for d in differences)) for _ in range(RESAMPLES))
+    return (1 + sum(value >= seen - 1e-12 for value in flips)) / (1 + RESAMPLES)
 
 
 def correct_share(graded: Graded) -> float:

@@ -1,32 +1,36 @@
 """The replay: evaluate every set, ask the questions for E episodes while the server learns, evaluate again.
 
     evaluate ─▶ ┌ shuffle ─▶ batch of voted questions ─▶ wait until the server has learned from it ┐ × E ─▶ evaluate
-                └───────────────────────────────────────────────────────────────────────────────────┘
+                └──────────────── evaluate every k batches, where asked to ────────────────────────┘
 
-A question that fails is a row with its error and the run goes on.
+A question that fails is a row with its error and the run goes on; a run that was killed goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import Any, Literal, TypeVar
 
 import openai
 
 from ttrl_client import ask
 from ttrl_client.datasets import Item, QuestionSet
-from ttrl_client.metrics import Graded, SetScore, VoteScore, majority, mean, score, score_vote
+from ttrl_client.evaluation import Evaluation, Evaluator
+from ttrl_client.journal import Journal
+from ttrl_client.metrics import SetScore, VoteScore, mean, score_vote
 from ttrl_client.progress import Display, Phase
 from ttrl_client.scoring import equivalent, final_answer
 
 T = TypeVar("T")
 POLL_S = 0.5
+Mode = Literal["learn", "frozen", "oracle", "prequential"]
+"""learn: from the votes; frozen: nothing is stored; oracle: from the true answers; prequential: one pass, each answer
+scored before anything was learned from it."""
 
 
 class Unusable(Exception):
@@ -51,8 +55,11 @@ class Settings:
     seed: int = 0
     """Of the order in which questions are asked."""
     concurrency: int = 16
+    mode: Mode = "learn"
     labels: bool = False
-    """Give the answers along, to be learned from instead of the votes: the upper bound of the method."""
+    """The same as mode oracle."""
+    eval_every: int = 0
+    """Batches between evaluations under way; 0: none."""
     wait: bool = True
     wait_timeout_s: float = 1800
     """Longest wait for one batch to be learned from."""
@@ -81,6 +88,12 @@ class BatchRecord:
     """Version served once the batch had been learned from."""
     seconds: float
     wait_seconds: float
+    entropy: float | None = None
+    """Mean token entropy of the votes (nats), where the server says."""
+    length: float | None = None
+    """Mean tokens of a sample."""
+    correct: float | None = None
+    """Share of the answers that were right: what a client got."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,50 +112,72 @@ class Run:
     questions_answered: int
     requests_failed: int
     wall_seconds: float
+    evaluations: list[Evaluation] = field(default_factory=list)
+    """All of them, the first and the last included."""
 
 
 async def replay(
-    settings: Settings, trained: QuestionSet, held_out: Sequence[QuestionSet], out: Path, display: Display
+    settings: Settings,
+    trained: QuestionSet,
+    held_out: Sequence[QuestionSet],
+    out: Path,
+    display: Display,
+    *,
+    resume: bool = False,
 ) -> Run:
     """Run it all; each question's outcome is a line of ``out/rows.jsonl`` as soon as it is known. Raises Unusable."""
     client = ask.connect(settings.base_url, settings.api_key, settings.max_retries, settings.timeout_s)
     async with client:
-        with (out / "rows.jsonl").open("w", encoding="utf-8") as rows:
-            return await Session(settings, client, rows, display).run((trained, *held_out))
+        with Journal(out / "rows.jsonl", resume=resume) as journal:
+            return await Session(settings, client, journal, display).run((trained, *held_out))
 
 
 class Session:
-    """One replay under way: the connection, the rows written so far and the count of failures."""
+    """One replay under way: the connection and what is known so far."""
 
-    def __init__(self, settings: Settings, client: openai.AsyncOpenAI, rows: TextIO, display: Display) -> None:
-        self._settings, self._client, self._rows, self._display = settings, client, rows, display
+    def __init__(self, settings: Settings, client: openai.AsyncOpenAI, journal: Journal, display: Display) -> None:
+        self._settings, self._client, self._journal, self._display = settings, client, journal, display
         self._patience = ask.Patience(settings.patience_s)
         self._slots = asyncio.Semaphore(settings.concurrency)
-        self._failed = 0
+        how = ask.Draw(settings.eval_samples, settings.temperature, settings.top_p, settings.max_tokens)
+        self._evaluator = Evaluator(
+            how, lambda item: ask.draw(client, settings.model, item.prompt, how), self._attempt, journal, display
+        )
+        self._evaluations: list[Evaluation] = []
 
     async def run(self, sets: tuple[QuestionSet, ...]) -> Run:
         started = time.monotonic()
         await self._check_model()
-        first = await self._status()
-        if not first.learning:
-            self._display.line(f"the server is not learning: {first.reason or 'no reason given'}")
-        before = {s.name: await self._evaluate(s, "before") for s in sets}
-        history = await self._learn(sets[0])
-        after = {s.name: await self._evaluate(s, "after") for s in sets}
+        first = await self._start()
+        await self._evaluate(sets, "before", 0, first["served"])
+        history = await self._learn(sets)
+        served = history[-1].served if history else first["served"]
+        await self._evaluate(sets, "after", len(history), served)
         last = await self._status()
+        before, after = self._evaluations[0].scores, self._evaluations[-1].scores
         return Run(
             settings=self._settings,
             sets=sets,
             before=before,
             after=after,
             history=history,
-            served_before=first.served,
+            served_before=first["served"],
             served_after=last.served,
-            versions_promoted=last.promoted - first.promoted,
+            versions_promoted=last.promoted - first["promoted"],
             questions_answered=sum(record.answered for record in history),
-            requests_failed=self._failed,
+            requests_failed=sum("error" in row for row in self._journal.rows),
             wall_seconds=round(time.monotonic() - started, 1),
+            evaluations=self._evaluations,
         )
+
+    async def _start(self) -> dict[str, Any]:
+        """What was served when the run began, also when this is its second life."""
+        if row := self._journal.found("start"):
+            return row
+        first = await self._status()
+        if not first.learning and self._settings.mode != "frozen":
+            self._display.line(f"the server is not learning: {first.reason or 'no reason given'}")
+        return self._journal.add("start", None, served=first.served, promoted=first.promoted)
 
     async def _check_model(self) -> None:
         model, address = self._settings.model, self._settings.base_url
@@ -164,100 +199,79 @@ class Session:
             self._display.line(f"no status: {_reason(error)}")
             return ask.NOT_LEARNING
 
-    # ------------------------------------------------------------ evaluation
-
-    async def _evaluate(self, questions: QuestionSet, moment: str) -> SetScore:
-        title = f"{questions.name} {moment}"
-        with self._display.phase(title, len(questions.items)) as phase:
-            drawn = await asyncio.gather(*(self._grade(item, title, phase) for item in questions.items))
-        graded = [g for g in drawn if g is not None]
-        result = score(graded, failed=len(drawn) - len(graded))
-        k = self._settings.eval_samples
-        self._display.line(f"{title}: avg@{k} {_figure(result.avg)}  maj@{k} {_figure(result.maj)}")
-        return result
-
-    async def _grade(self, item: Item, phase_name: str, phase: Phase) -> Graded | None:
-        s = self._settings
-        how = ask.Draw(s.eval_samples, s.temperature, s.top_p, s.max_tokens)
-        samples = await self._attempt(item, phase_name, lambda: ask.draw(self._client, s.model, item.prompt, how))
-        if samples is None:
-            phase.advance("failed")
-            return None
-        graded = Graded(tuple(final_answer(x.text, x.finish_reason) for x in samples), item.answer)
-        winner = majority(graded.answers)
-        self._row(phase_name, item, answers=graded.answers, right=equivalent(winner, item.answer))
-        phase.advance(f"majority {winner}")
-        return graded
+    async def _evaluate(self, sets: Sequence[QuestionSet], moment: str, step: int, served: str) -> None:
+        self._evaluations.append(await self._evaluator.evaluate(sets, moment, step, served))
 
     # ------------------------------------------------------------ learning
 
-    async def _learn(self, questions: QuestionSet) -> list[BatchRecord]:
-        order, items, size = random.Random(self._settings.seed), list(questions.items), self._settings.batch
+    async def _learn(self, sets: tuple[QuestionSet, ...]) -> list[BatchRecord]:
+        s = self._settings
+        order, items = random.Random(s.seed), list(sets[0].items)
         history: list[BatchRecord] = []
-        for episode in range(1, self._settings.episodes + 1):
+        for episode in range(1, s.episodes + 1):
             order.shuffle(items)
-            batches = [items[at : at + size] for at in range(0, len(items), size)]
+            batches = [items[at : at + s.batch] for at in range(0, len(items), s.batch)]
             for number, batch in enumerate(batches, 1):
-                title = f"episode {episode}/{self._settings.episodes} batch {number}/{len(batches)}"
+                title = f"episode {episode}/{s.episodes} batch {number}/{len(batches)}"
                 history.append(await self._learn_batch(batch, episode, number, title))
+                last = episode == s.episodes and number == len(batches)
+                if s.eval_every and len(history) % s.eval_every == 0 and not last:
+                    await self._evaluate(sets, f"at step {len(history)}", len(history), history[-1].served)
         return history
 
     async def _learn_batch(self, batch: list[Item], episode: int, number: int, title: str) -> BatchRecord:
+        if done := self._journal.found(title):
+            return BatchRecord(**done["batch"])
         started = time.monotonic()
         with self._display.phase(title, len(batch)) as phase:
-            replies = await asyncio.gather(*(self._ask(item, title, phase) for item in batch))
+            rows = await asyncio.gather(*(self._ask(item, title, phase) for item in batch))
         asked = time.monotonic()
         status = await self._settle(title)
-        answered = [(item, reply) for item, reply in zip(batch, replies, strict=True) if reply is not None]
-        votes = [(item, reply.evidence) for item, reply in answered if reply.evidence]
-        scores = [vote_score(item, evidence) for item, evidence in votes]
         record = BatchRecord(
-            episode=episode,
-            batch=number,
-            answered=len(answered),
-            failed=len(batch) - len(answered),
-            majority_ratio=mean(evidence.majority_ratio for _, evidence in votes),
-            ground_truth_ratio=mean(s.ground_truth_ratio for s in scores),
-            label_accuracy=mean(s.label_accuracy for s in scores),
-            reward_accuracy=mean(s.reward_accuracy for s in scores),
-            sampled_tokens=sum(evidence.sampled_tokens for _, evidence in votes),
-            adapters=sorted({evidence.adapter for _, evidence in votes}),
+            **_figures(list(zip(batch, rows, strict=True)), episode, number),
             served=status.served,
             seconds=round(asked - started, 2),
             wait_seconds=round(time.monotonic() - asked, 2),
         )
+        self._journal.add(title, None, batch=asdict(record))
         self._display.line(_batch_line(title, record))
         return record
 
-    async def _ask(self, item: Item, title: str, phase: Phase) -> ask.Reply | None:
+    async def _ask(self, item: Item, title: str, phase: Phase) -> dict[str, Any]:
+        """The question's row."""
+        if row := self._journal.found(title, item.id):
+            return row
         s = self._settings
+        label = item.answer if s.labels or s.mode == "oracle" else None
+        store = s.mode != "frozen"
         reply = await self._attempt(
             item,
             title,
-            lambda: ask.ask_voted(self._client, s.model, item.prompt, s.max_tokens, item.answer if s.labels else None),
+            lambda: ask.ask_voted(self._client, s.model, item.prompt, s.max_tokens, label, store=store),
         )
         if reply is None:
             phase.advance("failed")
-            return None
+            return self._journal.found(title, item.id) or {}
         vote = reply.evidence
         answer = vote.answer if vote else final_answer(reply.text, reply.finish_reason)
-        self._row(
+        phase.advance(f"majority {vote.majority_ratio:.2f} of {vote.adapter}" if vote else "not voted on")
+        return self._journal.add(
             title,
-            item,
+            item.id,
+            truth=item.answer,
             answer=answer,
             right=equivalent(answer, item.answer),
             text=reply.text,
             vote=asdict(vote) if vote else None,
         )
-        phase.advance(f"majority {vote.majority_ratio:.2f} of {vote.adapter}" if vote else "not voted on")
-        return reply
 
     async def _settle(self, title: str) -> ask.Status:
         """Wait until nothing asked so far waits for training or is being trained on."""
         deadline = time.monotonic() + self._settings.wait_timeout_s
+        wait = self._settings.wait and self._settings.mode != "frozen"
         status = await self._status()
         with self._display.phase(f"{title}: learning", None) as phase:
-            while self._settings.wait and status.busy:
+            while wait and status.busy:
                 if time.monotonic() > deadline:
                     self._display.line(f"{title}: still learning after {self._settings.wait_timeout_s:g} s, going on")
                     break
@@ -274,14 +288,31 @@ class Session:
             try:
                 return await self._patience.run(call)
             except ask.FAILURES as error:
-                self._failed += 1
-                self._row(phase_name, item, error=_reason(error))
+                self._journal.add(phase_name, item.id, truth=item.answer, error=_reason(error))
                 return None
 
-    def _row(self, phase_name: str, item: Item, **outcome: object) -> None:
-        row = {"phase": phase_name, "id": item.id, "truth": item.answer, **outcome}
-        self._rows.write(json.dumps(row, ensure_ascii=False) + "\n")
-        self._rows.flush()
+
+def _figures(asked: Sequence[tuple[Item, dict[str, Any]]], episode: int, number: int) -> dict[str, Any]:
+    """A batch's figures, all but the times, from its rows."""
+    answered = [(item, row) for item, row in asked if "error" not in row]
+    votes = [(item, ask.Evidence(**row["vote"])) for item, row in answered if row.get("vote")]
+    scores = [vote_score(item, evidence) for item, evidence in votes]
+    tokens, samples = sum(e.sampled_tokens for _, e in votes), sum(e.votes for _, e in votes)
+    return {
+        "episode": episode,
+        "batch": number,
+        "answered": len(answered),
+        "failed": len(asked) - len(answered),
+        "majority_ratio": mean(evidence.majority_ratio for _, evidence in votes),
+        "ground_truth_ratio": mean(s.ground_truth_ratio for s in scores),
+        "label_accuracy": mean(s.label_accuracy for s in scores),
+        "reward_accuracy": mean(s.reward_accuracy for s in scores),
+        "sampled_tokens": tokens,
+        "adapters": sorted({evidence.adapter for _, evidence in votes}),
+        "entropy": mean(e.entropy for _, e in votes if e.entropy is not None),
+        "length": tokens / samples if samples else None,
+        "correct": mean(float(row["right"]) for _, row in answered),
+    }
 
 
 def vote_score(item: Item, evidence: ask.Evidence) -> VoteScore:

@@ -1,4 +1,4 @@
-"""The outcome of a replay: a table for the eye, report.json for programs."""
+"""The outcome of a replay: a table for the eye, report.json for programs, report.md for a page of notes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ from typing import Any
 
 from rich.table import Table
 
-from ttrl_client.metrics import SetScore
+from ttrl_client.evaluation import Evaluation
+from ttrl_client.metrics import SetScore, mean
 from ttrl_client.replay import Run, Settings
 
 RESERVED = frozenset(
     {"model", "settings", "served", "versions_promoted", "questions_answered", "requests_failed"}
-    | {"wall_seconds", "history"}
+    | {"wall_seconds", "history", "evaluations", "prequential", "flips"}
 )
 """Keys of report.json that no question set may be named after."""
 
 
-def as_dict(run: Run) -> dict[str, Any]:
-    """The report: one entry a set beside the run's own figures. Shares that could not be measured are null."""
+def as_dict(run: Run, rows: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    """The report: one entry a set beside the run's own figures. Shares that could not be measured are null.
+
+    ``rows`` are the journal's, for what moved question by question.
+    """
     k = run.settings.eval_samples
     sets = {
         s.name: {
@@ -39,16 +43,100 @@ def as_dict(run: Run) -> dict[str, Any]:
         "questions_answered": run.questions_answered,
         "requests_failed": run.requests_failed,
         "wall_seconds": run.wall_seconds,
+        "prequential": prequential(run),
+        "flips": {s.name: flips(rows or [], s.name) for s in run.sets},
         "settings": _settings(run.settings),
+        "evaluations": [_evaluation(e, k) for e in run.evaluations],
         "history": [asdict(record) for record in run.history],
     }
 
 
-def write(run: Run, path: Path) -> None:
+def prequential(run: Run) -> float | None:
+    """Share of right answers over the first pass: each was given before anything was learned from its question."""
+    first = [record for record in run.history if record.episode == 1 and record.correct is not None]
+    answered = sum(record.answered for record in first)
+    return sum((record.correct or 0) * record.answered for record in first) / answered if answered else None
+
+
+def flips(rows: list[dict[str, Any]], name: str) -> dict[str, int]:
+    """How many questions' majorities went from right to wrong, and from wrong to right."""
+    was = {row["id"]: row["right"] for row in rows if row["phase"] == f"{name} before" and "right" in row}
+    now = {row["id"]: row["right"] for row in rows if row["phase"] == f"{name} after" and "right" in row}
+    both = was.keys() & now.keys()
+    return {
+        "right_to_wrong": sum(was[q] and not now[q] for q in both),
+        "wrong_to_right": sum(now[q] and not was[q] for q in both),
+    }
+
+
+def write(data: dict[str, Any], path: Path) -> None:
     """Whole or not at all: a reader never sees half a report."""
+    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(text, path)
+
+
+def write_text(text: str, path: Path) -> None:
     staged = path.with_name(path.name + ".tmp")
-    staged.write_text(json.dumps(as_dict(run), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    staged.write_text(text, encoding="utf-8")
     os.replace(staged, path)
+
+
+# ---------------------------------------------------------------- to look at
+
+
+def set_names(data: dict[str, Any]) -> list[str]:
+    """The sets of a report, the trained one first."""
+    return [
+        name for name, value in data.items() if isinstance(value, dict) and "questions" in value and "before" in value
+    ]
+
+
+def markdown(data: dict[str, Any]) -> str:
+    """The paper's form: before → after, the gain, and the gain relative to before."""
+    k = data["settings"]["eval_samples"]
+    lines = [
+        f"# {data['model']}",
+        "",
+        f"{data['served']['before'] or '-'} → {data['served']['after'] or '-'}, "
+        f"{data['versions_promoted']} versions, {data['questions_answered']} questions answered, "
+        f"{data['requests_failed']} requests failed, {data['wall_seconds']:.0f} s",
+        "",
+    ]
+    lines += [
+        f"| set | questions | avg@{k} | Δ | relative | maj@{k} | pass@{k} | flips to wrong, to right |",
+        "|---" * 8 + "|",
+    ]
+    for name in set_names(data):
+        old, new = data[name]["before"], data[name]["after"]
+        moved = data["flips"].get(name, {"right_to_wrong": 0, "wrong_to_right": 0})
+        cells = [
+            name,
+            str(data[name]["questions"]),
+            _with_intervals(old, new, f"avg@{k}"),
+            *_gain(old, new, f"avg@{k}"),
+        ]
+        cells += [_change(old[key], new[key]) for key in (f"maj@{k}", f"pass@{k}")]
+        lines.append("| " + " | ".join([*cells, f"{moved['right_to_wrong']}, {moved['wrong_to_right']}"]) + " |")
+    for name in set_names(data):
+        groups = data[name]["before"].get("groups") or {}
+        if len(groups) > 1:
+            lines += ["", f"## {name} by level or subject", "", f"| | questions | avg@{k} |", "|---|---|---|"]
+            after = data[name]["after"]["groups"]
+            lines += [f"| {g} | {n} | {_change(avg, after.get(g, [0, None])[1])} |" for g, (n, avg) in groups.items()]
+    if data["history"]:
+        lines += ["", "## While it learned", "", _course(data), ""]
+    return "\n".join(lines) + "\n"
+
+
+def _course(data: dict[str, Any]) -> str:
+    history = data["history"]
+    parts = [
+        f"{name} {_number(mean(r[name] for r in history if r.get(name) is not None))}"
+        for name in ("majority_ratio", "ground_truth_ratio", "label_accuracy", "reward_accuracy", "entropy", "length")
+    ]
+    tokens = sum(record["sampled_tokens"] for record in history)
+    said = f"Means over {len(history)} batches: {', '.join(parts)}; {tokens} tokens sampled."
+    return said + (f" Prequential accuracy {_number(data['prequential'])}." if data["prequential"] is not None else "")
 
 
 def table(run: Run) -> Table:
@@ -56,11 +144,12 @@ def table(run: Run) -> Table:
     k = run.settings.eval_samples
     result = Table(title=f"{run.settings.model}: {run.served_before or '-'} → {run.served_after or '-'}")
     result.add_column("set")
-    for heading in ("questions", f"avg@{k}", f"maj@{k}", "failed"):
+    for heading in ("questions", f"avg@{k}", "Δ", "relative", f"maj@{k}", "failed"):
         result.add_column(heading, justify="right")
     for s in run.sets:
         old, new = run.before[s.name], run.after[s.name]
-        shares = (_change(old.avg, new.avg), _change(old.maj, new.maj))
+        gain = _gain({"avg": old.avg}, {"avg": new.avg}, "avg")
+        shares = (_change(old.avg, new.avg), *gain, _change(old.maj, new.maj))
         result.add_row(s.name, str(len(s.items)), *shares, str(old.failed + new.failed))
     result.caption = (
         f"{run.versions_promoted} versions promoted, {run.questions_answered} questions answered, "
@@ -69,19 +158,49 @@ def table(run: Run) -> Table:
     return result
 
 
-def _scores(score: SetScore, k: int) -> dict[str, float | int | None]:
+def _scores(score: SetScore, k: int) -> dict[str, Any]:
+    names = {"avg": f"avg@{k}", "maj": f"maj@{k}", "passed": f"pass@{k}"}
     return {
         f"avg@{k}": score.avg,
         f"maj@{k}": score.maj,
         f"pass@{k}": score.passed,
         "answered": score.answered,
         "failed": score.failed,
+        "intervals": {names[name]: list(interval) for name, interval in score.intervals.items()},
+        "length": score.length,
+        "tokens": score.tokens,
+        "groups": {group: list(value) for group, value in score.groups.items()},
     }
+
+
+def _evaluation(e: Evaluation, k: int) -> dict[str, Any]:
+    sets = {name: _scores(score, k) for name, score in e.scores.items()}
+    return {"moment": e.moment, "step": e.step, "served": e.served, "sets": sets}
 
 
 def _settings(settings: Settings) -> dict[str, Any]:
     return {name: value for name, value in asdict(settings).items() if name != "api_key"}
 
 
+def _with_intervals(old: dict[str, Any], new: dict[str, Any], key: str) -> str:
+    shown = []
+    for side in (old, new):
+        interval = side["intervals"].get(key)
+        bounds = f" ({interval[0]:.3f}–{interval[1]:.3f})" if interval else ""
+        shown.append(_number(side[key]) + bounds)
+    return " → ".join(shown)
+
+
+def _gain(old: dict[str, Any], new: dict[str, Any], key: str) -> tuple[str, str]:
+    if old[key] is None or new[key] is None:
+        return "-", "-"
+    gain = new[key] - old[key]
+    return f"{gain:+.3f}", f"{gain / old[key]:+.0%}" if old[key] else "-"
+
+
 def _change(old: float | None, new: float | None) -> str:
-    return " → ".join("-" if value is None else f"{value:.3f}" for value in (old, new))
+    return " → ".join(map(_number, (old, new)))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -46,6 +46,7 @@ def test_a_chat_completion_is_the_majoritys_answer_with_its_evidence(voting: Gat
         "stopped": "full",
         "level": None,
         "adapter": "tiny@base",
+        "entropy": 0.5,
         "sampled_tokens": 8 * len("The answer is 7."),
         "train": "queued",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from ttrl_server.api.extension import Extension, resolve_model
 from ttrl_server.config import Config
 from ttrl_server.errors import RequestError
 from ttrl_server.pipeline import Answer
-from ttrl_server.types import Question, Sampling, VoteOptions
+from ttrl_server.types import Group, Question, Sampling, VoteOptions
 
 Kind = Literal["chat", "completion"]
 
@@ -171,6 +172,7 @@ def evidence(answer: Answer) -> dict[str, Any]:
         "majority_ratio": vote.majority_ratio,
         "margin": vote.margin,
         "counts": {cluster.answer: len(cluster.members) for cluster in vote.clusters},
+        "entropy": _entropy(answer.group),
         "votes": len(vote.answers),
         "requested": vote.requested,
         "stopped": vote.stopped,
@@ -179,6 +181,12 @@ def evidence(answer: Answer) -> dict[str, Any]:
         "sampled_tokens": answer.sampled_tokens,
         "train": answer.training,
     }
+
+
+def _entropy(group: Group) -> float | None:
+    """Mean −log π of what was sampled, nats a token at the sampling temperature: the entropy's estimate."""
+    tokens = sum(len(rollout.logprobs) for rollout in group.rollouts)
+    return -math.fsum(math.fsum(rollout.logprobs) for rollout in group.rollouts) / tokens if tokens else None
 
 
 def usage(answer: Answer) -> dict[str, int]:

@@ -107,7 +107,7 @@ class FakeServer:
 
     def _vote(self, body: dict[str, Any], answers: list[str]) -> Response:
         self.asked_while_training += self.training > 0
-        self.pending += self.learning
+        self.pending += self.learning and body.get("store") is not False
         counts = {answer: answers.count(answer) for answer in dict.fromkeys(answers)}
         winner = max(counts, key=lambda answer: counts[answer])
         evidence = {

@@ -1,0 +1,73 @@
+"""Runs side by side: ``ttrl-replay compare RUN RUN …``, with paired tests on the questions they share."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ttrl_client import journal
+from ttrl_client.metrics import Graded, bootstrap, correct_share, mean, paired
+from ttrl_client.report import set_names
+
+Shares = dict[str, float]
+"""avg@k by question."""
+
+
+class NotARun(ValueError):
+    """A folder that holds no finished run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run as its folder tells it."""
+
+    name: str
+    report: dict[str, Any]
+    after: dict[str, Shares]
+    """By set."""
+
+
+def read(folder: Path) -> Finished:
+    """Raises NotARun."""
+    try:
+        report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        rows = journal.read(folder / "rows.jsonl")
+        names = set_names(report)
+    except (OSError, ValueError, AttributeError) as error:
+        raise NotARun(f"{folder} holds no finished run ({error})") from error
+    after: dict[str, Shares] = {name: {} for name in names}
+    for row in rows:
+        name, _, moment = row["phase"].rpartition(" ")
+        if moment == "after" and name in after and "answers" in row:
+            after[name][row["id"]] = correct_share(Graded(tuple(row["answers"]), row["truth"]))
+    return Finished(folder.name, report, after)
+
+
+def table(runs: list[Finished]) -> str:
+    """Markdown: every set after each run, beside the first run; p is two-sided, by flipping signs."""
+    first = runs[0]
+    lines = ["| set | run | avg before → after | against the first | 95 % | p | questions |", "|---" * 7 + "|"]
+    for name in set_names(first.report):
+        for run in runs:
+            if name in run.after:
+                lines.append(_line(name, run, first))
+    return "\n".join(lines)
+
+
+def _line(name: str, run: Finished, first: Finished) -> str:
+    k = run.report["settings"]["eval_samples"]
+    entry = run.report[name]
+    shown = " → ".join(_number(entry[side][f"avg@{k}"]) for side in ("before", "after"))
+    shared = sorted(run.after[name].keys() & first.after[name].keys())
+    if run is first or not shared:
+        return f"| {name} | {run.name} | {shown} | | | | {len(run.after[name])} |"
+    differences = [run.after[name][q] - first.after[name][q] for q in shared]
+    interval, p = bootstrap(differences), paired(differences)
+    bounds = f"{interval[0]:+.3f} to {interval[1]:+.3f}" if interval else "-"
+    return f"| {name} | {run.name} | {shown} | {mean(differences):+.3f} | {bounds} | {p:.3f} | {len(shared)} |"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,80 @@
+"""One set asked with N samples a question, neither voted on nor stored; the rows are what every figure is made from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ttrl_client import ask
+from ttrl_client.datasets import Item, QuestionSet
+from ttrl_client.journal import Journal
+from ttrl_client.metrics import Graded, SetScore, majority, score
+from ttrl_client.progress import Display, Phase
+from ttrl_client.scoring import equivalent, final_answer
+
+Attempt = Callable[[Item, str, Callable[[], Awaitable[Any]]], Awaitable[Any]]
+"""Runs one call for a question; None when it failed, and then its row says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All sets at one moment."""
+
+    moment: str
+    """before, after, or "at step 8"."""
+    step: int
+    """Batches that had been learned from."""
+    served: str
+    scores: dict[str, SetScore]
+
+
+class Evaluator:
+    """Draws samples of sets, once a moment and question, also over a resumed run."""
+
+    def __init__(
+        self,
+        how: ask.Draw,
+        draw: Callable[[Item], Awaitable[ask.Drawn]],
+        attempt: Attempt,
+        journal: Journal,
+        display: Display,
+    ) -> None:
+        self._how, self._draw, self._attempt, self._journal, self._display = how, draw, attempt, journal, display
+
+    async def evaluate(self, sets: Sequence[QuestionSet], moment: str, step: int, served: str) -> Evaluation:
+        scores = {s.name: await self._one(s, f"{s.name} {moment}") for s in sets}
+        return Evaluation(moment, step, served, scores)
+
+    async def _one(self, questions: QuestionSet, title: str) -> SetScore:
+        with self._display.phase(title, len(questions.items)) as phase:
+            drawn = await asyncio.gather(*(self._grade(item, title, phase) for item in questions.items))
+        graded = [g for g in drawn if g is not None]
+        result = score(graded, failed=len(drawn) - len(graded))
+        shown = ["-" if value is None else f"{value:.3f}" for value in (result.avg, result.maj)]
+        self._display.line(f"{title}: avg@{self._how.k} {shown[0]}  maj@{self._how.k} {shown[1]}")
+        return result
+
+    async def _grade(self, item: Item, title: str, phase: Phase) -> Graded | None:
+        row = self._journal.found(title, item.id)
+        if row is None:
+            drawn = await self._attempt(item, title, lambda: self._draw(item))
+            if drawn is None:
+                phase.advance("failed")
+                return None
+            answers = [final_answer(x.text, x.finish_reason) for x in drawn.samples]
+            winner = majority(answers)
+            row = self._journal.add(
+                title,
+                item.id,
+                truth=item.answer,
+                answers=answers,
+                right=equivalent(winner, item.answer),
+                tokens=drawn.tokens,
+            )
+        if "error" in row:
+            phase.advance("failed")
+            return None
+        phase.advance("")
+        return Graded(tuple(row["answers"]), item.answer, item.group, int(row.get("tokens") or 0))

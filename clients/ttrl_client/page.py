@@ -1,0 +1,132 @@
+"""report.html: one file without scripts or anything from elsewhere. Whatever a model or a data set said is escaped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from ttrl_client.datasets import QuestionSet
+from ttrl_client.report import set_names
+from ttrl_client.scoring import canonical, equivalent
+
+MOST_QUESTIONS = 500
+"""Of a set that are listed; the rest are in rows.jsonl."""
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+.quiet { color: #66727f; } table { border-collapse: collapse; width: 100%; margin: 1rem 0; }
+th, td { padding: .35rem .7rem; text-align: right; border-bottom: 1px solid #e4e7eb; }
+th:first-child, td:first-child { text-align: left; } th { font-weight: 600; color: #52606d; }
+.up { color: #23803f; } .down { color: #b3362b; } svg { max-width: 100%; height: auto; }
+details { border-bottom: 1px solid #e4e7eb; padding: .4rem 0; } summary { cursor: pointer; }
+pre { white-space: pre-wrap; background: #f5f7fa; padding: .6rem .8rem; border-radius: 4px; }
+.bar { display: inline-block; height: .7em; background: #b8bec7; margin-right: .5em; border-radius: 2px; }
+.right .bar { background: #3a8f5c; } .clusters { display: grid; grid-template-columns: 1fr 1fr; gap: 1.5rem; }
+.mark { display: inline-block; width: 1.2em; }
+"""
+
+
+def html(data: dict[str, Any], sets: Sequence[QuestionSet], rows: list[dict[str, Any]], svg: str | None) -> str:
+    """The whole page; ``svg`` is the picture of the course, where it could be drawn."""
+    served = f"{data['served']['before'] or '-'} → {data['served']['after'] or '-'}"
+    facts = (
+        f"{data['versions_promoted']} versions promoted, {data['questions_answered']} questions answered, "
+        f"{data['requests_failed']} requests failed, {data['wall_seconds']:.0f} s"
+    )
+    parts = [
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
+        "<link rel='icon' href='data:,'>",
+        f"<title>{escape(data['model'])}</title><style>{STYLE}</style></head><body>",
+        f"<h1>{escape(data['model'])}</h1><p class='quiet'>{escape(served)} · {escape(facts)}</p>",
+        _gains(data),
+        f"<h2>While it learned</h2>{svg}" if svg else "",
+        _settings(data),
+        *(_questions(s, rows, data) for s in sets),
+        "</body></html>",
+    ]
+    return "".join(parts)
+
+
+def _gains(data: dict[str, Any]) -> str:
+    k = data["settings"]["eval_samples"]
+    heads = ("set", "questions", f"avg@{k} before", f"avg@{k} after", "gain", f"maj@{k} before", f"maj@{k} after")
+    rows = []
+    for name in set_names(data):
+        old, new = data[name]["before"], data[name]["after"]
+        cells = [_share(old, f"avg@{k}"), _share(new, f"avg@{k}"), _gain(old[f"avg@{k}"], new[f"avg@{k}"])]
+        cells += [_share(old, f"maj@{k}"), _share(new, f"maj@{k}")]
+        rows.append([escape(name), str(data[name]["questions"]), *cells])
+    return _table(heads, rows)
+
+
+def _share(side: dict[str, Any], key: str) -> str:
+    if side[key] is None:
+        return "-"
+    interval = side["intervals"].get(key)
+    bounds = f" <span class='quiet'>({interval[0]:.2f}–{interval[1]:.2f})</span>" if interval else ""
+    return f"{side[key]:.3f}{bounds}"
+
+
+def _gain(old: float | None, new: float | None) -> str:
+    if old is None or new is None:
+        return "-"
+    return f"<span class='{'up' if new >= old else 'down'}'>{new - old:+.3f}</span>"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(h)}</th>" for h in heads)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _settings(data: dict[str, Any]) -> str:
+    rows = [[escape(name), escape(str(value))] for name, value in data["settings"].items()]
+    return f"<details><summary>Settings</summary>{_table(('setting', 'value'), rows)}</details>"
+
+
+# ---------------------------------------------------------------- questions
+
+
+def _questions(questions: QuestionSet, rows: list[dict[str, Any]], data: dict[str, Any]) -> str:
+    said = {(row["phase"], row["id"]): row for row in rows}
+    shown = questions.items[:MOST_QUESTIONS]
+    parts = [f"<h2>{escape(questions.name)}: {len(questions.items)} questions</h2>"]
+    if len(shown) < len(questions.items):
+        parts.append(f"<p class='quiet'>The first {len(shown)}; all of them are in rows.jsonl.</p>")
+    for item in shown:
+        before, after = (said.get((f"{questions.name} {moment}", item.id), {}) for moment in ("before", "after"))
+        marks = "".join(f"<span class='mark'>{_mark(row)}</span>" for row in (before, after))
+        sides = "".join(
+            f"<div><b>{moment}</b>{_clusters(row, item.answer)}</div>"
+            for moment, row in (("before", before), ("after", after))
+        )
+        parts.append(
+            f"<details><summary>{marks}{escape(item.id)}</summary><pre>{escape(item.prompt)}</pre>"
+            f"<p>Answer: <b>{escape(item.answer)}</b></p><div class='clusters'>{sides}</div></details>"
+        )
+    return "".join(parts)
+
+
+def _mark(row: dict[str, Any]) -> str:
+    if "error" in row or not row:
+        return "·"
+    return "<span class='up'>✓</span>" if row.get("right") else "<span class='down'>✗</span>"
+
+
+def _clusters(row: dict[str, Any], truth: str) -> str:
+    if "error" in row:
+        return f"<p class='down'>{escape(str(row['error']))}</p>"
+    answers = row.get("answers") or []
+    counts = Counter(canonical(a) if a is not None else None for a in answers)
+    written = {canonical(a) if a is not None else None: a for a in reversed(answers)}
+    lines = []
+    for key, count in counts.most_common():
+        answer = written[key]
+        right = " class='right'" if equivalent(answer, truth) else ""
+        bar = f"<span class='bar' style='width:{8 * count / max(1, len(answers)):.2f}em'></span>"
+        label = "<i>no answer</i>" if answer is None else escape(str(answer)[:200])
+        lines.append(f"<div{right}>{bar}{count} × {label}</div>")
+    return "".join(lines) or "<p class='quiet'>not asked</p>"

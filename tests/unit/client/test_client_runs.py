@@ -1,0 +1,171 @@
+"""Modes, evaluations under way, resumed runs, reports and comparisons, over real HTTP."""
+
+from __future__ import annotations
+
+import json
+import random
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ttrl_client.cli import main
+from ttrl_client.metrics import bootstrap, paired
+
+from tests.unit.client.fake_openai import FakeServer
+from tests.unit.client.test_client_replay import PAIRS, Write, read, replay
+
+TIMES = {"wall_seconds", "seconds", "wait_seconds"}
+
+
+def timeless(value: Any) -> Any:
+    """A report without its times."""
+    if isinstance(value, dict):
+        return {name: timeless(v) for name, v in value.items() if name not in TIMES}
+    return [timeless(v) for v in value] if isinstance(value, list) else value
+
+
+# ---------------------------------------------------------------- modes
+
+
+def test_frozen_stores_nothing_and_waits_for_nothing(server: FakeServer, question_file: Write, tmp_path: Path) -> None:
+    assert replay(server, tmp_path, question_file("q.jsonl", *PAIRS), "--mode", "frozen") == 0
+    assert all(body["store"] is False for body in server.voted)
+
+
+def test_oracle_gives_the_answers_along(server: FakeServer, question_file: Write, tmp_path: Path) -> None:
+    assert replay(server, tmp_path, question_file("q.jsonl", (7, 8)), "--mode", "oracle") == 0
+    assert [body["ttrl"] for body in server.voted] == [{"label": "56.0"}]
+
+
+def test_prequential_scores_each_answer_before_it_is_learned_from(
+    server: FakeServer, question_file: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = question_file("q.jsonl", *PAIRS)
+    assert replay(server, tmp_path, path, "--mode", "prequential", "--batch", "2") == 0
+    report = read(tmp_path)
+    right = [row["right"] for row in read(tmp_path, "rows.jsonl") if "vote" in row]
+    assert report["prequential"] == pytest.approx(sum(right) / len(right))
+    assert len(right) == 6
+    assert replay(server, tmp_path, path, "--mode", "prequential", "--episodes", "3") == 2
+    assert "asks every question once" in capsys.readouterr().err
+
+
+def test_every_set_is_evaluated_every_so_many_batches(server: FakeServer, question_file: Write, tmp_path: Path) -> None:
+    path, other = question_file("q.jsonl", *PAIRS), question_file("other.jsonl", (8, 9))
+    assert replay(server, tmp_path, path, "--eval", other, "--batch", "2", "--eval-every", "1") == 0
+    evaluations = read(tmp_path)["evaluations"]
+    assert [(e["moment"], e["step"]) for e in evaluations] == [
+        ("before", 0),
+        ("at step 1", 1),
+        ("at step 2", 2),
+        ("after", 3),
+    ]
+    assert [e["sets"]["other"]["avg@16"] for e in evaluations] == [0.25, 0.5, 0.75, 1.0]
+
+
+# ---------------------------------------------------------------- resumed
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_run_cut_at_a_random_point_goes_on_and_asks_nothing_twice(
+    server: FakeServer, question_file: Write, tmp_path: Path, seed: int
+) -> None:
+    """The journal is cut where a kill could have cut it, in the middle of a line too; the server repeats itself."""
+    flags = ("--mode", "frozen", "--batch", "2", "--eval-every", "1", "--eval", question_file("other.jsonl", (8, 9)))
+    path, whole, cut = question_file("q.jsonl", *PAIRS, failing=1), tmp_path / "whole", tmp_path / "cut"
+    assert replay(server, whole, path, *flags) == 0
+    assert replay(server, cut, path, *flags) == 0
+    rows = (cut / "rows.jsonl").read_bytes()
+    (cut / "rows.jsonl").write_bytes(rows[: random.Random(seed).randrange(len(rows))])
+    known = {(row["phase"], row["id"]) for row in _whole(cut / "rows.jsonl") if row["id"]}
+    asked = len(server.bodies)
+    assert replay(server, cut, path, *flags, "--resume") == 0
+    assert timeless(read(cut)) == timeless(read(whole))
+    everything = {(row["phase"], row["id"]) for row in read(whole, "rows.jsonl") if row["id"]}
+    assert len(server.bodies) - asked == len(everything - known)
+
+
+def _whole(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def test_a_run_is_not_resumed_as_another_one(
+    server: FakeServer, question_file: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = question_file("q.jsonl", *PAIRS)
+    assert replay(server, tmp_path / "run", path) == 0
+    assert replay(server, tmp_path / "run", path, "--resume", "--seed", "9") == 2
+    assert "was begun with other seed" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- reports
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def test_the_page_is_whole_in_itself_and_what_was_said_is_only_text(server: FakeServer, tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    prompt = "What is 2 * 3?<script>alert(1)</script>"
+    path.write_text(json.dumps({"id": "<b>x", "prompt": prompt, "answer": "6", "level": 1}) + "\n")
+    assert replay(server, tmp_path / "run", path) == 0
+    page = _Page()
+    page.feed((tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
+    assert "svg" in page.tags
+    assert "script" not in page.tags
+    assert [link for link in page.links if not link.startswith(("data:", "#"))] == []
+    assert page.tags.count("details") == 2  # the settings, and the one question
+
+
+def test_the_notes_have_the_papers_form(server: FakeServer, question_file: Write, tmp_path: Path) -> None:
+    assert replay(server, tmp_path, question_file("q.jsonl", *PAIRS), "--batch", "2") == 0
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "| trained | 6 | 0.250 (0.250–0.250) → 1.000 (1.000–1.000) | +0.750 | +300% |" in text
+    assert "| 0, 6 |" in text  # six majorities went from wrong to right
+
+
+def test_runs_are_compared_on_the_questions_they_share(
+    server: FakeServer, question_file: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = question_file("q.jsonl", *PAIRS)
+    assert replay(server, tmp_path / "frozen", path, "--mode", "frozen") == 0
+    assert replay(server, tmp_path / "learned", path, "--batch", "2") == 0
+    capsys.readouterr()
+    assert main(["compare", str(tmp_path / "frozen"), str(tmp_path / "learned"), "--out", str(tmp_path / "c.md")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[3].startswith("| trained | learned | 0.250 → 1.000 | +0.750 | +0.750 to +0.750 | ")
+    assert lines[3].endswith("| 6 |")
+    assert (tmp_path / "c.md").read_text().splitlines() == lines
+    assert main(["compare", str(tmp_path)]) == 2
+
+
+# ---------------------------------------------------------------- statistics
+
+
+def test_an_interval_covers_the_mean_and_narrows_with_the_questions() -> None:
+    draw = random.Random(0)
+    few, many = ([draw.random() for _ in range(n)] for n in (10, 1000))
+    (low, high), (lower, higher) = bootstrap(few), bootstrap(many)  # type: ignore[misc]
+    assert low < sum(few) / 10 < high
+    assert higher - lower < (high - low) / 3
+    assert bootstrap([0.5]) is None
+
+
+def test_a_paired_test_sees_a_steady_difference_and_not_a_mixed_one() -> None:
+    assert paired([0.25] * 12) == pytest.approx(1 / 1001, abs=0.003)
+    assert paired([0.25, -0.25] * 6) == 1.0
