@@ -204,7 +204,7 @@ def trl(line: Line, model: str, case: Case, bf16: bool, gradient: Path) -> None:
     A step is all from one end of a step to the next: the loader, ``_prepare_inputs`` (rollout_func, rewards,
     advantages, padding), loss and backward pass of every micro-batch, clipping, the optimiser, the scheduler.
     """
-    from datasets import Dataset  # type: ignore[import-untyped]
+    from datasets import Dataset
     from transformers import TrainerCallback
     from trl.trainer.grpo_config import GRPOConfig
     from trl.trainer.grpo_trainer import GRPOTrainer
