@@ -55,6 +55,7 @@ class Server:
             "--guard.max-copies": 100,
             "--guard.max-flips": 100,
             "--gate.canary-share": 0,
+            "--gate.canary-samples": 2,  # a collapse shows in two samples of two dozen questions too
             **self.flags,
         }
         argv = [command, *(str(part) for flag in flags.items() for part in flag)]

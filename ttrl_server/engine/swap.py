@@ -86,8 +86,7 @@ class Swap:
             if number == self._fleet.serving:
                 return
             write = functools.partial(self.ledger.roll_back, number, self._base, reason, by=by)
-            if number:
-                folder = dict(self.ledger.promoted(self._base)).get(number, "")
+            if folder := self.ledger.servable(number, self._base):
                 await self._introduce(number, folder, lambda _: write())
             else:
                 async with self._place.lock:

@@ -95,14 +95,8 @@ class Ledger(Past):
         self._append("unpinned", number, base, by=by)
 
     def roll_back(self, number: int, base: str, reason: str, *, by: By | None = None) -> None:
-        """Version ``number`` (0: the base model) is served from now on.
-
-        Raises RejectedVersion when that version was never promoted for this base model, is retired, or fell.
-        """
-        folder = dict(self.promoted(base)).get(number)
-        if number != 0 and (folder is None or number in self.fallen(base)):
-            known = ", ".join(f"v{n}" for n, _ in self.promoted(base) if n not in self.fallen(base)) or "none"
-            raise RejectedVersion("gate", f"v{number} cannot be rolled back to; promoted versions: {known}")
+        """``number`` (0: the base model) is served from now on. Raises RejectedVersion, as ``servable`` does."""
+        folder = self.servable(number, base)
         served = self.served(base)
         left = served[0] if served else 0
         self._append("rolled_back", number, base, folder=folder, reason=reason, left=left, by=by)

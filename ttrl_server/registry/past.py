@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from ttrl_server.errors import ConfigError
+from ttrl_server.errors import ConfigError, RejectedVersion
 from ttrl_server.registry import versions
 from ttrl_server.types import VersionState
 
@@ -122,6 +122,17 @@ class Past:
         return {
             e.left for e in self._events if e.event == "rolled_back" and e.base == base and e.left and e.by in FOUND
         }
+
+    def servable(self, number: int, base: str) -> str | None:
+        """The folder of a version that may be served again; None for the base model (0).
+
+        Raises RejectedVersion when it was never promoted for this base model, is retired, or fell.
+        """
+        fit = {n: folder for n, folder in self.promoted(base) if n not in self.fallen(base)}
+        if number and number not in fit:
+            known = ", ".join(f"v{n}" for n in fit) or "none"
+            raise RejectedVersion("gate", f"v{number} cannot be rolled back to; promoted versions: {known}")
+        return fit[number] if number else None
 
     def last_good(self, base: str) -> int:
         """What a fall goes back to: the newest promoted version before the served one that was never left, else 0."""
