@@ -14,13 +14,18 @@ from ttrl_server.registry import versions
 from ttrl_server.types import AdapterVersion, Probe
 
 TEXTS = (
-    "What is 7 * 8? Answer with just the number. 56",
-    "What is 3 + 9? Answer with just the number. 12",
-    "The capital of France is Paris, and the capital of Spain is Madrid.",
-    "How many days are in a week? Answer with just the number. 7",
+    "What is 7 * 8? Answer with just the number. The answer is 56, because 7 * 8 means seven times eight, and seven "
+    "times eight is fifty-six, as everybody who has learned the tables by heart will say at once when he is asked.",
+    "There are 12 months in a year and 7 days in a week. A day has 24 hours, an hour has 60 minutes, and a minute has "
+    "60 seconds. So a day has 1440 minutes, and a week has 10080 of them, which is quite a lot when one has to wait.",
+    "The capital of France is Paris, the capital of Spain is Madrid, and the capital of Italy is Rome. All three of "
+    "them are old, and each of them lies on a river: the Seine, the Manzanares and the Tiber, in the same order.",
+    "To add two fractions, bring them to the same denominator first. One half and one third are three sixths and two "
+    "sixths, which makes five sixths together. Then see whether the result can be written in lower terms; here not.",
 )
-START = 4
-"""Tokens of a probe sequence that are not scored."""
+"""Of the length of what a trainer publishes (``training.publish``)."""
+LENGTH, START = 64, 40
+"""Tokens of a probe sequence, and how many of them are not scored."""
 
 
 class Maker:
@@ -29,7 +34,7 @@ class Maker:
     def __init__(self, model: Path, *, rank: int = 16, alpha: int = 32) -> None:
         self.model, self.rank = model, rank
         tokenizer = AutoTokenizer.from_pretrained(model)
-        self._probes = [tuple(tokenizer(text).input_ids) for text in TEXTS]
+        self._probes = [tuple(tokenizer(text).input_ids[:LENGTH]) for text in TEXTS]
         base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
         config = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", lora_dropout=0.0)
         config.base_model_name_or_path = str(model)

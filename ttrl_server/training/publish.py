@@ -16,9 +16,10 @@ from ttrl_server.training import state
 from ttrl_server.training.state import Engine, TrainerState
 from ttrl_server.types import Batch, Probe
 
-PROBE_SEQUENCES = 8
-PROBE_TOKENS = 128
-PROBE_PROMPT = 96
+PROBE_SEQUENCES = 4
+PROBE_TOKENS = 64
+"""The engine scores them twice before every swap, among clients' requests: enough to know the weights by, no more."""
+PROBE_PROMPT = 40
 """Prompt tokens of a probe sequence: the last ones, so that a long prompt leaves room for its completion."""
 
 
