@@ -14,6 +14,9 @@ from ttrl_client.scoring import canonical, equivalent
 MOST_QUESTIONS = 500
 """Of a set that are listed; the rest are in rows.jsonl."""
 
+BEGINNING = 80
+"""Characters of a question that are shown before it is opened."""
+
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
@@ -104,7 +107,8 @@ def _questions(questions: QuestionSet, rows: list[dict[str, Any]], data: dict[st
             for moment, row in (("before", before), ("after", after))
         )
         parts.append(
-            f"<details><summary>{marks}{escape(item.id)}</summary><pre>{escape(item.prompt)}</pre>"
+            f"<details><summary>{marks}{escape(item.id)} <span class='quiet'>{escape(item.prompt[:BEGINNING])}</span>"
+            f"</summary><pre>{escape(item.prompt)}</pre>"
             f"<p>Answer: <b>{escape(item.answer)}</b></p><div class='clusters'>{sides}</div></details>"
         )
     return "".join(parts)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ttrl_client.replay import BatchRecord, Run
 
 BEFORE, AFTER, PSEUDO, TRUE, LABEL, REWARD = "#b8bec7", "#2f6fb2", "#d9822b", "#3a8f5c", "#7a5195", "#c2452d"
-Corner = Literal["upper left", "lower right"]
+Corner = Literal["upper left", "best"]
 SETS = ("#2f6fb2", "#d9822b", "#3a8f5c", "#7a5195", "#c2452d", "#557a95")
 
 
@@ -70,7 +70,7 @@ def _steps(axes: Axes, run: Run, oracle: dict[str, float]) -> None:
         if s.name in oracle:
             axes.axhline(oracle[s.name], color=colour, linewidth=0.9, linestyle=":", label=f"{s.name} oracle")
     axes.set_xlabel("batches learned from")
-    _share_axis(axes, "lower right")
+    _share_axis(axes, "best")
 
 
 def _course(axes: Axes, history: list[BatchRecord], served: str) -> None:
@@ -90,7 +90,7 @@ def _course(axes: Axes, history: list[BatchRecord], served: str) -> None:
             last = name
     axes.set_xlabel("batch")
     axes.set_xlim(0.5, max(len(history), 1) + 1)
-    _share_axis(axes, "lower right")
+    _share_axis(axes, "best")
 
 
 def _quality(axes: Axes, history: list[BatchRecord]) -> None:
@@ -100,7 +100,7 @@ def _quality(axes: Axes, history: list[BatchRecord]) -> None:
     _line(axes, batches, [r.reward_accuracy for r in history], REWARD, "reward accuracy")
     axes.set_xlabel("batch")
     axes.set_xlim(0.5, max(len(history), 1) + 1)
-    _share_axis(axes, "lower right")
+    _share_axis(axes, "best")
 
 
 def _share_axis(axes: Axes, where: Corner, columns: int = 1) -> None:

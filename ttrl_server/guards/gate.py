@@ -12,9 +12,10 @@ said is kept. ``trials`` has the statistics.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 from ttrl_server.config import Config
@@ -29,8 +30,8 @@ from ttrl_server.voting import Ballot, Checker
 
 PRIORITY = 1
 """Behind every client's sample."""
-SHARE = 2
-"""One in so many of the sequences an engine runs at once may be the gate's."""
+BUSY_SHARE, IDLE_SHARE = 0.5, 0.75
+"""Of the sequences an engine runs at once, the gate's: while clients ask, and while nobody does."""
 
 Keyed = dict[int, tuple[str | None, ...]]
 """By version: [K] answers, equal where they are equivalent."""
@@ -48,7 +49,8 @@ class Gate:
         self._labelled_asked = canaries.read_labelled(given, sampling) if given else []
         self._sentinels: list[Canary] | None = None
         self._labelled: list[Canary] | None = None
-        self._slots = asyncio.Semaphore(max(1, config.engine.max_num_seqs // SHARE))
+        self._drawing = 0
+        self._done = asyncio.Condition()
         self._rival = 0
         self._tries = 0
         """Candidates that met the labelled set while ``rival`` was served."""
@@ -122,7 +124,7 @@ class Gate:
         ballot = Ballot(canary.text, self._checker, budget_s=self._config.vote.check_budget_s)
 
         async def draw(index: int) -> None:
-            async with self._slots, replica.slots:
+            async with self._slot(replica), replica.slots:
                 sample = replica.client.sample
                 ballot.add(await sample(canary.prompt, model, sampling, index, priority=PRIORITY))
 
@@ -134,6 +136,22 @@ class Gate:
             return None
         self._tokens += sum(len(rollout.token_ids) for rollout in ballot.rollouts)
         return canaries.sheet(ballot.rollouts, (await asyncio.to_thread(ballot.count)).answers)
+
+    @contextlib.asynccontextmanager
+    async def _slot(self, replica: Replica) -> AsyncIterator[None]:
+        def free() -> bool:
+            share = BUSY_SHARE if replica.questions else IDLE_SHARE
+            return self._drawing < max(1, int(share * self._config.engine.max_num_seqs))
+
+        async with self._done:
+            await self._done.wait_for(free)
+            self._drawing += 1
+        try:
+            yield
+        finally:
+            self._drawing -= 1
+            async with self._done:
+                self._done.notify_all()
 
     def _room(self, canary: Canary) -> Sampling:
         """The sampling within the context, where that is known here."""
