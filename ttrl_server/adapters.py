@@ -14,7 +14,7 @@ from typing import Any
 from ttrl_server.errors import TtrlError
 from ttrl_server.registry import catalogue, export, preflight, versions
 from ttrl_server.registry.ledger import Ledger
-from ttrl_server.registry.past import Past
+from ttrl_server.registry.past import JUDGEMENTS, Past
 
 ACTIONS = {"promote": True, "rollback": True, "pin": False, "unpin": False, "retire": True}
 """What changes something, and whether a reason is noted with it."""
@@ -125,6 +125,9 @@ def _promote(options: argparse.Namespace, ledger: Ledger, base: str, number: int
         return
     if not options.force:
         raise TtrlError(f"{folder} was not promoted ({ledger.verdict(number)}); --force serves it all the same")
+    stage = next((e.stage for e in reversed(ledger.about(number)) if e.event == "rejected"), None)
+    if stage not in JUDGEMENTS:
+        raise TtrlError(f"{folder} was not refused for its answers ({stage or 'no verdict yet'})")
     version = versions.read(options.dir, folder)
     preflight.check(options.dir, version, base_model=base, max_rank=version.rank)
     ledger.promote(number, folder, base, by="operator", reason=options.reason)
@@ -147,7 +150,12 @@ def _take_away(options: argparse.Namespace) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as temporary:
         taken = export.adapter(options.dir, folder, Path(temporary) / folder, base_model=base)
-        return {"merged": str(merge(taken, options.to, model=options.model or base.partition("@")[0]))}
+        model, revision = (
+            (base, None) if Path(base).exists() else (base.partition("@")[0], base.partition("@")[2] or None)
+        )
+        if options.model:
+            model, revision = options.model, None
+        return {"merged": str(merge(taken, options.to, model=model, revision=revision))}
 
 
 def _base(past: Past, options: argparse.Namespace) -> str:

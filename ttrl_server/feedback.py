@@ -53,7 +53,7 @@ class Feedback:
                 code="not_found",
             )
         if score is not None:
-            self._learning.keeper.hear(kept.group, score > 0)
+            self._learning.keeper.hear(kept.group, tenant, score > 0)
         if reason := self._unfit(kept):
             return reason
         rewards = await asyncio.to_thread(self._rewards, kept, score, label)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
 from ttrl_server.config import Config
 from ttrl_server.engine.fleet import Fleet
-from ttrl_server.engine.swap import Swap
+from ttrl_server.engine.swap import CHECK_S, Swap
 from ttrl_server.errors import EngineError, RejectedVersion
 from ttrl_server.guards.alarms import (
     LAST_GOOD,
@@ -29,6 +30,7 @@ from ttrl_server.types import Group, Vote
 
 log = structlog.get_logger()
 
+AGAIN_S = 10.0
 Paired = Callable[[int], Awaitable[Pair | None]]
 """What a version's questions looked like when they were first asked, and as it answers them."""
 
@@ -40,13 +42,15 @@ class Keeper:
         self._config, self._fleet, self._swap, self._gate, self._paired = config, fleet, swap, gate, paired
         self._ledger = swap.ledger
         self._alarms = Alarms(config.guard)
-        self._watch = Watch(config.guard)
+        self._watch = Watch(config.guard, critics=min(2, max(1, len(config.api.keys))))
         self._looking: asyncio.Task[None] | None = None
+        self._returning: asyncio.Task[None] | None = None
         self.stopped: str | None = None
 
     def close(self) -> None:
-        if self._looking:
-            self._looking.cancel()
+        for task in (self._looking, self._returning):
+            if task:
+                task.cancel()
 
     # ------------------------------------------------------------ after a step
 
@@ -72,19 +76,34 @@ class Keeper:
     async def _return_to(self, wanted: int, reason: str, *, by: By) -> None:
         """The version itself if it can still be served, or the newest that is fit to be; else the base model."""
         base, serving = self._config.base_model, self._fleet.serving
-        left = self._ledger.left(base)
-        kept = [n for n, _ in self._ledger.promoted(base) if n <= serving and n not in left]
+        shunned = self._ledger.left(base) | self._ledger.fallen(base)
+        kept = [n for n, _ in self._ledger.promoted(base) if n <= serving and n not in shunned]
+        sound = [n for n in kept if n not in self._ledger.forced(base) and is_sound(self._ledger.figures(n))]
         if wanted in (LAST_SOUND, LAST_SOUND_BEFORE):
             last = serving if wanted == LAST_SOUND else serving - 1
-            wanted = max((n for n in kept if n <= last and is_sound(self._ledger.figures(n))), default=0)
+            wanted = max((n for n in sound if n <= last), default=0)
         elif wanted == LAST_GOOD:
             wanted = max([n for n in kept if n < serving and await self._is_good(n)], default=0)
         number = wanted if wanted in kept else 0
         try:
-            await self._swap.roll_back(number, reason, by=by)
+            await self._go_back(number, reason, by, serving)
+        except OSError as error:  # a full disk: what is in doubt goes as soon as it can be written down
+            log.error("rollback.failed", to=number, reason=str(error))
+            self._returning = asyncio.create_task(self._until_back(number, reason, by, serving))
+
+    async def _go_back(self, number: int, reason: str, by: By, leaving: int) -> None:
+        try:
+            await self._swap.roll_back(number, reason, by=by, leaving=leaving)
         except RejectedVersion as error:
             log.error("version.unservable", version=number, reason=str(error))
-            await self._swap.roll_back(0, reason, by=by)
+            await self._swap.roll_back(0, reason, by=by, leaving=leaving)
+
+    async def _until_back(self, number: int, reason: str, by: By, leaving: int) -> None:
+        while True:
+            await asyncio.sleep(AGAIN_S)
+            with contextlib.suppress(OSError):
+                await self._go_back(number, reason, by, leaving)
+                return
 
     async def _is_good(self, number: int) -> bool:
         """Whether enough is known of a version, and all of it keeps to its bands."""
@@ -96,18 +115,20 @@ class Keeper:
 
     def see(self, group: Group, vote: Vote, text: str | None) -> None:
         """A question that followed the served version."""
-        self._watch.see(group, vote, text)
-        self._look_back()
+        if group.version == self._fleet.serving:  # what ran through a swap says nothing of it
+            self._watch.see(group, vote, text)
+            self._look_back()
 
-    def hear(self, group: Group, praise: bool) -> None:
+    def hear(self, group: Group, tenant: str, praise: bool) -> None:
         """A person's verdict on an answer."""
-        self._watch.hear(group, praise)
+        self._watch.hear(group, tenant, praise)
         self._look_back()
 
     def _look_back(self) -> None:
         """Looks into the served version where its live signals have got worse; one look at a time."""
-        if self._fleet.serving and (self._looking is None or self._looking.done()):
-            self._looking = asyncio.create_task(self._look_into(self._fleet.serving))
+        served = self._fleet.serving
+        if served and served == self._watch.version and (self._looking is None or self._looking.done()):
+            self._looking = asyncio.create_task(self._look_into(served))
 
     async def _look_into(self, served: int) -> None:
         found, reason = self._watch.suspicion(), self._watch.complaint()
@@ -115,10 +136,12 @@ class Keeper:
             return
         if reason is None and found:
             suspicion, questions = found
-            replica = next((r for r in self._fleet.replicas if r.ready), None)
+            replica = next((r for r in self._fleet.replicas if r.ready and served in r.loaded), None)
+            if replica is None:
+                return
             try:
-                reason = await self._gate.confirm(replica, served, questions) if replica else None
-            except EngineError:
+                reason = await asyncio.wait_for(self._gate.confirm(replica, served, questions), CHECK_S)
+            except (EngineError, TimeoutError):
                 return
             log.warning("watch.suspicion", version=served, change=suspicion, confirmed=reason)
             if reason is None:

@@ -6,7 +6,6 @@ The store is touched from one thread only; every method here is a coroutine of t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ import structlog
 from ttrl_server.config import Config
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.engine.swap import Swap
-from ttrl_server.errors import LeaseLost, RejectedVersion, RequestError, StoreError
+from ttrl_server.errors import LeaseLost, RequestError, StoreError
 from ttrl_server.guards.admission import UNSOUND
 from ttrl_server.guards.alarms import Alarm, importance_alarm
 from ttrl_server.guards.gate import Gate
@@ -122,6 +121,7 @@ class Learning:
                 self._spare,
                 parent,
                 min_version=min_version,
+                unwanted=self._ledger.fallen(base),
             )
         )
         if batch:
@@ -218,13 +218,7 @@ class Learning:
                     await self._finish(number, folder)
 
     async def _finish(self, number: int, folder: str) -> None:
-        """Judges a proposal of a former life, unless others have been promoted over its parent since."""
-        with contextlib.suppress(RejectedVersion):  # one that cannot be read is judged, and rejected
-            parent = versions.read(self._config.adapters_root, folder).parent
-            if parent != self._fleet.serving:
-                base, reason = self._config.base_model, f"made from v{parent}, which is not served any more"
-                self._ledger.reject(number, folder, base, "gate", reason, by="restart")
-                return
+        """Judges a proposal of a former life."""
         log.info("version.resumed", version=number)
         await self._swap.judge(number, folder)
 

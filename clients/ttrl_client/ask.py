@@ -132,17 +132,19 @@ async def draw(client: openai.AsyncOpenAI, model: str, prompt: str, how: Draw) -
         await client.chat.completions.create(
             model=model,
             messages=[_user(prompt)],
-            n=how.k,
+            n=max(2, how.k),  # one would be voted on
             temperature=how.temperature,
             top_p=how.top_p,
             max_tokens=openai.omit if how.max_tokens is None else how.max_tokens,
             store=False,
         )
     )
-    if len(completion.choices) != how.k:
-        raise BadReply(f"asked for {how.k} choices, got {len(completion.choices)}")
+    drawn = len(completion.choices)
+    if drawn != max(2, how.k):
+        raise BadReply(f"asked for {max(2, how.k)} choices, got {drawn}")
     samples = tuple(Sample(choice.message.content or "", choice.finish_reason) for choice in completion.choices)
-    return Drawn(samples, completion.usage.completion_tokens if completion.usage else 0)
+    tokens = completion.usage.completion_tokens if completion.usage else 0
+    return Drawn(samples[: how.k], tokens * how.k // drawn)
 
 
 async def read_models(client: openai.AsyncOpenAI) -> list[str]:

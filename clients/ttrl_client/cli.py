@@ -55,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"interrupted; --resume --out {out} goes on from here", file=sys.stderr)
         return 130
-    return 0 if run.questions_answered or not settings.episodes else 1
+    asked = run.questions_answered if settings.episodes else sum(s.answered for s in run.before.values())
+    return 0 if asked else 1
 
 
 def run_replay(
@@ -80,13 +81,14 @@ def run_replay(
 
     out.mkdir(parents=True, exist_ok=True)
     _check_resumed(settings, (trained, *held_out), out, resume)
+    beside = _oracle(oracle) if oracle else {}
     with Display(console) as display:
         run = asyncio.run(replay(settings, trained, held_out, out, display, resume=resume))
     rows = journal.read(out / "rows.jsonl")
     data = report.as_dict(run, rows)
     report.write(data, out / "report.json")
     report.write_text(report.markdown(data), out / "report.md")
-    picture = _draw(run, out / "learning.png", console, oracle)
+    picture = _draw(run, out / "learning.png", console, beside)
     report.write_text(page.html(data, run.sets, rows, picture), out / "report.html")
     console.print(report.table(run))
     console.print(f"written to {out}", markup=False, highlight=False)
@@ -94,32 +96,28 @@ def run_replay(
 
 
 def _check_resumed(settings: Settings, sets: Sequence[QuestionSet], out: Path, resume: bool) -> None:
-    """What a run was asked to do is kept beside its rows: another question set or seed cannot go on from them."""
+    """What a run was asked to do is kept beside its rows: other questions or another seed cannot go on from them."""
     import json
-    from dataclasses import asdict
 
-    free = {"api_key", "base_url", "concurrency", "wait_timeout_s", "patience_s", "max_retries", "timeout_s"}
-    asked = {name: value for name, value in asdict(settings).items() if name not in free}
-    asked["sets"] = {s.name: [item.id for item in s.items] for s in sets}
-    kept = out / "run.json"
-    if resume and kept.exists():
-        before = json.loads(kept.read_text(encoding="utf-8"))
-        changed = sorted(name for name in asked.keys() | before.keys() if asked.get(name) != before.get(name))
-        if changed:
-            raise Bad(f"--resume: {out} was begun with other {', '.join(changed)}; use the same, or another --out")
-    kept.write_text(json.dumps(asked), encoding="utf-8")
+    from ttrl_client.replay import asked_for
+
+    if not resume or not (out / "run.json").exists():
+        return
+    asked, before = asked_for(settings, sets), json.loads((out / "run.json").read_text(encoding="utf-8"))
+    changed = sorted(name for name in asked.keys() | before.keys() if asked.get(name) != before.get(name))
+    if changed:
+        raise Bad(f"--resume: {out} was begun with other {', '.join(changed)}; use the same, or another --out")
 
 
-def _draw(run: Run, path: Path, console: Console, oracle: Path | None) -> str | None:
+def _draw(run: Run, path: Path, console: Console, oracle: dict[str, float]) -> str | None:
     """Writes the picture; returns it as SVG for the page, None where matplotlib is missing."""
     try:
         from ttrl_client import plot
     except ImportError as error:
         console.print(f"no {path.name}: {error}; install matplotlib to get it", markup=False, highlight=False)
         return None
-    beside = _oracle(oracle) if oracle else {}
-    plot.write(run, path, beside)
-    return plot.svg(run, beside)
+    plot.write(run, path, oracle)
+    return plot.svg(run, oracle)
 
 
 def _oracle(folder: Path) -> dict[str, float]:
@@ -131,7 +129,8 @@ def _oracle(folder: Path) -> dict[str, float]:
     except compare.NotARun as error:
         raise Bad(f"--oracle: {error}") from error
     key = f"avg@{finished['settings']['eval_samples']}"
-    return {name: finished[name]["after"][key] for name in report.set_names(finished)}
+    after = {name: finished[name]["after"].get(key) for name in report.set_names(finished)}
+    return {name: value for name, value in after.items() if value is not None}
 
 
 def _compare(argv: list[str]) -> int:
@@ -237,7 +236,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--answer-field", metavar="NAME", help="where it has the answer")
     add("--group-field", metavar="NAME", help="where it has its level or subject")
     add("--suffix", default="", help="added to every prompt, as the paper's request for a boxed answer")
-    add("--eval-samples", default=16, type=_whole(1), metavar="K", help="samples a question (default 16)")
+    add(
+        "--eval-samples",
+        default=16,
+        type=_whole(1, 128),
+        metavar="K",
+        help="samples a question, up to 128 (default 16)",
+    )
     add("--temperature", default=0.6, type=_real(0, 2), help="of evaluation samples (default 0.6)")
     add("--top-p", default=0.95, type=_real(0, 1), help="of evaluation samples (default 0.95)")
     add("--max-tokens", default=None, type=_whole(1), metavar="N", help="completion length; default: the server's")
@@ -255,10 +260,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _whole(least: int) -> Callable[[str], int]:
+def _whole(least: int, most: float = math.inf) -> Callable[[str], int]:
     def whole_number(text: str) -> int:
-        if (value := int(text)) < least:
-            raise argparse.ArgumentTypeError(f"{value} is less than {least}")
+        if not least <= (value := int(text)) <= most:
+            raise argparse.ArgumentTypeError(f"{value} is not from {least} to {most:g}")
         return value
 
     return whole_number

@@ -11,7 +11,9 @@ from ttrl_client import journal
 from ttrl_client.metrics import Graded, bootstrap, correct_share, mean, paired
 from ttrl_client.report import set_names
 
-Shares = dict[str, float]
+Question = tuple[str, str]
+"""Id and truth: a question of the same number in another file is another one."""
+Shares = dict[Question, float]
 """avg@k by question."""
 
 
@@ -40,8 +42,9 @@ def read(folder: Path) -> Finished:
     after: dict[str, Shares] = {name: {} for name in names}
     for row in rows:
         name, _, moment = row["phase"].rpartition(" ")
-        if moment == "after" and name in after and "answers" in row:
-            after[name][row["id"]] = correct_share(Graded(tuple(row["answers"]), row["truth"]))
+        last = "after" if report["history"] else "before"
+        if moment == last and name in after and "answers" in row:
+            after[name][row["id"], row["truth"]] = correct_share(Graded(tuple(row["answers"]), row["truth"]))
     return Finished(folder.name, report, after)
 
 
@@ -49,7 +52,7 @@ def table(runs: list[Finished]) -> str:
     """Markdown: every set after each run, beside the first run; p is two-sided, by flipping signs."""
     first = runs[0]
     lines = ["| set | run | avg before → after | against the first | 95 % | p | questions |", "|---" * 7 + "|"]
-    for name in set_names(first.report):
+    for name in dict.fromkeys(name for run in runs for name in run.after):
         for run in runs:
             if name in run.after:
                 lines.append(_line(name, run, first))
@@ -60,7 +63,7 @@ def _line(name: str, run: Finished, first: Finished) -> str:
     k = run.report["settings"]["eval_samples"]
     entry = run.report[name]
     shown = " → ".join(_number(entry[side][f"avg@{k}"]) for side in ("before", "after"))
-    shared = sorted(run.after[name].keys() & first.after[name].keys())
+    shared = sorted(run.after[name].keys() & first.after.get(name, {}).keys())
     if run is first or not shared:
         return f"| {name} | {run.name} | {shown} | | | | {len(run.after[name])} |"
     differences = [run.after[name][q] - first.after[name][q] for q in shared]

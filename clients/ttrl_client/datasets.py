@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl
 from ttrl_client.presets import PRESETS, Preset
 
 PROMPTS = ("prompt", "problem", "question", "Question", "input")
-ANSWERS = ("answer", "final_answer", "target", "Correct Answer", "label")
+ANSWERS = ("answer", "final_answer", "target", "Correct Answer", "answerKey", "label")
 GROUPS = ("level", "subject", "type", "difficulty", "category", "domain")
 """Fields that are looked for, in this order, where none is named."""
 GENERATOR = "reasoning-gym:"
@@ -40,6 +40,8 @@ class Item:
     """The true label: for scoring here, never sent unless asked for."""
     group: str | None = None
     """Level or subject, where the data has one."""
+    letters: str = ""
+    """The letters of a multiple-choice question, "ABCD"; its answer is one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +69,11 @@ def load(source: Path | str, name: str | None = None, fields: Fields | None = No
     preset: Preset | None = None
     items: Iterable[Item]
     if text.startswith(GENERATOR):
-        called, items = _generated(text)
-    elif Path(text).exists() or Path(text).suffix in _READERS:
+        called, items = _generated(text, fields.suffix)
+    elif Path(text).is_file() or Path(text).suffix.lower() in _READERS:
         called, items = Path(text).stem, _items(text, _read_file(Path(text)), fields)
     elif preset := PRESETS.get(text.lower()):
-        fields = replace(
-            fields, prompt=fields.prompt or preset.prompt_field, answer=fields.answer or preset.answer_field
-        )
-        fields = replace(fields, suffix=fields.suffix or preset.suffix)
+        fields = replace(fields, prompt=preset.prompt_field, answer=preset.answer_field, suffix=preset.suffix)
         called, items = text.lower(), _items(text, _from_hub(preset.hub, text), fields)
     elif "/" in text and not text.startswith((".", "/", "~")):
         called, items = text.partition(":")[0].rsplit("/", 1)[-1], _items(text, _from_hub(text, text), fields)
@@ -91,7 +90,10 @@ def load(source: Path | str, name: str | None = None, fields: Fields | None = No
 def load_joined(sources: Iterable[Path | str], name: str, fields: Fields | None = None) -> QuestionSet:
     """Several as one set, in the order given; the settings are the first one's."""
     sets = [load(source, fields=fields) for source in sources]
-    return QuestionSet(name, tuple(item for s in sets for item in s.items), sets[0].preset if sets else None)
+    items = [item for s in sets for item in s.items]
+    if len({item.id for item in items}) < len(items):  # numbers, above all
+        items = [replace(item, id=f"{n}-{s.name}-{item.id}") for n, s in enumerate(sets, 1) for item in s.items]
+    return QuestionSet(name, tuple(items), sets[0].preset if sets else None)
 
 
 # ---------------------------------------------------------------- files
@@ -99,7 +101,7 @@ def load_joined(sources: Iterable[Path | str], name: str, fields: Fields | None 
 
 def _read_file(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(where, record) of every record."""
-    reader = _READERS.get(path.suffix, _json_lines)
+    reader = _READERS.get(path.suffix.lower(), _json_lines)
     try:
         yield from reader(path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -107,14 +109,15 @@ def _read_file(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    # Not splitlines: a prompt may hold other ends of lines, which JSON leaves as they are.
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
         if line.strip():
             where = f"{path}:{number}"
             yield where, _object(_json(line, where), where)
 
 
 def _json_list(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    data = _json(path.read_text(encoding="utf-8"), str(path))
+    data = _json(path.read_text(encoding="utf-8-sig"), str(path))
     records = next((v for v in data.values() if isinstance(v, list)), None) if isinstance(data, dict) else data
     if not isinstance(records, list):
         raise DatasetError(f"{path}: expected a list of objects")
@@ -126,6 +129,8 @@ def _csv(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file)
         for row in rows:
+            if None in row:
+                raise DatasetError(f"{path}:{rows.line_num}: more cells than the header has; quote commas")
             yield f"{path}:{rows.line_num}", dict(row)
 
 
@@ -181,7 +186,7 @@ def _from_hub(source: str, called: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"{called}, row {number}", dict(record)
 
 
-def _generated(source: str) -> tuple[str, list[Item]]:
+def _generated(source: str, suffix: str) -> tuple[str, list[Item]]:
     """``reasoning-gym:TASK?size=…&seed=…``."""
     task, _, query = source.removeprefix(GENERATOR).partition("?")
     settings: dict[str, Any] = {"size": 50, "seed": 0}
@@ -199,7 +204,8 @@ def _generated(source: str) -> tuple[str, list[Item]]:
         entries = [made[i] for i in range(settings["size"])]
     except Exception as error:  # unknown tasks and parameters are its own business
         raise DatasetError(f"{source}: {' '.join(str(error).split())[:200]}") from error
-    items = [Item(f"{task}-{i}", e["question"], str(e["answer"])) for i, e in enumerate(entries) if e["answer"]]
+    known = [(i, e) for i, e in enumerate(entries) if e["answer"] not in (None, "")]
+    items = [Item(f"{task}-{i}", e["question"] + suffix, str(e["answer"])) for i, e in known]
     return task, items
 
 
@@ -214,9 +220,10 @@ def _items(source: str, records: Iterable[tuple[str, dict[str, Any]]], fields: F
 def _item(record: dict[str, Any], number: int, where: str, fields: Fields) -> Item:
     prompt = _text(record, fields.prompt or _first(record, PROMPTS), where)
     answer_field = fields.answer or _first(record, ANSWERS)
-    options = _options(record, answer_field, number)
+    options, letters = _options(record, answer_field, number, where), ""
     if options:
         prompt, answer = lettered(prompt, *options)
+        letters = _LETTERS[: len(options[0])]
     else:
         answer = _final(_text(record, answer_field, where))
     name = record.get("id", number)
@@ -226,19 +233,25 @@ def _item(record: dict[str, Any], number: int, where: str, fields: Fields) -> It
         prompt + fields.suffix,
         answer,
         None if group is None else str(group),
+        letters,
     )
 
 
 def lettered(question: str, options: list[str], right: int) -> tuple[str, str]:
     """A multiple-choice question with its options laid out under it, and the letter of the right one."""
-    letters = [chr(ord("A") + i) for i in range(len(options))]
-    laid_out = "\n".join(f"{letter}) {option}" for letter, option in zip(letters, options, strict=True))
-    return f"{question}\n\n{laid_out}\n\nAnswer with the letter of the right choice.", letters[right]
+    laid_out = "\n".join(f"{letter}) {option}" for letter, option in zip(_LETTERS, options, strict=False))
+    return f"{question}\n\n{laid_out}\n\nAnswer with the letter of the right choice.", _LETTERS[right]
 
 
-def _options(record: dict[str, Any], answer_field: str, number: int) -> tuple[list[str], int] | None:
-    """Options and the place of the right one, in the forms that are common: ``choices`` with a letter, a place or the
-    text as the answer; or the right and the wrong answers in fields of their own, then shuffled by the row's number."""
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def _options(record: dict[str, Any], answer_field: str, number: int, where: str) -> tuple[list[str], int] | None:
+    """Options and the place of the right one, in the forms that are common; None for a question without options.
+
+    ``choices`` or ``options`` as a list, by letter, or as texts beside labels, with a letter, a label, a place or the
+    text as the answer; or the right and the wrong answers in fields of their own, shuffled by the row's number.
+    """
     wrong = [str(record[key]).strip() for key in sorted(record) if key.startswith("Incorrect Answer") and record[key]]
     answer = record.get(answer_field)
     if wrong and answer is not None:
@@ -246,17 +259,30 @@ def _options(record: dict[str, Any], answer_field: str, number: int) -> tuple[li
         random.Random(number).shuffle(options)
         return options, options.index(str(answer).strip())
     given = record.get("choices") or record.get("options")
-    if isinstance(given, dict):
-        given = given.get("text")
-    if not isinstance(given, list) or len(given) < 2:
+    labels: list[str] = []
+    if isinstance(given, dict) and isinstance(given.get("text"), list):
+        given, labels = given["text"], [str(label) for label in given.get("label") or []]
+    elif isinstance(given, dict):
+        given, labels = list(given.values()), [str(key) for key in given]
+    if not isinstance(given, list) or not 2 <= len(given) <= len(_LETTERS):
         return None
     options = [str(option).strip() for option in given]
-    if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(options):
-        return options, answer
+    place = _place(answer, options, labels)
+    if place is None:
+        raise DatasetError(f"{where}: {answer_field!r} is {answer!r}, none of its {len(options)} choices")
+    return options, place
+
+
+def _place(answer: Any, options: list[str], labels: list[str]) -> int | None:
     text = str(answer).strip()
-    if len(text) == 1 and text.isalpha() and ord(text.upper()) - ord("A") < len(options):
-        return options, ord(text.upper()) - ord("A")
-    return (options, options.index(text)) if text in options else None
+    if text in labels:
+        return labels.index(text)
+    if text in options:
+        return options.index(text)
+    if isinstance(answer, int) and not isinstance(answer, bool):
+        return answer if 0 <= answer < len(options) else None
+    letter = _LETTERS.find(text.strip("().").upper()) if len(text.strip("().")) == 1 else -1
+    return letter if 0 <= letter < len(options) else None
 
 
 def _final(answer: str) -> str:
@@ -272,7 +298,12 @@ def _text(record: dict[str, Any], field_name: str, where: str) -> str:
     value = record.get(field_name)
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
         raise DatasetError(f"{where}: {field_name!r} must be text or a number, not {value!r}")
-    return str(value)
+    text = str(value)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise DatasetError(f"{where}: {field_name!r} holds half of a surrogate pair") from None
+    return text
 
 
 def _reject_repeats(source: str, items: tuple[Item, ...]) -> None:

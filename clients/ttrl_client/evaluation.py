@@ -63,7 +63,7 @@ class Evaluator:
             if drawn is None:
                 phase.advance("failed")
                 return None
-            answers = [final_answer(x.text, x.finish_reason) for x in drawn.samples]
+            answers = [final_answer(x.text, x.finish_reason, item.letters) for x in drawn.samples]
             winner = majority(answers)
             row = self._journal.add(
                 title,

@@ -9,6 +9,8 @@ A question that fails is a row with its error and the run goes on; a run that wa
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -128,8 +130,35 @@ async def replay(
     """Run it all; each question's outcome is a line of ``out/rows.jsonl`` as soon as it is known. Raises Unusable."""
     client = ask.connect(settings.base_url, settings.api_key, settings.max_retries, settings.timeout_s)
     async with client:
+        await check_model(settings, client, display)  # before anything of a former run is touched
+        (out / "report.json").unlink(missing_ok=True)
+        sets = (trained, *held_out)
+        (out / "run.json").write_text(json.dumps(asked_for(settings, sets)), encoding="utf-8")
         with Journal(out / "rows.jsonl", resume=resume) as journal:
-            return await Session(settings, client, journal, display).run((trained, *held_out))
+            return await Session(settings, client, journal, display).run(sets)
+
+
+async def check_model(settings: Settings, client: openai.AsyncOpenAI, display: Display) -> None:
+    """Raises Unusable where address, key or model is wrong."""
+    model, address = settings.model, settings.base_url
+    try:
+        with display.phase(f"waiting for {address}", None):
+            offered = await ask.Patience(settings.patience_s).run(lambda: ask.read_models(client))
+    except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+        raise Unusable(f"{address} refused the key; give the right one with --api-key") from error
+    except ask.FAILURES as error:
+        raise Unusable(f"{address} is not an OpenAI endpoint that answers: {_reason(error)}") from error
+    # A pinned version, name@v7, need not be listed.
+    if model not in offered and model.rpartition("@")[0] not in offered:
+        raise Unusable(f"{address} does not serve {model!r}; it offers {', '.join(sorted(offered)) or 'nothing'}")
+
+
+def asked_for(settings: Settings, sets: Sequence[QuestionSet]) -> dict[str, Any]:
+    """What a run is: a resumed one must be the same. How it is reached may differ."""
+    free = {"api_key", "base_url", "concurrency", "wait_timeout_s", "patience_s", "max_retries", "timeout_s"}
+    asked = {name: value for name, value in asdict(settings).items() if name not in free}
+    asked["questions"] = {s.name: hashlib.sha256(repr(s.items).encode()).hexdigest() for s in sets}
+    return asked
 
 
 class Session:
@@ -147,12 +176,12 @@ class Session:
 
     async def run(self, sets: tuple[QuestionSet, ...]) -> Run:
         started = time.monotonic()
-        await self._check_model()
         first = await self._start()
         await self._evaluate(sets, "before", 0, first["served"])
         history = await self._learn(sets)
         served = history[-1].served if history else first["served"]
-        await self._evaluate(sets, "after", len(history), served)
+        if history:  # nothing was asked in between otherwise, and a second look would only show chance
+            await self._evaluate(sets, "after", len(history), served)
         last = await self._status()
         before, after = self._evaluations[0].scores, self._evaluations[-1].scores
         return Run(
@@ -163,7 +192,7 @@ class Session:
             history=history,
             served_before=first["served"],
             served_after=last.served,
-            versions_promoted=last.promoted - first["promoted"],
+            versions_promoted=max(0, last.promoted - first["promoted"]),
             questions_answered=sum(record.answered for record in history),
             requests_failed=sum("error" in row for row in self._journal.rows),
             wall_seconds=round(time.monotonic() - started, 1),
@@ -178,19 +207,6 @@ class Session:
         if not first.learning and self._settings.mode != "frozen":
             self._display.line(f"the server is not learning: {first.reason or 'no reason given'}")
         return self._journal.add("start", None, served=first.served, promoted=first.promoted)
-
-    async def _check_model(self) -> None:
-        model, address = self._settings.model, self._settings.base_url
-        try:
-            with self._display.phase(f"waiting for {address}", None):
-                offered = await self._patience.run(lambda: ask.read_models(self._client))
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            raise Unusable(f"{address} refused the key; give the right one with --api-key") from error
-        except ask.FAILURES as error:
-            raise Unusable(f"{address} is not an OpenAI endpoint that answers: {_reason(error)}") from error
-        # A pinned version, name@v7, need not be listed.
-        if model not in offered and model.rpartition("@")[0] not in offered:
-            raise Unusable(f"{address} does not serve {model!r}; it offers {', '.join(sorted(offered)) or 'nothing'}")
 
     async def _status(self) -> ask.Status:
         try:
@@ -253,7 +269,7 @@ class Session:
             phase.advance("failed")
             return self._journal.found(title, item.id) or {}
         vote = reply.evidence
-        answer = vote.answer if vote else final_answer(reply.text, reply.finish_reason)
+        answer = vote.answer if vote else final_answer(reply.text, reply.finish_reason, item.letters)
         phase.advance(f"majority {vote.majority_ratio:.2f} of {vote.adapter}" if vote else "not voted on")
         return self._journal.add(
             title,
@@ -287,6 +303,11 @@ class Session:
         async with self._slots:
             try:
                 return await self._patience.run(call)
+            except openai.APITimeoutError as error:
+                self._journal.add(phase_name, item.id, truth=item.answer, error=_reason(error))
+                return None
+            except openai.APIConnectionError as error:  # nobody is there: rows of failures would help nobody
+                raise Unusable(f"{self._settings.base_url} went away; --resume goes on from here") from error
             except ask.FAILURES as error:
                 self._journal.add(phase_name, item.id, truth=item.answer, error=_reason(error))
                 return None

@@ -24,17 +24,41 @@ _MOST_DIGITS = 200
 """Longer digit strings are compared as text: exact arithmetic on them would cost time for nothing."""
 
 
-def final_answer(text: str, finish_reason: str | None = "stop") -> str | None:
+def final_answer(text: str, finish_reason: str | None = "stop", letters: str = "") -> str | None:
     r"""The last balanced ``\boxed{…}``, else what follows "answer is", else the last number; or None.
 
-    A sample cut at its token limit (finish_reason ``length``) never came to an answer, unless it boxed one.
+    A sample cut at its token limit (finish_reason ``length``) never came to an answer, unless it boxed one. With
+    ``letters`` (a multiple-choice question) only one of them is an answer.
     """
+    text = text.rpartition("</think>")[2].replace("\u2212", "-")
     boxed = _last_boxed(text)
+    if letters:
+        return _chosen(text, boxed, finish_reason, letters)
     if boxed is not None:
         return boxed
     if finish_reason == "length":
         return None
     return _stated(text) or _last_number(text)
+
+
+def _chosen(text: str, boxed: str | None, finish_reason: str | None, letters: str) -> str | None:
+    """The letter in the box, after "answer is" and its like, or at the beginning or end of a short reply."""
+    marked = re.compile(rf"[(\[*\s]*([{letters}])(?:[)\].:*,]|\s*$)")
+    if boxed is not None:
+        found = marked.match(_WRAPPER.sub(r"\1", boxed))
+        return found.group(1) if found else None
+    if finish_reason == "length":
+        return None
+    stated = list(
+        re.finditer(rf"\b(?:answer|choice|option)\b[^.\n]{{0,40}}?\b(?:is|:)?[\s:(*\[]*\b([{letters}])\b", text)
+    )
+    if stated:
+        return stated[-1].group(1)
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    for line in (lines[-1:] + lines[:1]) if lines else []:
+        if found := marked.match(line):
+            return found.group(1)
+    return None
 
 
 def canonical(answer: str) -> Fraction | str:

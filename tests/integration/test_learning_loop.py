@@ -26,7 +26,8 @@ def lease(gateway: Gateway) -> Batch:
 
 
 def publish(gateway: Gateway, number: int) -> str:
-    return build.publish(gateway.config.adapters_root, number).folder
+    served = gateway.status()["served"]["number"]
+    return build.publish(gateway.config.adapters_root, number, parent=served).folder
 
 
 def promote_one(gateway: Gateway) -> Batch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from structlog.testing import capture_logs
 
 from tests.integration.conftest import ADMIN, Gateway
 from tests.integration.test_guards import step
-from tests.integration.test_learning_loop import engine, promote_one
+from tests.integration.test_learning_loop import engine, lease, promote_one, publish
 
 Start = Callable[..., Gateway]
 
@@ -272,3 +273,48 @@ def test_harder_questions_are_no_fall(start: Start) -> None:
         gateway.ask("sum " * (n + 1))
         gateway.until(lambda: gateway.service.learning.keeper._looking.done())
     assert gateway.status()["served"]["number"] == 2
+
+
+def test_a_step_from_a_version_that_was_left_does_not_bring_it_back(start: Start) -> None:
+    gateway = with_versions(start, 1)
+    gateway.ask()
+    batch = lease(gateway)
+    folder = publish(gateway, batch.number)  # made from v1
+    gateway.admin("adapters/rollback", {"to": 0})
+    verdict = gateway.admin("train/propose", {"batch": batch.id, "folder": folder}).json()
+    assert (verdict["state"], verdict["parent"]) == ("rejected", None)
+    assert "made from v1, which is not served any more" in verdict["reason"]
+    assert gateway.status()["served"]["number"] == 0
+
+
+def test_samples_that_a_client_cut_short_make_no_version_fall(start: Start) -> None:
+    """Both are asked again before anything is done, as they are asked by nobody in particular."""
+    gateway = with_versions(start, 1, guard={"watch_groups": 4, "watch_window": 8})
+    for n in range(8):
+        gateway.ask("sum " * (n + 1))
+    promote_one(gateway)
+    gateway.engine.of_version["tiny@v2"] = lambda i: "I cannot"  # for as long as the hostile client asks
+    for n in range(4):
+        gateway.ask("sum " * (n + 1), max_tokens=2)
+    del gateway.engine.of_version["tiny@v2"]
+    gateway.ask("sum " * 5)
+    gateway.until(lambda: gateway.service.learning.keeper._looking.done())
+    assert gateway.status()["served"]["number"] == 2
+
+
+def test_a_rollback_does_not_wait_for_a_candidate(start: Start) -> None:
+    gateway = with_versions(start, 1, gate={"sentinels": True, "canary_samples": 4})
+    gateway.ask()
+    batch = lease(gateway)
+    folder = publish(gateway, batch.number)
+    gateway.engine.delay_s = 2.0  # the candidate is asked for a long time
+    verdicts: list[Any] = []
+    proposal = {"batch": batch.id, "folder": folder}
+    proposing = threading.Thread(target=lambda: verdicts.append(gateway.admin("train/propose", proposal).json()))
+    proposing.start()
+    gateway.until(lambda: gateway.engine.running > 0)
+    assert gateway.admin("adapters/rollback", {"to": 0}).json() == {"served": "tiny@base"}
+    proposing.join(30)
+    assert (verdicts[0]["state"], verdicts[0]["reason"].partition(":")[0]) == ("rejected", "given_up")
+    assert gateway.status()["served"]["number"] == 0
+    assert gateway.status()["learning"] is True

@@ -20,6 +20,7 @@ from tests.integration.conftest import Gateway
 from tests.integration.test_learning_loop import engine, lease, promote_one
 from tests.unit.registry import build
 from ttrl_server.registry.versions import WEIGHTS
+from ttrl_server.types import Batch
 
 Start = Callable[..., Gateway]
 Sabotage = Callable[[Path], None]
@@ -70,12 +71,20 @@ BEFORE: dict[str, tuple[dict[str, Any], str]] = {
 """What is staged instead of a sound version."""
 
 
+def next_batch(gateway: Gateway) -> Batch:
+    """Beside other questions four samples may happen to agree, and then there is nothing to train on."""
+    while gateway.ask().json()["ttrl"]["train"] != "queued":
+        pass
+    return lease(gateway)
+
+
 def proposed(gateway: Gateway, sabotage: str) -> dict[str, Any]:
-    gateway.ask()
-    batch, root = lease(gateway), gateway.config.adapters_root
+    batch, root = next_batch(gateway), gateway.config.adapters_root
     staged, _ = BEFORE.get(sabotage, ({}, ""))
     rank = 64 if sabotage == "rank too large" else build.RANK
-    folder = build.publish(root, batch.number, build.stage(root, **staged), rank=rank).folder
+    folder = build.publish(
+        root, batch.number, build.stage(root, **staged), rank=rank, parent=batch.parent.number if batch.parent else 0
+    ).folder
     if sabotage in AFTER:
         AFTER[sabotage][0](root / folder)
     return dict(gateway.admin("train/propose", {"batch": batch.id, "folder": folder}).json())

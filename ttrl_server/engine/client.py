@@ -156,7 +156,9 @@ class EngineClient:
         await self._call("POST", "/v1/unload_lora_adapter", {"lora_name": name}, SWAP_TIMEOUT_S)
 
     async def models(self) -> set[str]:
-        return {model["id"] for model in json.loads(await self._call("GET", "/v1/models"))["data"]}
+        return {
+            model["id"] for model in json.loads(await self._call("GET", "/v1/models", timeout_s=SWAP_TIMEOUT_S))["data"]
+        }
 
     async def stream(
         self, method: str, path: str, *, body: bytes | None, headers: Mapping[str, str]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 
 import msgspec
@@ -94,7 +95,14 @@ class Placement:
 
     def retire_soon(self, number: int) -> None:
         """Unloads a version once nobody needs it."""
-        task = asyncio.get_running_loop().create_task(self._retire(number))
+        self._soon(self._retire(number))
+
+    def thin_out_soon(self) -> None:
+        """Folders that the retention rule lets go, go."""
+        self._soon(self._thin_out())
+
+    def _soon(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
@@ -106,7 +114,14 @@ class Placement:
                 if not self._stays(number) and not self._fleet.leased(number):
                     await self.forget(number)
                     break
-        await asyncio.to_thread(self._thin_out)
+        await self._thin_out()
+
+    async def _thin_out(self) -> None:
+        async with self.lock:  # a version that is being gone back to must not lose its files
+            try:
+                await asyncio.to_thread(self._remove_doomed)
+            except OSError as error:
+                log.error("retention.failed", reason=str(error))
 
     def _stays(self, number: int) -> bool:
         return number == self._fleet.serving or number in self._ledger.pinned(self._config.base_model)
@@ -129,7 +144,7 @@ class Placement:
         except EngineError as error:
             log.warning("version.unload_failed", version=number, replica=replica.index, reason=error.message)
 
-    def _thin_out(self) -> None:
+    def _remove_doomed(self) -> None:
         """Keeps what ``adapters.keep`` and ``adapters.keep_days`` say; files outlive a swap."""
         base, rule = self._config.base_model, self._config.adapters
         oldest = time.time() - rule.keep_days * DAY_S if rule.keep_days else None

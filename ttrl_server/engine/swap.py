@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 
 import structlog
@@ -45,7 +45,8 @@ class Swap:
         self._place = Placement(config, fleet, ledger, root)
         self._deciding = asyncio.Lock()
         """One candidate or rollback at a time; held while it waits for an engine or for room."""
-        self._checking: asyncio.Task[dict[str, float]] | None = None
+        self._trying: asyncio.Task[dict[str, float]] | None = None
+        """A candidate on its way; what a person or an alarm wants goes before it."""
         if served := ledger.served(config.base_model):
             fleet.serving = served[0]
         metrics.VERSION.set(fleet.serving)
@@ -63,9 +64,7 @@ class Swap:
                 return before
             self.ledger.propose(number, folder, self._base)
             try:
-                check = None if self._config.gate.mode == "off" else self._check
-                promote = functools.partial(self.ledger.promote, number, folder, self._base, by="gate")
-                figures = await self._introduce(number, folder, promote, check)
+                figures = await self._try(number, folder)
             except RejectedVersion as refusal:
                 return self._reject(number, folder, refusal)
             metrics.VERSIONS.labels("promoted").inc()
@@ -74,16 +73,37 @@ class Swap:
             log.info("version.promoted", version=number, **{k: round(v, 5) for k, v in figures.items()})
             return "promoted", ""
 
+    async def _try(self, number: int, folder: str) -> dict[str, float]:
+        """Brings a candidate in, unless something more urgent has it given up before it is served."""
+        parent = versions.read(self._root, folder).parent
+        if parent != self._fleet.serving:  # gone back from while the step was under way: it must not come back with it
+            raise RejectedVersion("stale", f"made from v{parent}, which is not served any more")
+        check = None if self._config.gate.mode == "off" else self._check
+        promote = functools.partial(self.ledger.promote, number, folder, self._base, by="gate")
+        self._trying = asyncio.create_task(self._introduce(number, folder, promote, check))
+        try:
+            return await self._trying
+        except asyncio.CancelledError:
+            if not self._trying.cancelled() or asyncio.current_task().cancelling():  # type: ignore[union-attr]
+                raise
+            raise RejectedVersion("given_up", "what a person or an alarm wanted came first") from None
+        finally:
+            self._trying.cancel()
+            self._trying = None
+
     def judged(self, number: int) -> tuple[str, str] | None:
         """What ``judge`` said of a version before; None for one that it has not decided."""
         verdict = self.ledger.verdict(number)
         return ("rejected" if verdict == "rejected" else "promoted", "judged before") if verdict else None
 
-    async def roll_back(self, number: int, reason: str, *, by: By = "operator") -> None:
-        """Serves an earlier promoted version, or the base model (0), from now on and after a restart."""
-        self._give_up_asking()
+    async def roll_back(self, number: int, reason: str, *, by: By = "operator", leaving: int | None = None) -> None:
+        """Serves an earlier promoted version, or the base model (0), from now on and after a restart.
+
+        Does nothing when ``leaving`` is named and is not what is served by then.
+        """
+        self._give_up_candidate()
         async with self._deciding:
-            if number == self._fleet.serving:
+            if number == self._fleet.serving or leaving not in (None, self._fleet.serving):
                 return
             write = functools.partial(self.ledger.roll_back, number, self._base, reason, by=by)
             if folder := self.ledger.servable(number, self._base):
@@ -96,16 +116,16 @@ class Swap:
 
     async def override(self, number: int, folder: str, reason: str) -> None:
         """The operator serves a version that the gate refused; preflight and proof stand above the operator."""
-        self._give_up_asking()
+        self._give_up_candidate()
         async with self._deciding:
             promote = functools.partial(self.ledger.promote, number, folder, self._base, by="operator", reason=reason)
             await self._introduce(number, folder, promote)
             log.warning("version.overridden", version=number, reason=reason)
 
-    def _give_up_asking(self) -> None:
-        """A candidate that is being asked questions must not hold a person up."""
-        if self._checking:
-            self._checking.cancel()
+    def _give_up_candidate(self) -> None:
+        """A candidate that waits for an engine or for room, or is asked questions, must not hold anybody up."""
+        if self._trying:
+            self._trying.cancel()
 
     def _reject(self, number: int, folder: str, refusal: RejectedVersion) -> tuple[str, str]:
         self.ledger.reject(number, folder, self._base, refusal.stage, refusal.reason, by="gate")
@@ -114,6 +134,7 @@ class Swap:
                 versions.strip_trainer_state(self._root, folder)
         metrics.VERSIONS.labels("rejected").inc()
         metrics.REJECTIONS.labels(refusal.stage).inc()
+        self._place.thin_out_soon()
         log.error("version.rejected", version=number, stage=refusal.stage, reason=refusal.reason)
         return "rejected", str(refusal)
 
@@ -124,11 +145,21 @@ class Swap:
 
         ``check`` asks the loaded candidate what is asked before a first promotion only.
         """
-        await asyncio.to_thread(self._place.preflight, folder)
+        return await self._bring_in(number, folder, self._install(number, folder, decide, check))
+
+    async def _bring_in(
+        self, number: int, folder: str, bringing: Coroutine[None, None, dict[str, float]]
+    ) -> dict[str, float]:
+        """Runs ``bringing``; nobody may name the version before it is proved, and a failure leaves nothing loaded."""
+        try:
+            await asyncio.to_thread(self._place.preflight, folder)
+        except BaseException:
+            bringing.close()
+            raise
         new = number not in self._fleet.living()
         self._fleet.candidate = number if new else None
         try:
-            return await self._install(number, folder, decide, check)
+            return await bringing
         except BaseException:  # also a full disk under ``decide``: the version must not keep its place
             if new:
                 await self._place.forget(number)
@@ -159,18 +190,10 @@ class Swap:
 
     async def _ask(self, check: Check, replica: Replica, number: int) -> dict[str, float]:
         """Takes as long as its samples; nothing else waits for it. An engine too busy for it sheds the candidate."""
-        self._checking = asyncio.create_task(asyncio.wait_for(check(replica, number, self._fleet.serving), CHECK_S))
         try:
-            return await self._checking
+            return await asyncio.wait_for(check(replica, number, self._fleet.serving), CHECK_S)
         except TimeoutError:
-            raise RejectedVersion("gate", f"questions were not answered within {CHECK_S:g} s") from None
-        except asyncio.CancelledError:
-            if not self._checking.cancelled() or asyncio.current_task().cancelling():  # type: ignore[union-attr]
-                raise
-            raise RejectedVersion("gate", "given up for a rollback") from None
-        finally:
-            self._checking.cancel()
-            self._checking = None
+            raise RejectedVersion("busy", f"questions were not answered within {CHECK_S:g} s") from None
 
     def _flip(self, number: int) -> None:
         old, self._fleet.serving = self._fleet.serving, number
@@ -185,23 +208,27 @@ class Swap:
 
         Raises RequestError when there is no room beside what a swap needs, RejectedVersion when it cannot be loaded.
         """
+        self._give_up_candidate()
         async with self._deciding:
-            pins = self.ledger.pinned(self._base)
-            room = self._config.engine.max_loras - SWAP_ROOM
-            if number not in pins and len(pins) >= room:
+            pins, most = self.ledger.pinned(self._base), self._config.engine.max_loras - SWAP_ROOM
+            if number not in pins and (len(pins) >= most or not self._fleet.room(number)):
                 raise RequestError(
-                    f"engine.max_loras {self._config.engine.max_loras} leaves room for {room} pinned versions beside "
-                    "what a swap needs: unpin one, or start with a larger engine.max_loras.",
+                    f"engine.max_loras {self._config.engine.max_loras} leaves room for {most} pinned versions beside "
+                    "what a swap needs: unpin one, wait for one to drain, or start with a larger engine.max_loras.",
                     status=409,
                     code="no_room",
                 )
-            folder = dict(self.ledger.promoted(self._base)).get(number, "")
-            await asyncio.to_thread(self._place.preflight, folder)
-            async with self._place.lock:
-                await self._place.everywhere(number, folder)
-                self.ledger.pin(number, folder, self._base, by="operator")
+            folder = self.ledger.servable(number, self._base) or ""
+            await self._bring_in(number, folder, self._keep_pinned(number, folder))
+
+    async def _keep_pinned(self, number: int, folder: str) -> dict[str, float]:
+        async with self._place.lock:
+            figures = await self._place.everywhere(number, folder)
+            self.ledger.pin(number, folder, self._base, by="operator")
+            return figures
 
     async def unpin(self, number: int) -> None:
+        self._give_up_candidate()
         async with self._deciding:
             self.ledger.unpin(number, self._base, by="operator")
             if number != self._fleet.serving:
@@ -209,6 +236,7 @@ class Swap:
 
     async def retire(self, number: int, folder: str, reason: str) -> None:
         """It can never be served again; its files go one swap later. Raises RejectedVersion for the served one."""
+        self._give_up_candidate()
         async with self._deciding:
             self.ledger.retire(number, folder, self._base, reason, by="operator")
             self._place.retire_soon(number)
@@ -232,7 +260,7 @@ class Swap:
                     if any(r.ready and number in r.loaded for r in self._fleet.replicas):
                         raise EngineError(f"this replica refuses a version that others serve: {refusal}") from refusal
                     self._fall_back(number, refusal)
-            pins = self.ledger.pinned(self._base)
+            pins = dict(list(self.ledger.pinned(self._base).items())[: self._config.engine.max_loras - SWAP_ROOM])
             for pinned, folder in pins.items():
                 try:
                     await self._load_kept(replica, pinned, folder)

@@ -20,6 +20,8 @@ LAST_GOOD, LAST_SOUND, LAST_SOUND_BEFORE = -1, -2, -3
 with the served one or without it, that the gate found no worse than the base model. If there is none: the base."""
 SOUND_Z = -1.0
 """Standard errors below the base model, in any of the gate's trials, from which on a version is not called sound."""
+NO_VERDICT = ("busy", "given_up", "stale")
+"""Stages that say nothing of the candidate."""
 Pair = tuple[Signals, Signals]
 """The same questions when they were first asked, and as a version answers them."""
 RATIO_BAND = (0.5, 2.0)
@@ -55,7 +57,10 @@ class Alarms:
     ) -> Alarm | None:
         """A version that was promoted or rejected; ``pair`` is what the parent it was made from looked like."""
         self._bad_steps = 0
-        self._refused = self._refused + 1 if state == "rejected" and reason.startswith(JUDGEMENTS) else 0
+        if state == "promoted" or not reason.startswith((*JUDGEMENTS, *NO_VERDICT)):
+            self._refused = 0
+        elif reason.startswith(JUDGEMENTS):
+            self._refused += 1
         if self._guard.refusals and self._refused >= self._guard.refusals:
             return Alarm("held_back", f"{self._refused} candidates in a row were refused: {reason}", LAST_SOUND)
         kl = figures.get("kl_base", 0.0)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import structlog
 
 from ttrl_server.config import Config
 from ttrl_server.engine.command import base_name
@@ -21,6 +22,8 @@ from ttrl_server.engine.fleet import Replica
 from ttrl_server.errors import ConfigError, EngineError
 from ttrl_server.guards.history import question_key
 from ttrl_server.types import Group, Question, Rollout, Sampling, VoteOptions
+
+log = structlog.get_logger()
 
 SENTINELS = (
     ("What is 4 + 5?", "9"),
@@ -173,7 +176,7 @@ def read_labelled(path: Path, sampling: Sampling) -> list[Labelled]:
 
 
 async def tokenized(config: Config, replica: Replica, questions: list[Labelled]) -> list[Canary]:
-    """The questions as prompts; none for a model that has no chat template. Raises EngineError."""
+    """The questions as prompts, those left out that the engine will not take. Raises EngineError when it goes away."""
     found = []
     for asked in questions:
         question = Question(
@@ -192,7 +195,8 @@ async def tokenized(config: Config, replica: Replica, questions: list[Labelled])
         except EngineError as error:
             if error.status is None or error.status >= 500:
                 raise
-            return []
+            log.warning("canary.unusable", question=str(asked.messages)[:200], reason=error.message)
+            continue
         if context > len(prompt):
             content = asked.messages[-1].get("content")
             text = content if isinstance(content, str) else None

@@ -84,9 +84,9 @@ class Gate:
 
     async def confirm(self, replica: Replica, served: int, asked: Sequence[Canary]) -> str | None:
         """Whether the base model is better on questions that clients asked ``served``; what is wrong, if it is."""
-        for canary in asked:
-            canary.said.pop(0, None)
-        await asyncio.gather(*(self._ask(canary, replica, {0}) for canary in asked))
+        for canary in asked:  # what raised the suspicion is no evidence for it, nor was it drawn as this is
+            canary.said.clear()
+        await asyncio.gather(*(self._ask(canary, replica, {0, served}) for canary in asked))
         both = [canary for canary in asked if {0, served} <= canary.said.keys()]
         if not both:
             return None
@@ -225,6 +225,8 @@ class Gate:
     def _labels(self, asked: Sequence[Canary], candidate: int, served: int) -> dict[str, float]:
         gate = self._config.gate
         whole = [c for c in asked if {0, served, candidate} <= c.said.keys()]
+        if not whole and self._labelled_asked and gate.mode == "strict":
+            raise RejectedVersion("gate", "no question of gate.labelled could be asked")
         if not whole:
             return {}
         self._tries = self._tries + 1 if served == self._rival else 1

@@ -39,19 +39,21 @@ class Seen:
 class Watch:
     """The latest ``guard.watch_window`` groups of the served version, and as many from before it."""
 
-    def __init__(self, guard: GuardConfig) -> None:
-        self._guard = guard
-        self._version = 0
+    def __init__(self, guard: GuardConfig, *, critics: int = 1) -> None:
+        """``critics``: tenants that must agree before what persons say counts."""
+        self._guard, self._critics = guard, critics
+        self.version = 0
+        """Whose signals these are."""
         self._before: deque[Seen] = deque(maxlen=guard.watch_window)
         self._now: deque[Seen] = deque(maxlen=guard.watch_window)
         self._praise_before: deque[float] = deque(maxlen=guard.watch_window)
-        self._praise: dict[str, float] = {}
-        """By answer, the newest last."""
+        self._praise: dict[str, tuple[str, float]] = {}
+        """Tenant and verdict by answer, the newest last."""
         self._majorities: dict[str, str | None] = {}
 
     def see(self, group: Group, vote: Vote, text: str | None) -> None:
-        """A question that followed the served version; one that ran through a swap is left out."""
-        if group.version < self._version or not group.rollouts:
+        """A question that the served version answered."""
+        if not group.rollouts:
             return
         self._turn_to(group.version)
         key, said = question_key(group.prompt_token_ids), vote.pseudo_label
@@ -66,17 +68,17 @@ class Watch:
             del self._majorities[next(iter(self._majorities))]
         self._now.append(Seen(asked, vote.majority_ratio or 0.0, answered, sheet.length, sheet.entropy, float(flipped)))
 
-    def hear(self, group: Group, praise: bool) -> None:
+    def hear(self, group: Group, tenant: str, praise: bool) -> None:
         """A person's verdict on an answer; the latest counts."""
-        if group.version == self._version:
+        if group.version == self.version:
             self._praise.pop(group.question_id, None)
-            self._praise[group.question_id] = float(praise)
+            self._praise[group.question_id] = (tenant, float(praise))
             while len(self._praise) > self._guard.watch_window:
                 del self._praise[next(iter(self._praise))]
 
     def turned_back(self, version: int) -> None:
         """Another version is served, because of what was seen: nothing of it counts any more."""
-        self._version = version
+        self.version = version
         self._now.clear()
         self._praise.clear()
 
@@ -88,7 +90,9 @@ class Watch:
 
     def complaint(self) -> str | None:
         """What persons have against the served version."""
-        fall = _fall(self._praise_before, self._praise.values(), self._guard.watch_groups)
+        if len({tenant for tenant, praise in self._praise.values() if not praise}) < self._critics:
+            return None
+        fall = _fall(self._praise_before, self._praises(), self._guard.watch_groups)
         return f"praise fell: {fall}" if fall else None
 
     def suspicion(self) -> tuple[str, list[Canary]] | None:
@@ -111,12 +115,15 @@ class Watch:
                 return f"{name} became {share:.3f} of what it was", [seen.canary for seen in now]
         return None
 
+    def _praises(self) -> list[float]:
+        return [praise for _, praise in self._praise.values()]
+
     def _turn_to(self, version: int) -> None:
-        if version == self._version:
+        if version == self.version:
             return
-        self._version = version
+        self.version = version
         self._before.extend(self._now)
-        self._praise_before.extend(self._praise.values())
+        self._praise_before.extend(self._praises())
         self._now.clear()
         self._praise.clear()
 

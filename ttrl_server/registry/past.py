@@ -114,8 +114,18 @@ class Past:
         return [e.number for e in self._events if e.event == "promoted" and e.base == base]
 
     def left(self, base: str) -> set[int]:
-        """Versions that were rolled back from: never a place that is gone back to unasked."""
-        return {e.left for e in self._events if e.event == "rolled_back" and e.base == base and e.left}
+        """Versions that were gone back from, and not served since: never a place that is gone back to unasked."""
+        left: set[int] = set()
+        for event in self.events(base):
+            if event.event in ("promoted", "rolled_back"):
+                left.discard(event.number)
+            if event.event == "rolled_back" and event.left and event.number < event.left:
+                left.add(event.left)
+        return left
+
+    def forced(self, base: str) -> set[int]:
+        """Versions that are served because an operator overruled the gate."""
+        return {e.number for e in self.events(base) if e.event == "promoted" and e.by == "operator"}
 
     def fallen(self, base: str) -> set[int]:
         """Versions that were found to be worse once they were served: never served again."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -148,17 +148,25 @@ class Experiences:
         return totals
 
     def lease(
-        self, limit: int, lease_s: float, number: int, parent: Parent | None, *, min_version: int
+        self,
+        limit: int,
+        lease_s: float,
+        number: int,
+        parent: Parent | None,
+        *,
+        min_version: int,
+        unwanted: Collection[int] = (),
     ) -> Batch | None:
         """Up to ``limit`` pending groups, oldest first, for the step that makes version ``number`` from ``parent``.
 
-        Takes back leases that have run out and drops groups drawn from a version below ``min_version`` first.
+        Takes back leases that have run out and drops groups drawn from a version below ``min_version``, or from an
+        ``unwanted`` one, first.
         None while another lease lives, or when nothing waits.
         """
         now = self._clock()
         with self._transaction() as connection:
             _end_leases(connection, batches.c.expires <= now, state="expired", reason="ran out")
-            stale = _PENDING & (experiences.c.version < min_version)
+            stale = _PENDING & ((experiences.c.version < min_version) | experiences.c.version.in_(unwanted))
             connection.execute(update(experiences).where(stale).values(state="dropped", dropped="stale"))
             chosen = _next_in_line(connection, limit)
             if _leased_batch(connection) is not None or not chosen:

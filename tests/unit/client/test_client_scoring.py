@@ -87,3 +87,32 @@ def test_hostile_text_costs_no_time(text: str) -> None:
     if answer is not None:
         canonical(answer)
     assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("B", "B"),
+        ("(B)", "B"),
+        ("**B**", "B"),
+        ("B) 42 m", "B"),
+        ("The correct choice is B.", "B"),
+        ("The correct option is (C).", "C"),
+        ("The answer is option B.", "B"),
+        ("The answer is B because it is a stronger acid than A.", "B"),
+        (r"So it is \boxed{(B)}", "B"),
+        (r"\boxed{B) blue}", "B"),
+        (r"\boxed{\text{C}}", "C"),
+        ("**Final Answer:**\nB", "B"),
+        ("<think>The answer is A?</think>\nD", "D"),
+        ("A stronger acid gives its proton away, and 42 is its number", None),
+        ("The answer is E", None),
+        ("I would say 42", None),
+    ],
+)
+def test_only_a_letter_answers_a_question_with_choices(text: str, answer: str | None) -> None:
+    assert final_answer(text, "stop", "ABCD") == answer
+
+
+def test_a_minus_may_be_written_as_one() -> None:
+    assert equivalent(final_answer("The answer is \u22125."), "-5")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ttrl_client.datasets import DatasetError, Fields, lettered, load
+from ttrl_client.datasets import DatasetError, Fields, lettered, load, load_joined
 from ttrl_client.presets import PRESETS
 
 ROWS = [
@@ -64,6 +64,8 @@ def test_fields_may_be_named_and_a_suffix_added(tmp_path: Path) -> None:
         ({"question": "Which?", "choices": ["red", "blue"], "answer": "A"}, "A"),
         ({"question": "Which?", "options": ["red", "blue"], "answer": "blue"}, "B"),
         ({"question": "Which?", "choices": {"text": ["red", "blue"], "label": ["A", "B"]}, "answer": "B"}, "B"),
+        ({"question": "Which?", "choices": {"text": ["red", "blue"], "label": ["1", "2"]}, "answerKey": "2"}, "B"),
+        ({"question": "Which?", "options": {"A": "red", "B": "blue"}, "answer": "A"}, "A"),
     ],
 )
 def test_choices_are_laid_out_with_letters(tmp_path: Path, record: dict[str, Any], right: str) -> None:
@@ -149,3 +151,30 @@ def test_tasks_are_generated_the_same_for_the_same_seed() -> None:
     assert one != load("reasoning-gym:basic_arithmetic?size=5&seed=4")
     with pytest.raises(DatasetError, match="no_such_task"):
         load("reasoning-gym:no_such_task?size=2")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("c.jsonl", '{"question": "Which?", "choices": ["x", "y"], "answer": "z"}', "none of its 2 choices"),
+        ("c.csv", "id,prompt,answer\n1,What is 1,000 + 2?,1002\n", "quote commas"),
+        ("c.jsonl", '{"prompt": "\\ud835", "answer": "1"}', "surrogate"),
+    ],
+)
+def test_what_cannot_be_asked_as_it_stands_is_refused(tmp_path: Path, name: str, text: str, says: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(DatasetError, match=says):
+        load(tmp_path / name)
+
+
+def test_files_that_number_their_questions_can_be_joined(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text(f"prompt,answer\nWhat is {name}?,{name}\n")
+    joined = load_joined([tmp_path / "a.csv", tmp_path / "b.csv"], "trained")
+    assert [item.id for item in joined.items] == ["1-a-0", "2-b-0"]
+
+
+def test_a_line_may_hold_other_ends_of_lines(tmp_path: Path) -> None:
+    path = tmp_path / "odd.jsonl"
+    path.write_text(json.dumps({"prompt": "a\u2028b", "answer": "1"}, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert load(path).items[0].prompt == "a\u2028b"

@@ -61,12 +61,10 @@ def test_a_length_that_leaves_its_band_is_suspected() -> None:
     assert found[0].startswith("length became 10")
 
 
-def test_a_few_groups_say_nothing_and_neither_do_those_of_a_version_before() -> None:
+def test_a_few_groups_say_nothing() -> None:
     watch = Watch(GUARD)
     run(watch, 1, 0.9, 16)
     run(watch, 2, 0.0, 7)
-    assert watch.suspicion() is None
-    run(watch, 1, 0.0, 16)  # ran through the swap
     assert watch.suspicion() is None
 
 
@@ -84,13 +82,23 @@ def test_persons_complain_once_an_answer_however_often_they_say_it() -> None:
     watch = Watch(GUARD)
     groups = [seen(watch, 1, ["7"], n) for n in range(16)]
     for group in groups:
-        watch.hear(group, True)
+        watch.hear(group, "a", True)
     worse = [seen(watch, 2, ["7"], n) for n in range(16)]
     for _ in range(50):
-        watch.hear(worse[0], False)
+        watch.hear(worse[0], "a", False)
     assert watch.complaint() is None
     for group in worse[1:]:
-        watch.hear(group, False)
+        watch.hear(group, "a", False)
     assert "praise fell: 1.00 → 0.00" in str(watch.complaint())
     watch.turned_back(1)
     assert watch.complaint() is None
+
+
+def test_one_of_several_tenants_cannot_have_a_version_fall_by_complaints() -> None:
+    watch = Watch(GUARD, critics=2)
+    for version, praise in ((1, True), (2, False)):
+        for n in range(16):
+            watch.hear(seen(watch, version, ["7"], n), "hostile", praise)
+    assert watch.complaint() is None
+    watch.hear(seen(watch, 2, ["7"], 99), "another", False)
+    assert watch.complaint() is not None

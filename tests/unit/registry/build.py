@@ -61,13 +61,15 @@ def stage(
     return folder
 
 
-def publish(root: Path, number: int = 1, staged: Path | None = None, *, rank: int = RANK) -> AdapterVersion:
+def publish(
+    root: Path, number: int = 1, staged: Path | None = None, *, rank: int = RANK, parent: int | None = None
+) -> AdapterVersion:
     return versions.publish(
         root,
         staged or stage(root, seed=number),
         number=number,
         base_model=BASE,
-        parent=number - 1,
+        parent=number - 1 if parent is None else parent,
         rank=rank,
         step=number,
         metrics={"loss": 0.25},

@@ -82,3 +82,13 @@ def test_the_past_can_be_read_while_a_gateway_writes_it(ledger: Ledger) -> None:
     past = Past.read(ledger.root)
     assert past.served(BASE) == (7, folder(7))
     assert past.bases() == [BASE]
+
+
+def test_a_version_that_is_served_again_counts_as_left_no_more(ledger: Ledger) -> None:
+    ledger.roll_back(5, BASE, "an operator's choice", by="operator")
+    assert ledger.left(BASE) == {7}
+    ledger.roll_back(7, BASE, "and forth again", by="operator")
+    assert ledger.left(BASE) == set()
+    assert ledger.last_good(BASE) == 6
+    ledger.promote(8, folder(8), BASE, by="operator")
+    assert ledger.forced(BASE) == {8}
