@@ -24,7 +24,7 @@ TEXTS = (
     "sixths, which makes five sixths together. Then see whether the result can be written in lower terms; here not.",
 )
 """Of the length of what a trainer publishes (``training.publish``)."""
-LENGTH, START = 64, 40
+LENGTH, START = 24, 12
 """Tokens of a probe sequence, and how many of them are not scored."""
 
 

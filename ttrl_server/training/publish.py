@@ -17,9 +17,9 @@ from ttrl_server.training.state import Engine, TrainerState
 from ttrl_server.types import Batch, Probe
 
 PROBE_SEQUENCES = 4
-PROBE_TOKENS = 64
+PROBE_TOKENS = 24
 """The engine scores them twice before every swap, among clients' requests: enough to know the weights by, no more."""
-PROBE_PROMPT = 40
+PROBE_PROMPT = 12
 """Prompt tokens of a probe sequence: the last ones, so that a long prompt leaves room for its completion."""
 
 

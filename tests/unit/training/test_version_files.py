@@ -61,9 +61,9 @@ def test_names_and_settings_are_the_ones_vllm_reads(policy: PeftModel, tmp_path:
 def test_a_probe_takes_few_short_sequences_from_as_many_questions_as_there_are(policy: PeftModel) -> None:
     batch = batch_of(experience(None, 150, (60, 60), (1, 0), seed=1), experience(None, 4, (9, 9), (1, 0), seed=2))
     known = publish.probe(Scorer(policy), batch)
-    assert [len(ids) for ids in known.token_ids] == [64, 13, 64, 13]
-    assert known.start == (40, 4, 40, 4)
-    assert [len(scores) for scores in known.adapter_logprobs] == [24, 9, 24, 9]
+    assert [len(ids) for ids in known.token_ids] == [24, 13, 24, 13]
+    assert known.start == (12, 4, 12, 4)
+    assert [len(scores) for scores in known.adapter_logprobs] == [12, 9, 12, 9]
 
 
 def test_a_disk_that_is_full_leaves_nothing_behind(policy: PeftModel, tmp_path: Path) -> None:
