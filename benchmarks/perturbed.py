@@ -41,7 +41,7 @@ class Maker:
         self.policy: PeftModel = get_peft_model(base, config).eval()
 
     def weights(self, seed: int, size: float) -> dict[str, torch.Tensor]:
-        """Random A of PEFT's own size and B of ``size``: 0.002 changes a few words, 0.05 leaves only nonsense."""
+        """Random A of PEFT's own size and B of ``size``: 0.002 changes a few words, 0.3 leaves only nonsense."""
         random = torch.Generator().manual_seed(seed)
         made = {}
         for name, tensor in get_peft_model_state_dict(self.policy).items():

@@ -83,7 +83,7 @@ def test_an_adapter_that_changes_nothing_is_found_out(alone: Server, maker: Make
 
 
 def test_an_adapter_that_talks_nonsense_is_found_out(alone: Server, maker: Maker) -> None:
-    _, state, reason = propose(alone, maker, seed=4, size=0.05)
+    _, state, reason = propose(alone, maker, seed=4, size=0.3)
     assert (state, reason.partition(":")[0]) == ("rejected", "canary")
     assert "sentinel" in reason
     assert alone.status()["served"]["number"] == 0
