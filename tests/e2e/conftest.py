@@ -48,14 +48,14 @@ class Server:
             "--train.samples": 8,
             "--train.questions": 2,
             "--train.lease-s": 20,
-            # Eight votes of a weak model, asked again and again: the sentinels are the guard that is met here.
+            # Eight votes of a weak model, asked again and again. Sentinels are met in test_adapters.
             "--guard.min-majority": 0,
             "--guard.min-margin": 0,
             "--guard.min-extractable": 0,
             "--guard.max-copies": 100,
             "--guard.max-flips": 100,
             "--gate.canary-share": 0,
-            "--gate.canary-samples": 2,  # a collapse shows in two samples of two dozen questions too
+            "--gate.sentinels": False,
             **self.flags,
         }
         argv = [command, *(str(part) for flag in flags.items() for part in flag)]

@@ -29,6 +29,8 @@ ALONE: dict[str, Any] = {
     "--train.max-wait-s": 0,
     "--vote.stop": "none",
     "--guard.refusals": 0,
+    "--gate.sentinels": True,
+    "--gate.canary-samples": 2,  # nonsense shows in two samples of two dozen questions too
 }
 """A server that waits for a trainer from elsewhere."""
 QUESTION = "Name three colours of the rainbow."
