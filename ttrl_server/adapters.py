@@ -16,8 +16,8 @@ from ttrl_server.registry import catalogue, export, preflight, versions
 from ttrl_server.registry.ledger import Ledger
 from ttrl_server.registry.past import JUDGEMENTS, Past
 
-ACTIONS = {"promote": True, "rollback": True, "pin": False, "unpin": False, "retire": True}
-"""What changes something, and whether a reason is noted with it."""
+REASONED = ("promote", "retire")
+"""Actions on one version with which a reason is noted."""
 
 
 def main() -> None:
@@ -57,7 +57,7 @@ class _Gateway:
         if o.command == "rollback":
             to = None if o.version is None else _number(o.version)
             return self._call("POST", "/rollback", {"to": to, "reason": o.reason})
-        body = {"reason": o.reason} if ACTIONS[o.command] else {}
+        body = {"reason": o.reason} if o.command in REASONED else {}
         if o.command == "promote":
             body["force"] = o.force
         return self._call("POST", f"/{_number(o.version)}/{o.command}", body)
@@ -125,9 +125,10 @@ def _promote(options: argparse.Namespace, ledger: Ledger, base: str, number: int
         return
     if not options.force:
         raise TtrlError(f"{folder} was not promoted ({ledger.verdict(number)}); --force serves it all the same")
-    stage = next((e.stage for e in reversed(ledger.about(number)) if e.event == "rejected"), None)
-    if stage not in JUDGEMENTS:
-        raise TtrlError(f"{folder} was not refused for its answers ({stage or 'no verdict yet'})")
+    refusal = ledger.refusal(number)
+    if refusal is None or refusal.stage not in JUDGEMENTS:
+        stage = refusal.stage if refusal else "no verdict yet"
+        raise TtrlError(f"{folder} was not refused for its answers ({stage})")
     version = versions.read(options.dir, folder)
     preflight.check(options.dir, version, base_model=base, max_rank=version.rank)
     ledger.promote(number, folder, base, by="operator", reason=options.reason)

@@ -66,11 +66,12 @@ class Operator:
         if state == "promoted":
             await self._audited("promote", number, by, self._swap.roll_back(number, reason))
             return
-        stage = next((e.stage for e in reversed(self._ledger.about(number)) if e.event == "rejected"), None)
-        if stage not in JUDGEMENTS:
-            raise _conflict(f"v{number} was not refused for its answers ({stage or 'no verdict yet'}).")
+        refusal = self._ledger.refusal(number)
+        if refusal is None or refusal.stage not in JUDGEMENTS:
+            stage = refusal.stage if refusal else "no verdict yet"
+            raise _conflict(f"v{number} was not refused for its answers ({stage}).")
         if not force:
-            raise _conflict(f"v{number} was refused ({stage}); force serves it all the same.")
+            raise _conflict(f"v{number} was refused ({refusal.stage}); force serves it all the same.")
         await self._audited("override", number, by, self._swap.override(number, folder, reason))
 
     async def roll_back(self, number: int | None, *, reason: str, by: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ttrl_client import journal
-from ttrl_client.metrics import Graded, bootstrap, correct_share, mean, paired
+from ttrl_client.metrics import Graded, bootstrap, correct_share, mean, paired, shown
 from ttrl_client.report import set_names
 
 Question = tuple[str, str]
@@ -62,15 +62,11 @@ def table(runs: list[Finished]) -> str:
 def _line(name: str, run: Finished, first: Finished) -> str:
     k = run.report["settings"]["eval_samples"]
     entry = run.report[name]
-    shown = " → ".join(_number(entry[side][f"avg@{k}"]) for side in ("before", "after"))
+    change = " → ".join(shown(entry[side][f"avg@{k}"]) for side in ("before", "after"))
     shared = sorted(run.after[name].keys() & first.after.get(name, {}).keys())
     if run is first or not shared:
-        return f"| {name} | {run.name} | {shown} | | | | {len(run.after[name])} |"
+        return f"| {name} | {run.name} | {change} | | | | {len(run.after[name])} |"
     differences = [run.after[name][q] - first.after[name][q] for q in shared]
     interval, p = bootstrap(differences), paired(differences)
     bounds = f"{interval[0]:+.3f} to {interval[1]:+.3f}" if interval else "-"
-    return f"| {name} | {run.name} | {shown} | {mean(differences):+.3f} | {bounds} | {p:.3f} | {len(shared)} |"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return f"| {name} | {run.name} | {change} | {mean(differences):+.3f} | {bounds} | {p:.3f} | {len(shared)} |"

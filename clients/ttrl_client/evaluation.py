@@ -10,7 +10,7 @@ from typing import Any
 from ttrl_client import ask
 from ttrl_client.datasets import Item, QuestionSet
 from ttrl_client.journal import Journal
-from ttrl_client.metrics import Graded, SetScore, majority, score
+from ttrl_client.metrics import Graded, SetScore, majority, score, shown
 from ttrl_client.progress import Display, Phase
 from ttrl_client.scoring import equivalent, final_answer
 
@@ -52,8 +52,8 @@ class Evaluator:
             drawn = await asyncio.gather(*(self._grade(item, title, phase) for item in questions.items))
         graded = [g for g in drawn if g is not None]
         result = score(graded, failed=len(drawn) - len(graded))
-        shown = ["-" if value is None else f"{value:.3f}" for value in (result.avg, result.maj)]
-        self._display.line(f"{title}: avg@{self._how.k} {shown[0]}  maj@{self._how.k} {shown[1]}")
+        k = self._how.k
+        self._display.line(f"{title}: avg@{k} {shown(result.avg)}  maj@{k} {shown(result.maj)}")
         return result
 
     async def _grade(self, item: Item, title: str, phase: Phase) -> Graded | None:

@@ -128,6 +128,11 @@ def score_vote(answer: str | None, counts: Mapping[str, int], votes: int, truth:
     return VoteScore(right, 0.0, 1.0 - won - right)
 
 
+def shown(value: float | None) -> str:
+    """A share as it is printed everywhere."""
+    return "-" if value is None else f"{value:.3f}"
+
+
 def mean(values: Iterable[float]) -> float | None:
     """Arithmetic mean, None of nothing."""
     present = list(values)

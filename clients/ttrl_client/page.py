@@ -47,7 +47,7 @@ def html(data: dict[str, Any], sets: Sequence[QuestionSet], rows: list[dict[str,
         _gains(data),
         f"<h2>While it learned</h2>{svg}" if svg else "",
         _settings(data),
-        *(_questions(s, rows, data) for s in sets),
+        *(_questions(s, rows) for s in sets),
         "</body></html>",
     ]
     return "".join(parts)
@@ -93,7 +93,7 @@ def _settings(data: dict[str, Any]) -> str:
 # ---------------------------------------------------------------- questions
 
 
-def _questions(questions: QuestionSet, rows: list[dict[str, Any]], data: dict[str, Any]) -> str:
+def _questions(questions: QuestionSet, rows: list[dict[str, Any]]) -> str:
     said = {(row["phase"], row["id"]): row for row in rows}
     shown = questions.items[:MOST_QUESTIONS]
     parts = [f"<h2>{escape(questions.name)}: {len(questions.items)} questions</h2>"]

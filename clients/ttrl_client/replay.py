@@ -24,7 +24,7 @@ from ttrl_client import ask
 from ttrl_client.datasets import Item, QuestionSet
 from ttrl_client.evaluation import Evaluation, Evaluator
 from ttrl_client.journal import Journal
-from ttrl_client.metrics import SetScore, VoteScore, mean, score_vote
+from ttrl_client.metrics import SetScore, VoteScore, mean, score_vote, shown
 from ttrl_client.progress import Display, Phase
 from ttrl_client.scoring import equivalent, final_answer
 
@@ -303,12 +303,10 @@ class Session:
         async with self._slots:
             try:
                 return await self._patience.run(call)
-            except openai.APITimeoutError as error:
-                self._journal.add(phase_name, item.id, truth=item.answer, error=_reason(error))
-                return None
-            except openai.APIConnectionError as error:  # nobody is there: rows of failures would help nobody
-                raise Unusable(f"{self._settings.base_url} went away; --resume goes on from here") from error
             except ask.FAILURES as error:
+                if isinstance(error, openai.APIConnectionError) and not isinstance(error, openai.APITimeoutError):
+                    # Nobody is there: rows of failures would help nobody.
+                    raise Unusable(f"{self._settings.base_url} went away; --resume goes on from here") from error
                 self._journal.add(phase_name, item.id, truth=item.answer, error=_reason(error))
                 return None
 
@@ -341,13 +339,9 @@ def vote_score(item: Item, evidence: ask.Evidence) -> VoteScore:
 
 
 def _batch_line(title: str, record: BatchRecord) -> str:
-    line = f"{title}: majority {_figure(record.majority_ratio)}  right {_figure(record.ground_truth_ratio)}"
+    line = f"{title}: majority {shown(record.majority_ratio)}  right {shown(record.ground_truth_ratio)}"
     line += f"  {record.served or 'no version'}  {record.seconds:.1f} s + {record.wait_seconds:.1f} s learning"
     return line + (f"  {record.failed} failed" if record.failed else "")
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _reason(error: Exception) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from ttrl_client.evaluation import Evaluation
-from ttrl_client.metrics import SetScore, mean
+from ttrl_client.metrics import SetScore, mean, shown
 from ttrl_client.replay import Run, Settings
 
 RESERVED = frozenset(
@@ -131,12 +131,12 @@ def markdown(data: dict[str, Any]) -> str:
 def _course(data: dict[str, Any]) -> str:
     history = data["history"]
     parts = [
-        f"{name} {_number(mean(r[name] for r in history if r.get(name) is not None))}"
+        f"{name} {shown(mean(r[name] for r in history if r.get(name) is not None))}"
         for name in ("majority_ratio", "ground_truth_ratio", "label_accuracy", "reward_accuracy", "entropy", "length")
     ]
     tokens = sum(record["sampled_tokens"] for record in history)
     said = f"Means over {len(history)} batches: {', '.join(parts)}; {tokens} tokens sampled."
-    return said + (f" Prequential accuracy {_number(data['prequential'])}." if data["prequential"] is not None else "")
+    return said + (f" Prequential accuracy {shown(data['prequential'])}." if data["prequential"] is not None else "")
 
 
 def table(run: Run) -> Table:
@@ -183,12 +183,12 @@ def _settings(settings: Settings) -> dict[str, Any]:
 
 
 def _with_intervals(old: dict[str, Any], new: dict[str, Any], key: str) -> str:
-    shown = []
+    sides = []
     for side in (old, new):
         interval = side["intervals"].get(key)
         bounds = f" ({interval[0]:.3f}–{interval[1]:.3f})" if interval else ""
-        shown.append(_number(side[key]) + bounds)
-    return " → ".join(shown)
+        sides.append(shown(side[key]) + bounds)
+    return " → ".join(sides)
 
 
 def _gain(old: dict[str, Any], new: dict[str, Any], key: str) -> tuple[str, str]:
@@ -199,8 +199,4 @@ def _gain(old: dict[str, Any], new: dict[str, Any], key: str) -> tuple[str, str]
 
 
 def _change(old: float | None, new: float | None) -> str:
-    return " → ".join(map(_number, (old, new)))
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return " → ".join(map(shown, (old, new)))

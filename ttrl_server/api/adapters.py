@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -12,8 +10,6 @@ from ttrl_server.api import body
 from ttrl_server.errors import RequestError
 from ttrl_server.operator import Operator
 from ttrl_server.registry import catalogue
-
-T = TypeVar("T", bound=msgspec.Struct)
 
 _LIMIT = 2**16
 
@@ -42,7 +38,7 @@ class AdapterRoutes:
 
     async def promote(self, request: Request) -> Response:
         """``{"force": true}`` serves a version that was refused for its answers."""
-        number, asked = _version(request), await _read(request, _Act)
+        number, asked = _version(request), await body.typed(request, _Act, _LIMIT, empty=b"{}")
         await self._operator.promote(number, force=asked.force, reason=asked.reason, by=_who(request))
         return JSONResponse(self._operator.show(number))
 
@@ -57,13 +53,13 @@ class AdapterRoutes:
         return JSONResponse(self._operator.show(number))
 
     async def retire(self, request: Request) -> Response:
-        number, asked = _version(request), await _read(request, _Act)
+        number, asked = _version(request), await body.typed(request, _Act, _LIMIT, empty=b"{}")
         await self._operator.retire(number, reason=asked.reason, by=_who(request))
         return JSONResponse({"number": number, "state": "retired"})
 
     async def roll_back(self, request: Request) -> Response:
         """``{"to": 3}`` serves version 3 again, ``{"to": 0}`` the base model, nothing at all the last good version."""
-        asked = await _read(request, _RollBack)
+        asked = await body.typed(request, _RollBack, _LIMIT, empty=b"{}")
         number = None if asked.to is None else _number(str(asked.to), "to")
         await self._operator.roll_back(number, reason=asked.reason, by=_who(request))
         return JSONResponse({"served": self._operator.list()["served"]})
@@ -83,10 +79,3 @@ def _number(text: str, param: str) -> int:
 def _who(request: Request) -> str:
     """The request's id, by which a proxy's log tells who asked."""
     return str(request.scope["ttrl.id"])
-
-
-async def _read(request: Request, shape: type[T]) -> T:
-    try:
-        return msgspec.json.decode(await body.read(request, _LIMIT) or b"{}", type=shape)
-    except msgspec.DecodeError as error:
-        raise RequestError(str(error), code="invalid_value") from None

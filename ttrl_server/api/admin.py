@@ -37,13 +37,6 @@ class _Proposal(msgspec.Struct):
     metrics: dict[str, float] = {}
 
 
-async def _read(request: Request, shape: type[msgspec.Struct]) -> msgspec.Struct:
-    try:
-        return msgspec.json.decode(await body.read(request, _LIMIT), type=shape)
-    except msgspec.DecodeError as error:
-        raise RequestError(str(error), code="invalid_value") from None
-
-
 class AdminRoutes:
     """Handlers of ``/health``, ``/ready``, ``/metrics`` and ``/ttrl/v1/…``."""
 
@@ -73,27 +66,24 @@ class AdminRoutes:
     # ------------------------------------------------------------ the trainer's
 
     async def lease(self, request: Request) -> Response:
-        await _read(request, _Lease)
+        await body.typed(request, _Lease, _LIMIT)
         batch = await self._learner.lease()
         if batch is None:
             return Response(status_code=204)
         return Response(msgspec.msgpack.encode(batch), media_type="application/msgpack")
 
     async def renew(self, request: Request) -> Response:
-        asked = await _read(request, _Batch)
-        assert isinstance(asked, _Batch)
+        asked = await body.typed(request, _Batch, _LIMIT)
         await self._learner.renew(asked.batch)
         return Response(status_code=204)
 
     async def skip(self, request: Request) -> Response:
-        asked = await _read(request, _Skip)
-        assert isinstance(asked, _Skip)
+        asked = await body.typed(request, _Skip, _LIMIT)
         await self._learner.skip(asked.batch, asked.reason, asked.metrics)
         return Response(status_code=204)
 
     async def propose(self, request: Request) -> Response:
-        asked = await _read(request, _Proposal)
-        assert isinstance(asked, _Proposal)
+        asked = await body.typed(request, _Proposal, _LIMIT)
         state, reason = await self._learner.propose(asked.batch, asked.folder, asked.metrics)
         reply = {"state": state, "reason": reason, "parent": self._learner.parent()}
         return Response(msgspec.json.encode(reply), media_type="application/json")

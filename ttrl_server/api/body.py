@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 from starlette.requests import ClientDisconnect, Request
 
 from ttrl_server.errors import RequestError
+
+Shape = TypeVar("Shape", bound=msgspec.Struct)
 
 
 async def read(request: Request, limit: int) -> bytes:
@@ -25,6 +28,14 @@ async def read(request: Request, limit: int) -> bytes:
     except ClientDisconnect:
         raise RequestError("The client went away.", status=499, code="client_closed_request") from None
     return bytes(content)
+
+
+async def typed(request: Request, shape: type[Shape], limit: int, *, empty: bytes = b"") -> Shape:
+    """The body as ``shape``, or RequestError; ``empty`` stands for a body of nothing."""
+    try:
+        return msgspec.json.decode(await read(request, limit) or empty, type=shape)
+    except msgspec.DecodeError as error:
+        raise RequestError(str(error), code="invalid_value") from None
 
 
 def _too_large(limit: int) -> RequestError:

@@ -70,6 +70,11 @@ class Sheet:
         return Sheet(self.answers + other.answers, self.tokens + other.tokens, self.surprise + other.surprise)
 
     @property
+    def answered(self) -> float:
+        """Share of the samples with an answer."""
+        return sum(answer is not None for answer in self.answers) / max(1, len(self.answers))
+
+    @property
     def length(self) -> float:
         """Mean tokens of a sample."""
         return self.tokens / max(1, len(self.answers))

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -76,7 +75,7 @@ class Gate:
         both = (*held_back, *labelled)
         await asyncio.gather(*(self._ask(c, replica, {served, candidate} - {0}) for c in both))
         await asyncio.gather(*(self._ask(c, replica, {0}, 2 * self._config.gate.canary_samples) for c in both))
-        figures = self._movement([*held_back, *labelled], candidate, served)
+        figures = self._movement(both, candidate, served)
         figures |= await asyncio.to_thread(self._held_back, held_back, candidate, served)
         figures |= await self._against_base(sentinels, replica, candidate)
         figures |= await asyncio.to_thread(self._labels, labelled, candidate, served)
@@ -233,7 +232,7 @@ class Gate:
         self._rival = served
         needed = trials.needed(gate.alpha, self._tries)
         right = [self._right(c) for c in whole]
-        mean = {n: math.fsum(math.fsum(r[n]) / len(r[n]) for r in right) / len(right) for n in (0, served, candidate)}
+        mean = {n: trials.mean([trials.mean(r[n]) for r in right]) for n in (0, served, candidate)}
         for rival in {0, served}:
             lost = trials.differences([r[candidate] for r in right], [r[rival] for r in right])
             if trials.capital(lost, 0.0) >= needed:
@@ -264,16 +263,13 @@ TRUTH = -1
 
 def _signals(number: int, sheets: Sequence[Sheet]) -> Signals:
     """Means over questions; the majority is of equal texts."""
-    n = len(sheets)
-    answered = [sum(a is not None for a in sheet.answers) / len(sheet.answers) for sheet in sheets]
-    majority = [_votes(sheet.answers) / len(sheet.answers) for sheet in sheets]
     return Signals(
         number,
-        n,
-        majority=math.fsum(majority) / n,
-        entropy=math.fsum(sheet.entropy for sheet in sheets) / n,
-        length=math.fsum(sheet.length for sheet in sheets) / n,
-        extractable=math.fsum(answered) / n,
+        len(sheets),
+        majority=trials.mean([_votes(sheet.answers) / len(sheet.answers) for sheet in sheets]),
+        entropy=trials.mean([sheet.entropy for sheet in sheets]),
+        length=trials.mean([sheet.length for sheet in sheets]),
+        extractable=trials.mean([sheet.answered for sheet in sheets]),
     )
 
 

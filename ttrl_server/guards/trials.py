@@ -30,8 +30,8 @@ class Contrast:
 def contrast(ours: Values, theirs: Values) -> Contrast:
     """``theirs`` against ``ours``; the errors of the questions add up."""
     n = max(1, len(ours))
-    mean_ours = math.fsum(map(_mean, ours)) / n
-    mean_theirs = math.fsum(map(_mean, theirs)) / n
+    mean_ours = math.fsum(map(mean, ours)) / n
+    mean_theirs = math.fsum(map(mean, theirs)) / n
     error = math.sqrt(math.fsum(map(_squared_error, (*ours, *theirs)))) / n
     return Contrast(mean_theirs, mean_ours, (mean_theirs - mean_ours) / error if error else 0.0)
 
@@ -72,15 +72,16 @@ def needed(alpha: float, tries: int) -> float:
 
 def differences(ours: Values, theirs: Values) -> list[float]:
     """[questions] mean of ``theirs`` minus mean of ``ours``."""
-    return [_mean(t) - _mean(o) for o, t in zip(ours, theirs, strict=True)]
+    return [mean(t) - mean(o) for o, t in zip(ours, theirs, strict=True)]
 
 
-def _mean(values: Sequence[float]) -> float:
+def mean(values: Sequence[float]) -> float:
+    """Arithmetic mean, 0 of nothing."""
     return math.fsum(values) / max(1, len(values))
 
 
 def _squared_error(values: Sequence[float]) -> float:
     """Of the mean; by Bessel's correction, and never quite zero: a few equal samples do not make a certainty."""
-    centre, n = _mean(values), max(1, len(values))
+    centre, n = mean(values), max(1, len(values))
     variance = math.fsum((value - centre) ** 2 for value in values) / max(1, n - 1)
     return (variance + 1 / n**2) / n

@@ -7,7 +7,6 @@ base model on them has fallen. What persons say of its answers needs no confirma
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from ttrl_server.guards import canaries
 from ttrl_server.guards.canaries import Canary
 from ttrl_server.guards.history import question_key
-from ttrl_server.guards.trials import contrast
+from ttrl_server.guards.trials import contrast, mean
 from ttrl_server.sections import GuardConfig
 from ttrl_server.types import Group, Sampling, Vote
 
@@ -61,12 +60,13 @@ class Watch:
         longest = max(len(rollout.token_ids) for rollout in group.rollouts)
         asked = Canary(group.prompt_token_ids, Sampling(group.temperature, 2 * longest), text)
         asked.said[group.version] = sheet
-        answered = sum(answer is not None for answer in vote.answers) / max(1, len(vote.answers))
         flipped = key in self._majorities and self._majorities[key] != said
         self._majorities[key] = said
         while len(self._majorities) > 4 * self._guard.watch_window:
             del self._majorities[next(iter(self._majorities))]
-        self._now.append(Seen(asked, vote.majority_ratio or 0.0, answered, sheet.length, sheet.entropy, float(flipped)))
+        self._now.append(
+            Seen(asked, vote.majority_ratio or 0.0, sheet.answered, sheet.length, sheet.entropy, float(flipped))
+        )
 
     def hear(self, group: Group, tenant: str, praise: bool) -> None:
         """A person's verdict on an answer; the latest counts."""
@@ -109,8 +109,8 @@ class Watch:
             ("entropy", self._guard.min_entropy, self._guard.max_entropy),
             ("length", self._guard.min_length, self._guard.max_length),
         ):
-            then = _mean(_of(before, name))
-            share = _mean(_of(now, name)) / then if then else 1.0
+            then = mean(_of(before, name))
+            share = mean(_of(now, name)) / then if then else 1.0
             if share < lowest or (highest and share > highest):
                 return f"{name} became {share:.3f} of what it was", [seen.canary for seen in now]
         return None
@@ -139,7 +139,3 @@ def _fall(before: Iterable[float], now: Iterable[float], least: int) -> str | No
         return None
     found = contrast([old], [new])
     return f"{found.ours:.2f} → {found.theirs:.2f} (z = {found.z:.1f})" if found.z < -SUSPICIOUS_Z else None
-
-
-def _mean(values: list[float]) -> float:
-    return math.fsum(values) / max(1, len(values))

@@ -8,7 +8,7 @@ import msgspec
 
 from ttrl_server.errors import RejectedVersion
 from ttrl_server.registry import versions
-from ttrl_server.registry.past import Past
+from ttrl_server.registry.past import Event, Past
 
 
 def folder_of(past: Past, base: str, number: int) -> str | None:
@@ -21,18 +21,22 @@ def folder_of(past: Past, base: str, number: int) -> str | None:
 def rows(past: Past, base: str) -> list[dict[str, Any]]:
     """One row a version, newest first."""
     served, pins, fallen, states = past.served(base), past.pinned(base), past.fallen(base), past.states()
-    mine = sorted({e.number for e in past.events(base) if e.number in states}, reverse=True)
+    there = past.folders()
+    own: dict[int, list[Event]] = {}
+    for event in past.events(base):
+        if event.number in states:
+            own.setdefault(event.number, []).append(event)
     found = []
-    for number in mine:
-        last = [e for e in past.about(number) if e.number == number][-1]
-        refusal = next((e for e in past.about(number) if e.event == "rejected"), None)
+    for number in sorted(own, reverse=True):
+        refusal = next((e for e in own[number] if e.event == "rejected"), None)
+        last = own[number][-1]
         found.append(
             {
                 "number": number,
                 "state": "fallen" if number in fallen else states[number],
                 "served": bool(served and served[0] == number),
                 "pinned": number in pins,
-                "folder": folder_of(past, base, number),
+                "folder": next((e.folder for e in own[number] if e.folder in there), None),
                 "time": last.time,
                 "reason": f"{refusal.stage}: {refusal.reason}" if refusal else last.reason,
             }

@@ -176,6 +176,10 @@ class Past:
         state = self.states().get(number)
         return None if state == "candidate" else state
 
+    def refusal(self, number: int) -> Event | None:
+        """Why a version was rejected last, if it ever was."""
+        return next((e for e in reversed(self._events) if e.number == number and e.event == "rejected"), None)
+
     def figures(self, number: int) -> dict[str, float]:
         """What the gate measured when it promoted a version."""
         passed = (e.figures for e in self._events if e.event == "promoted" and e.number == number)
