@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 from ttrl_client.cli import question_sets, run_replay
-from ttrl_client.replay import Run, Settings
+from ttrl_client.run import Run, Settings
 
 from demo.run import KEY, MAX_TOKENS, MODEL_NAME, clear, ensure_model, server_argv, wait_ready
 from demo.server import Server, free_port

@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ttrl_client.replay import Run
+from ttrl_client.run import Run
 
 from benchmarks.gateway import replayed
 from demo import questions

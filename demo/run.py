@@ -18,7 +18,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 from ttrl_client.cli import question_sets, run_replay
-from ttrl_client.replay import Run, Settings, Unusable
+from ttrl_client.replay import Unusable
+from ttrl_client.run import Run, Settings
 
 from demo import model, questions
 from demo.server import Server, ServerDied, free_port, stop_former

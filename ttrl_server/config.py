@@ -14,7 +14,6 @@ from pydantic import Field, model_validator
 
 from ttrl_server.devices import place
 from ttrl_server.sections import (
-    LORA_RANKS,
     AdaptersConfig,
     ApiConfig,
     BatchConfig,
@@ -138,8 +137,6 @@ def _vote_problems(c: Config) -> list[str]:
         problems.append(
             f"limits.samples_in_flight is {c.limits.samples_in_flight}, below vote.samples {c.vote.samples}"
         )
-    if c.train.rank not in LORA_RANKS:
-        problems.append(f"train.rank is {c.train.rank}; vLLM takes one of {', '.join(map(str, LORA_RANKS))}")
     if not math.isfinite(c.train.learning_rate):
         problems.append(f"train.learning_rate is {c.train.learning_rate}")
     return problems

@@ -16,7 +16,7 @@ from ttrl_server.types import StopRule, Weighting
 AlgorithmName = Literal["grpo", "dapo", "gspo", "cispo", "rloo", "reinforce++", "ppo", "prime"]
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""The ranks for which vLLM compiles or sizes its LoRA buffers (its --max-lora-rank choices)."""
+"""The ranks for which vLLM sizes its LoRA buffers (its --max-lora-rank choices)."""
 
 
 Key = Annotated[str, Field(min_length=1)]
@@ -131,8 +131,8 @@ class TrainConfig(Section):
     """DeepSpeed's list of machines and slots, to train on several; the run folder and adapters.dir must be shared."""
     feedback: bool = True
     """Whether clients may give labels (``ttrl.label``) and verdicts (``/v1/feedback``)."""
-    rank: int = 16
-    """LoRA rank, one of vLLM's."""
+    rank: int = Field(16, ge=1, le=LORA_RANKS[-1])
+    """LoRA rank; the engine's buffers have the next of vLLM's sizes."""
     alpha: int = Field(32, ge=1)
     reward: Literal["majority", "signed"] = "majority"
     """majority: 1 for agreeing with the vote, else 0. signed: 1, 0, −1 with a consensus window (SCRL; see guard)."""

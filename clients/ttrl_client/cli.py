@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ttrl_client.datasets import DatasetError, Fields, QuestionSet, load, load_joined
+from ttrl_client.datasets import Fields, QuestionSet, load, load_joined
+from ttrl_client.sources import DatasetError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ttrl_client.replay import Run, Settings
+    from ttrl_client.run import Run, Settings
 
 EPILOG = """\
 A data set is a preset (aime24, amc, math500, gpqa-diamond, gsm8k), a file (.jsonl, .json, .csv, .parquet), a hub id
@@ -99,7 +100,7 @@ def _check_resumed(settings: Settings, sets: Sequence[QuestionSet], out: Path, r
     """What a run was asked to do is kept beside its rows: other questions or another seed cannot go on from them."""
     import json
 
-    from ttrl_client.replay import asked_for
+    from ttrl_client.run import asked_for
 
     if not resume or not (out / "run.json").exists():
         return
@@ -173,7 +174,7 @@ def _refuse(error: Exception) -> int:
 
 def _settings(options: argparse.Namespace, trained: QuestionSet) -> Settings:
     """Where the command line is silent, a preset speaks; else the defaults."""
-    from ttrl_client.replay import Settings
+    from ttrl_client.run import Settings
 
     preset, prequential = trained.preset, options.mode == "prequential"
     if prequential and options.episodes not in (None, 1):

@@ -10,12 +10,12 @@ from typing import Any
 from ttrl_client import ask
 from ttrl_client.datasets import Item, QuestionSet
 from ttrl_client.journal import Journal
-from ttrl_client.metrics import Graded, SetScore, majority, score, shown
+from ttrl_client.metrics import Graded, SetScore, correct_share, majority, score, shown
 from ttrl_client.progress import Display, Phase
 from ttrl_client.scoring import equivalent, final_answer
 
-Attempt = Callable[[Item, str, Callable[[], Awaitable[Any]]], Awaitable[Any]]
-"""Runs one call for a question; None when it failed, and then its row says so."""
+Attempt = Callable[[Item, str, Callable[[], Awaitable[Any]]], Awaitable[tuple[Any, float] | None]]
+"""Runs one call for a question: its result and seconds; None when it failed, and then its row says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,11 @@ class Evaluator:
     async def _grade(self, item: Item, title: str, phase: Phase) -> Graded | None:
         row = self._journal.found(title, item.id)
         if row is None:
-            drawn = await self._attempt(item, title, lambda: self._draw(item))
-            if drawn is None:
-                phase.advance("failed")
+            timed = await self._attempt(item, title, lambda: self._draw(item))
+            if timed is None:
+                phase.failed()
                 return None
+            drawn, seconds = timed
             answers = [final_answer(x.text, x.finish_reason, item.letters) for x in drawn.samples]
             winner = majority(answers)
             row = self._journal.add(
@@ -71,10 +72,12 @@ class Evaluator:
                 truth=item.answer,
                 answers=answers,
                 right=equivalent(winner, item.answer),
+                share=correct_share(Graded(tuple(answers), item.answer)),
                 tokens=drawn.tokens,
+                seconds=seconds,
             )
         if "error" in row:
-            phase.advance("failed")
+            phase.failed()
             return None
-        phase.advance("")
-        return Graded(tuple(row["answers"]), item.answer, item.group, int(row.get("tokens") or 0))
+        phase.answered(row["share"])
+        return Graded(tuple(row["answers"]), item.answer, item.group, row["tokens"], row["seconds"])

@@ -24,6 +24,8 @@ class Graded:
     """Level or subject."""
     tokens: int = 0
     """Of all samples."""
+    seconds: float = 0
+    """Until all of them were there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class SetScore:
     length: float | None = None
     """Mean tokens of a sample, where the server says."""
     tokens: int = 0
+    seconds: float | None = None
+    """Mean time of a question, with as many under way as the run allows."""
     groups: dict[str, tuple[int, float]] = field(default_factory=dict)
     """By level or subject: questions, avg@k."""
 
@@ -65,6 +69,7 @@ def score(graded: Sequence[Graded], failed: int = 0) -> SetScore:
         intervals={name: found for name, values in each.items() if (found := bootstrap(values))},
         length=tokens / samples if tokens else None,
         tokens=tokens,
+        seconds=mean(g.seconds for g in graded),
         groups={name: (len(shares), sum(shares) / len(shares)) for name, shares in sorted(groups.items())},
     )
 

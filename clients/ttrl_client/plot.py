@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ttrl_client.replay import BatchRecord, Run
+from ttrl_client.run import BatchRecord, Run
 
 BEFORE, AFTER, PSEUDO, TRUE, LABEL, REWARD = "#b8bec7", "#2f6fb2", "#d9822b", "#3a8f5c", "#7a5195", "#c2452d"
 Corner = Literal["upper left", "best"]

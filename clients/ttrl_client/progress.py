@@ -1,4 +1,4 @@
-"""What a person sees while a replay runs: one bar a phase, one line for what is done."""
+"""What a person sees while a replay runs: a bar for all of it, a bar for each phase, one line for what is done."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 
@@ -18,12 +18,15 @@ class Display:
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
+        self._whole = self._bars.add_task("all questions", total=None, visible=False, note="")
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -34,20 +37,28 @@ class Display:
     ) -> None:
         self._bars.stop()
 
+    def expect(self, questions: int) -> None:
+        """How many questions the run will ask, over all of its phases."""
+        self._bars.update(self._whole, total=questions, visible=True)
+
+    def done(self, questions: int = 1) -> None:
+        self._bars.update(self._whole, advance=questions)
+
     def line(self, text: str) -> None:
         # As Text: names and messages come from the server and are no markup.
         self._bars.console.print(Text(text), soft_wrap=True)
 
     def phase(self, title: str, total: int | None) -> Phase:
-        return Phase(self._bars, title, total)
+        return Phase(self, self._bars, title, total)
 
 
 class Phase:
     """One bar, gone when its work is done. ``total`` None: a wait of unknown length."""
 
-    def __init__(self, bars: Progress, title: str, total: int | None) -> None:
-        self._bars = bars
+    def __init__(self, display: Display, bars: Progress, title: str, total: int | None) -> None:
+        self._display, self._bars = display, bars
         self._task = bars.add_task(title, total=total, note="")
+        self._right, self._answered = 0.0, 0
 
     def __enter__(self) -> Self:
         return self
@@ -57,8 +68,17 @@ class Phase:
     ) -> None:
         self._bars.remove_task(self._task)
 
-    def advance(self, note: str) -> None:
-        self._bars.update(self._task, advance=1, note=note)
+    def answered(self, right: float, note: str = "") -> None:
+        """One more question, with the share of right answers it got; shows the accuracy so far."""
+        self._right, self._answered = self._right + right, self._answered + 1
+        self._advance(f"right {self._right / self._answered:.2f}  {note}")
+
+    def failed(self) -> None:
+        self._advance("the last one failed")
 
     def note(self, note: str) -> None:
         self._bars.update(self._task, note=note)
+
+    def _advance(self, note: str) -> None:
+        self._bars.update(self._task, advance=1, note=note)
+        self._display.done()

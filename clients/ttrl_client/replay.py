@@ -9,113 +9,30 @@ A question that fails is a row with its error and the run goes on; a run that wa
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import openai
 
-from ttrl_client import ask
+from ttrl_client import ask, votes
 from ttrl_client.datasets import Item, QuestionSet
 from ttrl_client.evaluation import Evaluation, Evaluator
 from ttrl_client.journal import Journal
-from ttrl_client.metrics import SetScore, VoteScore, mean, score_vote, shown
+from ttrl_client.metrics import shown
 from ttrl_client.progress import Display, Phase
-from ttrl_client.scoring import equivalent, final_answer
+from ttrl_client.run import BatchRecord, Run, Settings, asked_for
 
 T = TypeVar("T")
 POLL_S = 0.5
-Mode = Literal["learn", "frozen", "oracle", "prequential"]
-"""learn: from the votes; frozen: nothing is stored; oracle: from the true answers; prequential: one pass, each answer
-scored before anything was learned from it."""
 
 
 class Unusable(Exception):
     """The server cannot be replayed against as asked: says which of address, key and model is wrong."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a replay is run; written into its report, the key left out."""
-
-    base_url: str
-    api_key: str
-    model: str
-    episodes: int = 1
-    batch: int = 8
-    """Questions asked together; the next batch starts when the server has learned from this one."""
-    eval_samples: int = 16
-    temperature: float = 0.6
-    """Of evaluation samples; the temperature of votes is the server's."""
-    top_p: float = 0.95
-    max_tokens: int | None = None
-    seed: int = 0
-    """Of the order in which questions are asked."""
-    concurrency: int = 16
-    mode: Mode = "learn"
-    labels: bool = False
-    """The same as mode oracle."""
-    eval_every: int = 0
-    """Batches between evaluations under way; 0: none."""
-    wait: bool = True
-    wait_timeout_s: float = 1800
-    """Longest wait for one batch to be learned from."""
-    patience_s: float = 120
-    max_retries: int = 2
-    timeout_s: float = 900
-
-
-@dataclass(frozen=True, slots=True)
-class BatchRecord:
-    """One batch of voted questions. The ratios are means over its voted questions, None without one."""
-
-    episode: int
-    batch: int
-    answered: int
-    failed: int
-    majority_ratio: float | None
-    """Also the mean pseudo-reward: a sample earns 1 when it agrees with the winner."""
-    ground_truth_ratio: float | None
-    label_accuracy: float | None
-    reward_accuracy: float | None
-    sampled_tokens: int
-    adapters: list[str]
-    """Versions that answered."""
-    served: str
-    """Version served once the batch had been learned from."""
-    seconds: float
-    wait_seconds: float
-    entropy: float | None = None
-    """Mean token entropy of the votes (nats), where the server says."""
-    length: float | None = None
-    """Mean tokens of a sample."""
-    correct: float | None = None
-    """Share of the answers that were right: what a client got."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Everything a replay found out."""
-
-    settings: Settings
-    sets: tuple[QuestionSet, ...]
-    """The trained set first."""
-    before: dict[str, SetScore]
-    after: dict[str, SetScore]
-    history: list[BatchRecord]
-    served_before: str
-    served_after: str
-    versions_promoted: int
-    questions_answered: int
-    requests_failed: int
-    wall_seconds: float
-    evaluations: list[Evaluation] = field(default_factory=list)
-    """All of them, the first and the last included."""
 
 
 async def replay(
@@ -153,14 +70,6 @@ async def check_model(settings: Settings, client: openai.AsyncOpenAI, display: D
         raise Unusable(f"{address} does not serve {model!r}; it offers {', '.join(sorted(offered)) or 'nothing'}")
 
 
-def asked_for(settings: Settings, sets: Sequence[QuestionSet]) -> dict[str, Any]:
-    """What a run is: a resumed one must be the same. How it is reached may differ."""
-    free = {"api_key", "base_url", "concurrency", "wait_timeout_s", "patience_s", "max_retries", "timeout_s"}
-    asked = {name: value for name, value in asdict(settings).items() if name not in free}
-    asked["questions"] = {s.name: hashlib.sha256(repr(s.items).encode()).hexdigest() for s in sets}
-    return asked
-
-
 class Session:
     """One replay under way: the connection and what is known so far."""
 
@@ -177,6 +86,7 @@ class Session:
     async def run(self, sets: tuple[QuestionSet, ...]) -> Run:
         started = time.monotonic()
         first = await self._start()
+        self._display.expect(self._questions(sets))
         await self._evaluate(sets, "before", 0, first["served"])
         history = await self._learn(sets)
         served = history[-1].served if history else first["served"]
@@ -198,6 +108,13 @@ class Session:
             wall_seconds=round(time.monotonic() - started, 1),
             evaluations=self._evaluations,
         )
+
+    def _questions(self, sets: tuple[QuestionSet, ...]) -> int:
+        """Requests of the whole run: every voted question, and all sets at each evaluation."""
+        s, asked = self._settings, len(sets[0].items)
+        batches = s.episodes * -(-asked // s.batch)
+        evaluations = 1 + bool(batches) + (max(0, batches - 1) // s.eval_every if s.eval_every else 0)
+        return s.episodes * asked + evaluations * sum(len(each.items) for each in sets)
 
     async def _start(self) -> dict[str, Any]:
         """What was served when the run began, also when this is its second life."""
@@ -237,6 +154,7 @@ class Session:
 
     async def _learn_batch(self, batch: list[Item], episode: int, number: int, title: str) -> BatchRecord:
         if done := self._journal.found(title):
+            self._display.done(len(batch))
             return BatchRecord(**done["batch"])
         started = time.monotonic()
         with self._display.phase(title, len(batch)) as phase:
@@ -244,7 +162,9 @@ class Session:
         asked = time.monotonic()
         status = await self._settle(title)
         record = BatchRecord(
-            **_figures(list(zip(batch, rows, strict=True)), episode, number),
+            **votes.figures(rows),
+            episode=episode,
+            batch=number,
             served=status.served,
             seconds=round(asked - started, 2),
             wait_seconds=round(time.monotonic() - asked, 2),
@@ -255,31 +175,26 @@ class Session:
 
     async def _ask(self, item: Item, title: str, phase: Phase) -> dict[str, Any]:
         """The question's row."""
-        if row := self._journal.found(title, item.id):
-            return row
+        row = self._journal.found(title, item.id) or await self._asked(item, title)
+        if "error" in row:
+            phase.failed()
+        else:
+            phase.answered(float(row["right"]), row["vote"]["adapter"] if row["vote"] else "not voted on")
+        return row
+
+    async def _asked(self, item: Item, title: str) -> dict[str, Any]:
         s = self._settings
         label = item.answer if s.labels or s.mode == "oracle" else None
         store = s.mode != "frozen"
-        reply = await self._attempt(
+        timed = await self._attempt(
             item,
             title,
             lambda: ask.ask_voted(self._client, s.model, item.prompt, s.max_tokens, label, store=store),
         )
-        if reply is None:
-            phase.advance("failed")
+        if timed is None:
             return self._journal.found(title, item.id) or {}
-        vote = reply.evidence
-        answer = vote.answer if vote else final_answer(reply.text, reply.finish_reason, item.letters)
-        phase.advance(f"majority {vote.majority_ratio:.2f} of {vote.adapter}" if vote else "not voted on")
-        return self._journal.add(
-            title,
-            item.id,
-            truth=item.answer,
-            answer=answer,
-            right=equivalent(answer, item.answer),
-            text=reply.text,
-            vote=asdict(vote) if vote else None,
-        )
+        reply, seconds = timed
+        return self._journal.add(title, item.id, **votes.row(item, reply), seconds=seconds)
 
     async def _settle(self, title: str) -> ask.Status:
         """Wait until nothing asked so far waits for training or is being trained on."""
@@ -298,44 +213,18 @@ class Session:
 
     # ------------------------------------------------------------ one request
 
-    async def _attempt(self, item: Item, phase_name: str, call: Callable[[], Awaitable[T]]) -> T | None:
-        """The call's result, or None when the question failed: then the failure is its row."""
+    async def _attempt(self, item: Item, phase_name: str, call: Callable[[], Awaitable[T]]) -> tuple[T, float] | None:
+        """The call's result and its seconds, or None when the question failed: then the failure is its row."""
         async with self._slots:
+            started = time.monotonic()
             try:
-                return await self._patience.run(call)
+                return await self._patience.run(call), round(time.monotonic() - started, 2)
             except ask.FAILURES as error:
                 if isinstance(error, openai.APIConnectionError) and not isinstance(error, openai.APITimeoutError):
                     # Nobody is there: rows of failures would help nobody.
                     raise Unusable(f"{self._settings.base_url} went away; --resume goes on from here") from error
                 self._journal.add(phase_name, item.id, truth=item.answer, error=_reason(error))
                 return None
-
-
-def _figures(asked: Sequence[tuple[Item, dict[str, Any]]], episode: int, number: int) -> dict[str, Any]:
-    """A batch's figures, all but the times, from its rows."""
-    answered = [(item, row) for item, row in asked if "error" not in row]
-    votes = [(item, ask.Evidence(**row["vote"])) for item, row in answered if row.get("vote")]
-    scores = [vote_score(item, evidence) for item, evidence in votes]
-    tokens, samples = sum(e.sampled_tokens for _, e in votes), sum(e.votes for _, e in votes)
-    return {
-        "episode": episode,
-        "batch": number,
-        "answered": len(answered),
-        "failed": len(asked) - len(answered),
-        "majority_ratio": mean(evidence.majority_ratio for _, evidence in votes),
-        "ground_truth_ratio": mean(s.ground_truth_ratio for s in scores),
-        "label_accuracy": mean(s.label_accuracy for s in scores),
-        "reward_accuracy": mean(s.reward_accuracy for s in scores),
-        "sampled_tokens": tokens,
-        "adapters": sorted({evidence.adapter for _, evidence in votes}),
-        "entropy": mean(e.entropy for _, e in votes if e.entropy is not None),
-        "length": tokens / samples if samples else None,
-        "correct": mean(float(row["right"]) for _, row in answered),
-    }
-
-
-def vote_score(item: Item, evidence: ask.Evidence) -> VoteScore:
-    return score_vote(evidence.answer, evidence.counts, evidence.votes, item.answer)
 
 
 def _batch_line(title: str, record: BatchRecord) -> str:

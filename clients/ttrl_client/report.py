@@ -12,11 +12,12 @@ from rich.table import Table
 
 from ttrl_client.evaluation import Evaluation
 from ttrl_client.metrics import SetScore, mean, shown
-from ttrl_client.replay import Run, Settings
+from ttrl_client.run import Run, Settings
+from ttrl_client.votes import RATIOS, by_group
 
 RESERVED = frozenset(
     {"model", "settings", "served", "versions_promoted", "questions_answered", "requests_failed"}
-    | {"wall_seconds", "history", "evaluations", "prequential", "flips"}
+    | {"wall_seconds", "history", "evaluations", "prequential", "flips", "votes"}
 )
 """Keys of report.json that no question set may be named after."""
 
@@ -45,6 +46,7 @@ def as_dict(run: Run, rows: list[dict[str, Any]] | None = None) -> dict[str, Any
         "wall_seconds": run.wall_seconds,
         "prequential": prequential(run),
         "flips": {s.name: flips(rows or [], s.name) for s in run.sets},
+        "votes": by_group(rows or [], {item.id: item.group for item in run.sets[0].items}),
         "settings": _settings(run.settings),
         "evaluations": [_evaluation(e, k) for e in run.evaluations],
         "history": [asdict(record) for record in run.history],
@@ -123,6 +125,12 @@ def markdown(data: dict[str, Any]) -> str:
             lines += ["", f"## {name} by level or subject", "", f"| | questions | avg@{k} |", "|---|---|---|"]
             after = data[name]["after"]["groups"]
             lines += [f"| {g} | {n} | {_change(avg, after.get(g, [0, None])[1])} |" for g, (n, avg) in groups.items()]
+    if len(data["votes"]) > 1:
+        lines += ["", "## Votes by level or subject", "", "| | votes | " + " | ".join(RATIOS) + " |", "|---" * 6 + "|"]
+        lines += [
+            f"| {group} | {worth['votes']} | " + " | ".join(shown(worth[ratio]) for ratio in RATIOS) + " |"
+            for group, worth in data["votes"].items()
+        ]
     if data["history"]:
         lines += ["", "## While it learned", "", _course(data), ""]
     return "\n".join(lines) + "\n"
@@ -132,7 +140,7 @@ def _course(data: dict[str, Any]) -> str:
     history = data["history"]
     parts = [
         f"{name} {shown(mean(r[name] for r in history if r.get(name) is not None))}"
-        for name in ("majority_ratio", "ground_truth_ratio", "label_accuracy", "reward_accuracy", "entropy", "length")
+        for name in (*RATIOS, "entropy", "length")
     ]
     tokens = sum(record["sampled_tokens"] for record in history)
     said = f"Means over {len(history)} batches: {', '.join(parts)}; {tokens} tokens sampled."
@@ -169,6 +177,7 @@ def _scores(score: SetScore, k: int) -> dict[str, Any]:
         "intervals": {names[name]: list(interval) for name, interval in score.intervals.items()},
         "length": score.length,
         "tokens": score.tokens,
+        "seconds": score.seconds,
         "groups": {group: list(value) for group, value in score.groups.items()},
     }
 

@@ -84,6 +84,12 @@ def test_eight_a100_serve_qwen3_on_five_and_train_on_three() -> None:
     assert environment == {"CUDA_VISIBLE_DEVICES": "5,6,7"}
 
 
+@pytest.mark.parametrize(("rank", "buffers"), [(1, "1"), (4, "8"), (12, "16"), (16, "16"), (320, "320"), (400, "512")])
+def test_the_engine_has_room_for_any_rank_in_one_of_its_own_sizes(rank: int, buffers: str) -> None:
+    argv, _ = engine_command(settings("--model", "org/model", "--train.rank", str(rank), "--gpus", "1"), 0)
+    assert flag(argv, "--max-lora-rank") == buffers
+
+
 def test_deepspeed_is_told_what_the_preset_says() -> None:
     shown = sections(dry_run(settings("--model", "Qwen3-8B")))
     assert json.loads(shown["deepspeed"]) == {

@@ -56,7 +56,8 @@ def written(text: str) -> str:
         (["--vote.samples", "300"], ["vote.samples", "300", "vote.max_samples 256"]),
         (["--train.samples", "65"], ["train.samples", "65", "64", "vote.samples"]),
         (["--limits.samples-in-flight", "63"], ["limits.samples_in_flight", "63", "64"]),
-        (["--train.rank", "12"], ["train.rank", "12", "8, 16, 32"]),
+        (["--train.rank", "0"], ["train.rank", "'0'"]),
+        (["--train.rank", "513"], ["train.rank", "'513'", "512"]),
         (["--vote.level", "1"], ["vote.level", "1"]),
         (["--vote.weighting", "confidence", "--vote.stop", "beta"], ["vote.stop beta", "exact or none"]),
         (["--train.learning-rate", "nan"], ["train.learning_rate", "'nan'", "finite"]),
@@ -155,7 +156,7 @@ def test_only_a_loopback_address_may_go_without_a_key(host: str) -> None:
 
 
 def test_the_console_command_ends_with_code_2_and_that_one_line() -> None:
-    for argv in (["--train.rank", "12"], ["--config", "missing.yaml"], ["--nope"], ["--host", "0.0.0.0"]):
+    for argv in (["--train.rank", "0"], ["--config", "missing.yaml"], ["--nope"], ["--host", "0.0.0.0"]):
         command = [sys.executable, "-m", "ttrl_server.serve", *CPU, *argv]
         source = str(Path(cli.__file__).parents[1])
         done = subprocess.run(

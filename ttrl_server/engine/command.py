@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from ttrl_server.config import Config
+from ttrl_server.sections import LORA_RANKS
 
 ENTRY = "vllm.entrypoints.launchers.api_server.entry"
 """The ``vllm`` command of the CPU wheel does not start; its module does, in both builds."""
@@ -49,7 +50,8 @@ def engine_command(config: Config, replica: int) -> tuple[list[str], dict[str, s
     argv = [sys.executable, "-m", ENTRY, "--model", config.model]
     argv += ["--served-model-name", base_name(config), "--uds", str(socket_path(config, replica))]
     argv += ["--dtype", config.dtype, "--enable-lora", "--max-loras", str(e.max_loras)]
-    argv += ["--max-lora-rank", str(config.train.rank), "--max-num-seqs", str(e.max_num_seqs)]
+    largest = next(rank for rank in LORA_RANKS if rank >= config.train.rank)
+    argv += ["--max-lora-rank", str(largest), "--max-num-seqs", str(e.max_num_seqs)]
     argv += ["--scheduling-policy", "priority", "--logprobs-mode", "processed_logprobs"]
     argv += ["--api-server-count", "1"]
     if config.revision:

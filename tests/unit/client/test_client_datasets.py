@@ -3,7 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ttrl_client.datasets import DatasetError, load, load_joined
+from ttrl_client.datasets import load, load_joined
+from ttrl_client.sources import DatasetError
 
 GOOD = '{"id": "a", "prompt": "What is 1 + 1?", "answer": 2}\n'
 

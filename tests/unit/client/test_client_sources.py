@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ttrl_client.datasets import DatasetError, Fields, lettered, load, load_joined
+from ttrl_client.choices import lettered
+from ttrl_client.datasets import Fields, load, load_joined
 from ttrl_client.presets import PRESETS
+from ttrl_client.sources import DatasetError
 
 ROWS = [
     {"id": "a", "problem": "2 + 2?", "answer": 4, "level": 1},

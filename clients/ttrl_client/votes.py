@@ -1,0 +1,61 @@
+"""What votes were worth against the truth: a row for each, and figures over rows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ttrl_client import ask
+from ttrl_client.datasets import Item
+from ttrl_client.metrics import mean, score_vote
+from ttrl_client.scoring import equivalent, final_answer
+
+Row = dict[str, Any]
+RATIOS = ("majority_ratio", "ground_truth_ratio", "label_accuracy", "reward_accuracy")
+
+
+def row(item: Item, reply: ask.Reply) -> Row:
+    """All that is known of a question that was answered; without a vote, its answer alone is judged."""
+    vote = reply.evidence
+    answer = vote.answer if vote else final_answer(reply.text, reply.finish_reason, item.letters)
+    known = {"truth": item.answer, "answer": answer, "right": equivalent(answer, item.answer), "text": reply.text}
+    if vote is None:
+        return known | {"vote": None}
+    return known | {"vote": asdict(vote)} | asdict(score_vote(vote.answer, vote.counts, vote.votes, item.answer))
+
+
+def figures(rows: Iterable[Row]) -> Row:
+    """Counts, and means over the questions that were voted on (None without one)."""
+    rows = list(rows)
+    answered = [r for r in rows if "error" not in r]
+    voted = [r for r in answered if r["vote"]]
+    tokens, samples = (sum(r["vote"][name] for r in voted) for name in ("sampled_tokens", "votes"))
+    return {
+        "answered": len(answered),
+        "failed": len(rows) - len(answered),
+        **{name: mean(_ratio(r, name) for r in voted) for name in RATIOS},
+        "sampled_tokens": tokens,
+        "adapters": sorted({r["vote"]["adapter"] for r in voted}),
+        "entropy": mean(r["vote"]["entropy"] for r in voted if r["vote"]["entropy"] is not None),
+        "length": tokens / samples if samples else None,
+        "correct": mean(float(r["right"]) for r in answered),
+    }
+
+
+def by_group(rows: Iterable[Row], groups: Mapping[str, str | None]) -> dict[str, Row]:
+    """The ratios by level or subject: ``groups`` has that of every question."""
+    sorted_out: defaultdict[str, list[Row]] = defaultdict(list)
+    for r in rows:
+        if r.get("vote") and (group := groups.get(r["id"])) is not None:
+            sorted_out[group].append(r)
+    return {
+        name: {"votes": len(voted)} | {ratio: mean(_ratio(r, ratio) for r in voted) for ratio in RATIOS}
+        for name, voted in sorted(sorted_out.items())
+    }
+
+
+def _ratio(voted: Row, name: str) -> float:
+    value: float = voted["vote"][name] if name == "majority_ratio" else voted[name]
+    return value
