@@ -24,17 +24,12 @@ Each case is kept in ``--out`` and not run again; the last line is JSON.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ttrl_client.run import Run
-
-from benchmarks.gateway import replayed
+from benchmarks.cases import Case, finished, markdown, number, parser, read
 from demo import questions
 from demo.questions import Record
 
@@ -58,21 +53,7 @@ HOPELESS: dict[str, object] = {
     "--train.learning-rate": 3e-4,
     "--train.std-normalise": True,
 }
-SMALL: dict[str, object] = {"--vote.samples": 16, "--train.samples": 16}
-"""Of every case: half the demo's samples, in half its time."""
 ALGORITHMS = ("dapo", "gspo", "cispo", "rloo", "reinforce++", "ppo", "prime")
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One server and what is asked of it."""
-
-    flags: dict[str, object] = field(default_factory=dict)
-    episodes: int = 2
-    labels: bool = False
-    sets: Callable[[], dict[str, list[Record]]] = questions.question_sets
-    eval_samples: int = 8
-    batch: int = 8
 
 
 def mixed(seed: int = 0) -> dict[str, list[Record]]:
@@ -90,7 +71,12 @@ def mixed(seed: int = 0) -> dict[str, list[Record]]:
     for kind, all_of_it in kinds.items():
         chosen = order.sample(all_of_it, 72)
         records = [
-            {"id": f"{kind}-{i}", "prompt": f"What is {text}? Answer with just the number.", "answer": str(value)}
+            {
+                "id": f"{kind}-{i}",
+                "type": kind,
+                "prompt": f"What is {text}? Answer with just the number.",
+                "answer": str(value),
+            }
             for i, (text, value) in enumerate(chosen)
         ]
         sets[questions.TRAINED_NAME] += records[:64]
@@ -107,7 +93,7 @@ def impossible(seed: int = 0) -> dict[str, list[Record]]:
 
 CASES: dict[str, Case] = {
     "grpo": Case(),
-    "labels": Case(labels=True),
+    "labels": Case(mode="oracle"),
     **{name: Case({"--train.algorithm": name}, episodes=1, eval_samples=4) for name in ALGORITHMS},
     "unguarded": Case(UNGUARDED, episodes=1),
     "hopeless": Case(HOPELESS),
@@ -125,86 +111,40 @@ CASES: dict[str, Case] = {
 
 
 def main() -> None:
-    options = _parser().parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    found = {name: _result(name, options) for name in options.cases}
+    how = parser("learning", __doc__)
+    how.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), metavar="CASE")
+    options = how.parse_args()
+    found = {name: _figures(finished(name, CASES[name], options), CASES[name].eval_samples) for name in options.cases}
     print(_table(found))
     print(json.dumps(found))
 
 
-def _result(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    kept = options.out / f"{name}.json"
-    if not kept.exists():
-        kept.write_text(json.dumps(_run(name, CASES[name], options)))
-    result: dict[str, Any] = json.loads(kept.read_text())
-    return result
-
-
-def _run(name: str, case: Case, options: argparse.Namespace) -> dict[str, Any]:
-    folder = (options.out / name).absolute()
-    paths = _write(case.sets(), folder)
-    trained, held_out = paths[questions.TRAINED_NAME], paths["held_out"]
-    settings = {"episodes": case.episodes, "labels": case.labels, "eval_samples": case.eval_samples}
-    run = replayed(
-        options.model_dir.absolute(), folder, SMALL | case.flags, trained, [held_out], batch=case.batch, **settings
-    )
-    return _figures(run, folder)
-
-
-def _write(sets: dict[str, list[Record]], folder: Path) -> dict[str, Path]:
-    files = folder / "asked"
-    files.mkdir(parents=True, exist_ok=True)
-    paths = {}
-    for name in (questions.TRAINED_NAME, "held_out"):
-        paths[name] = files / f"{name}.jsonl"
-        paths[name].write_text("".join(json.dumps(record) + "\n" for record in sets[name]))
-    return paths
-
-
-def _figures(run: Run, folder: Path) -> dict[str, Any]:
-    right = [batch.ground_truth_ratio for batch in run.history if batch.ground_truth_ratio is not None]
-    log = (folder / "server.log").read_text(errors="replace")
+def _figures(folder: Path, k: int) -> dict[str, Any]:
+    run = read(folder)
+    right = [batch["ground_truth_ratio"] for batch in run["history"] if batch["ground_truth_ratio"] is not None]
     return {
-        "trained": [run.before["trained"].avg, run.after["trained"].avg],
-        "held_out": [run.before["held_out"].avg, run.after["held_out"].avg],
-        "held_out_maj": [run.before["held_out"].maj, run.after["held_out"].maj],
+        "trained": [run["trained"][moment][f"avg@{k}"] for moment in ("before", "after")],
+        "held_out": [run["held_out"][moment][f"avg@{k}"] for moment in ("before", "after")],
+        "held_out_maj": [run["held_out"][moment][f"maj@{k}"] for moment in ("before", "after")],
         "served_first": right[0] if right else None,
         "served_least": min(right, default=None),
-        "promoted": run.versions_promoted,
-        "rejected": log.count("version.rejected"),
-        "stopped": _stopped(log),
-        "failed": run.requests_failed,
-        "seconds": run.wall_seconds,
+        "promoted": run["versions_promoted"],
+        "rejected": run["rejected"],
+        "stopped": run["stopped"],
+        "failed": run["requests_failed"],
+        "seconds": run["wall_seconds"],
     }
 
 
-def _stopped(log: str) -> str:
-    """Why learning ended, as the server said it; empty while it goes on."""
-    said = [line.partition("learning.stopped")[2].strip() for line in log.splitlines() if "learning.stopped" in line]
-    return said[0] if said else ""
-
-
 def _table(found: dict[str, dict[str, Any]]) -> str:
-    columns = ("case", "trained avg", "held-out avg", "held-out maj", "served: first, least", "made", "refused", "end")
-    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    heads = ["case", "trained avg", "held-out avg", "held-out maj", "served: first, least", "made", "refused", "end"]
+    rows = []
     for name, row in found.items():
-        pairs = [" → ".join(_number(value) for value in row[key]) for key in ("trained", "held_out", "held_out_maj")]
-        served = f"{_number(row['served_first'])}, {_number(row['served_least'])}"
+        pairs = [" → ".join(map(number, row[key])) for key in ("trained", "held_out", "held_out_maj")]
+        served = f"{number(row['served_first'])}, {number(row['served_least'])}"
         counts = [str(row["promoted"]), str(row["rejected"]), row["stopped"] or "no"]
-        lines.append("| " + " | ".join([name, *pairs, served, *counts]) + " |")
-    return "\n".join(lines)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.learning", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), metavar="CASE")
-    parser.add_argument("--model-dir", type=Path, default=Path(".models/SmolLM2-135M-Instruct"))
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/learning"))
-    return parser
+        rows.append([name, *pairs, served, *counts])
+    return markdown(heads, rows)
 
 
 if __name__ == "__main__":
