@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ttrl_client.datasets import Fields, QuestionSet, load, load_joined
 from ttrl_client.sources import DatasetError
@@ -25,7 +25,7 @@ fields that --prompt-field and --answer-field name. Answers are used for scoring
 that say so. Writes report.json, report.md, report.html, learning.png and rows.jsonl (every question's outcome) to
 --out; --resume goes on where a run was killed, and asks nothing twice.
 
-ttrl-replay compare RUN RUN … puts finished runs side by side.
+ttrl-replay compare RUN RUN … puts finished runs side by side; ttrl-replay redraw RUN draws one again.
 Exit code: 0 done, 1 nothing was answered, 2 a bad file, option, address, key or model, 130 interrupted."""
 
 
@@ -35,8 +35,8 @@ class Bad(Exception):
 
 def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
-    if argv[:1] == ["compare"]:
-        return _compare(argv[1:])
+    if command := COMMANDS.get(argv[0] if argv else ""):
+        return command(argv[1:])
     options = _parser().parse_args(argv)
     fields = Fields(options.prompt_field, options.answer_field, options.group_field, options.suffix)
     try:
@@ -76,7 +76,7 @@ def run_replay(
     """
     import asyncio
 
-    from ttrl_client import journal, page, report
+    from ttrl_client import journal, report
     from ttrl_client.progress import Display
     from ttrl_client.replay import replay
 
@@ -85,15 +85,23 @@ def run_replay(
     beside = _oracle(oracle) if oracle else {}
     with Display(console) as display:
         run = asyncio.run(replay(settings, trained, held_out, out, display, resume=resume))
-    rows = journal.read(out / "rows.jsonl")
-    data = report.as_dict(run, rows)
-    report.write(data, out / "report.json")
-    report.write_text(report.markdown(data), out / "report.md")
-    picture = _draw(run, out / "learning.png", console, beside)
-    report.write_text(page.html(data, run.sets, rows, picture), out / "report.html")
-    console.print(report.table(run))
-    console.print(f"written to {out}", markup=False, highlight=False)
+    report.write(report.as_dict(run, journal.read(out / "rows.jsonl")), out / "report.json")
+    redraw(out, console, beside)
     return run
+
+
+def redraw(out: Path, console: Console, oracle: dict[str, float]) -> None:
+    """report.md, learning.png and report.html from what else is in a finished run's folder, and its table."""
+    from ttrl_client import compare, journal, page, report
+    from ttrl_client.run import read_questions
+
+    data = compare.read(out).report
+    sets, rows = read_questions(out / "asked.jsonl"), journal.read(out / "rows.jsonl")
+    report.write_text(report.markdown(data), out / "report.md")
+    picture = _draw(data, out / "learning.png", console, oracle)
+    report.write_text(page.html(data, sets, rows, picture), out / "report.html")
+    console.print(report.table(data))
+    console.print(f"written to {out}", markup=False, highlight=False)
 
 
 def _check_resumed(settings: Settings, sets: Sequence[QuestionSet], out: Path, resume: bool) -> None:
@@ -110,15 +118,15 @@ def _check_resumed(settings: Settings, sets: Sequence[QuestionSet], out: Path, r
         raise Bad(f"--resume: {out} was begun with other {', '.join(changed)}; use the same, or another --out")
 
 
-def _draw(run: Run, path: Path, console: Console, oracle: dict[str, float]) -> str | None:
+def _draw(data: dict[str, Any], path: Path, console: Console, oracle: dict[str, float]) -> str | None:
     """Writes the picture; returns it as SVG for the page, None where matplotlib is missing."""
     try:
         from ttrl_client import plot
     except ImportError as error:
         console.print(f"no {path.name}: {error}; install matplotlib to get it", markup=False, highlight=False)
         return None
-    plot.write(run, path, oracle)
-    return plot.svg(run, oracle)
+    plot.write(data, path, oracle)
+    return plot.svg(data, oracle)
 
 
 def _oracle(folder: Path) -> dict[str, float]:
@@ -151,6 +159,25 @@ def _compare(argv: list[str]) -> int:
         return _refuse(error)
     print(text)
     return 0
+
+
+def _redraw(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="ttrl-replay redraw", description="Draw a finished run's reports again.")
+    parser.add_argument("run", type=Path, metavar="RUN", help="its folder")
+    parser.add_argument("--oracle", type=Path, metavar="RUN", help="folder of a run in mode oracle, drawn beside it")
+    options = parser.parse_args(argv)
+    from rich.console import Console
+
+    from ttrl_client import compare
+
+    try:
+        redraw(options.run, Console(), _oracle(options.oracle) if options.oracle else {})
+    except (compare.NotARun, Bad, OSError) as error:
+        return _refuse(error)
+    return 0
+
+
+COMMANDS = {"compare": _compare, "redraw": _redraw}
 
 
 def question_sets(

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from ttrl_client.datasets import QuestionSet
-from ttrl_client.report import set_names
+from ttrl_client.report import facts, set_names
 from ttrl_client.scoring import canonical, equivalent
 
 MOST_QUESTIONS = 500
@@ -35,15 +35,11 @@ pre { white-space: pre-wrap; background: #f5f7fa; padding: .6rem .8rem; border-r
 def html(data: dict[str, Any], sets: Sequence[QuestionSet], rows: list[dict[str, Any]], svg: str | None) -> str:
     """The whole page; ``svg`` is the picture of the course, where it could be drawn."""
     served = f"{data['served']['before'] or '-'} → {data['served']['after'] or '-'}"
-    facts = (
-        f"{data['versions_promoted']} versions promoted, {data['questions_answered']} questions answered, "
-        f"{data['requests_failed']} requests failed, {data['wall_seconds']:.0f} s"
-    )
     parts = [
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
         "<link rel='icon' href='data:,'>",
         f"<title>{escape(data['model'])}</title><style>{STYLE}</style></head><body>",
-        f"<h1>{escape(data['model'])}</h1><p class='quiet'>{escape(served)} · {escape(facts)}</p>",
+        f"<h1>{escape(data['model'])}</h1><p class='quiet'>{escape(served)} · {escape(facts(data))}</p>",
         _gains(data),
         f"<h2>While it learned</h2>{svg}" if svg else "",
         _settings(data),

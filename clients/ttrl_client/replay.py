@@ -25,7 +25,7 @@ from ttrl_client.evaluation import Evaluation, Evaluator
 from ttrl_client.journal import Journal
 from ttrl_client.metrics import shown
 from ttrl_client.progress import Display, Phase
-from ttrl_client.run import BatchRecord, Run, Settings, asked_for
+from ttrl_client.run import BatchRecord, Run, Settings, asked_for, write_questions
 
 T = TypeVar("T")
 POLL_S = 0.5
@@ -51,6 +51,7 @@ async def replay(
         (out / "report.json").unlink(missing_ok=True)
         sets = (trained, *held_out)
         (out / "run.json").write_text(json.dumps(asked_for(settings, sets)), encoding="utf-8")
+        write_questions(sets, out / "asked.jsonl")
         with Journal(out / "rows.jsonl", resume=resume) as journal:
             return await Session(settings, client, journal, display).run(sets)
 

@@ -99,9 +99,7 @@ def markdown(data: dict[str, Any]) -> str:
     lines = [
         f"# {data['model']}",
         "",
-        f"{data['served']['before'] or '-'} → {data['served']['after'] or '-'}, "
-        f"{data['versions_promoted']} versions, {data['questions_answered']} questions answered, "
-        f"{data['requests_failed']} requests failed, {data['wall_seconds']:.0f} s",
+        f"{data['served']['before'] or '-'} → {data['served']['after'] or '-'}, {facts(data)}",
         "",
     ]
     lines += [
@@ -147,23 +145,28 @@ def _course(data: dict[str, Any]) -> str:
     return said + (f" Prequential accuracy {shown(data['prequential'])}." if data["prequential"] is not None else "")
 
 
-def table(run: Run) -> Table:
+def table(data: dict[str, Any]) -> Table:
     """before → after of every set."""
-    k = run.settings.eval_samples
-    result = Table(title=f"{run.settings.model}: {run.served_before or '-'} → {run.served_after or '-'}")
+    k, served = data["settings"]["eval_samples"], data["served"]
+    result = Table(title=f"{data['model']}: {served['before'] or '-'} → {served['after'] or '-'}")
     result.add_column("set")
     for heading in ("questions", f"avg@{k}", "Δ", "relative", f"maj@{k}", "failed"):
         result.add_column(heading, justify="right")
-    for s in run.sets:
-        old, new = run.before[s.name], run.after[s.name]
-        gain = _gain({"avg": old.avg}, {"avg": new.avg}, "avg")
-        shares = (_change(old.avg, new.avg), *gain, _change(old.maj, new.maj))
-        result.add_row(s.name, str(len(s.items)), *shares, str(old.failed + new.failed))
-    result.caption = (
-        f"{run.versions_promoted} versions promoted, {run.questions_answered} questions answered, "
-        f"{run.requests_failed} requests failed, {run.wall_seconds:.0f} s"
-    )
+    for name in set_names(data):
+        old, new = data[name]["before"], data[name]["after"]
+        avg, maj = (_change(old[key], new[key]) for key in (f"avg@{k}", f"maj@{k}"))
+        failed = str(old["failed"] + new["failed"])
+        result.add_row(name, str(data[name]["questions"]), avg, *_gain(old, new, f"avg@{k}"), maj, failed)
+    result.caption = facts(data)
     return result
+
+
+def facts(data: dict[str, Any]) -> str:
+    """The run in one line."""
+    return (
+        f"{data['versions_promoted']} versions promoted, {data['questions_answered']} questions answered, "
+        f"{data['requests_failed']} requests failed, {data['wall_seconds']:.0f} s"
+    )
 
 
 def _scores(score: SetScore, k: int) -> dict[str, Any]:

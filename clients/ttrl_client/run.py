@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
-from ttrl_client.datasets import QuestionSet
+from ttrl_client.datasets import Item, QuestionSet
 from ttrl_client.evaluation import Evaluation
 from ttrl_client.metrics import SetScore
 
@@ -101,3 +103,18 @@ def asked_for(settings: Settings, sets: Sequence[QuestionSet]) -> dict[str, Any]
     asked = {name: value for name, value in asdict(settings).items() if name not in free}
     asked["questions"] = {s.name: hashlib.sha256(repr(s.items).encode()).hexdigest() for s in sets}
     return asked
+
+
+def write_questions(sets: Sequence[QuestionSet], path: Path) -> None:
+    """A line a question, so that the run's folder is enough to draw its page again."""
+    lines = (json.dumps({"set": s.name} | asdict(item), ensure_ascii=False) for s in sets for item in s.items)
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+
+def read_questions(path: Path) -> tuple[QuestionSet, ...]:
+    """The sets in their order."""
+    found: dict[str, list[Item]] = {}
+    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
+        record = json.loads(line)
+        found.setdefault(record.pop("set"), []).append(Item(**record))
+    return tuple(QuestionSet(name, tuple(items)) for name, items in found.items())

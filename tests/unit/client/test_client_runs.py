@@ -139,6 +139,55 @@ def test_the_notes_have_the_papers_form(server: FakeServer, question_file: Write
     assert "| 0, 6 |" in text  # six majorities went from wrong to right
 
 
+def test_votes_are_worth_what_they_are_by_level(server: FakeServer, tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    asked = [{"prompt": f"What is 2 * {b}?", "answer": str(2 * b + (b > 5)), "level": 1 + (b > 5)} for b in range(4, 8)]
+    path.write_text("".join(json.dumps(record) + "\n" for record in asked))
+    server.version = 2  # twelve of sixteen samples say the product, which is no right answer at level 2
+    assert replay(server, tmp_path / "run", path, "--mode", "frozen") == 0
+    votes = read(tmp_path / "run")["votes"]
+    assert votes == {
+        "1": {
+            "votes": 2,
+            "majority_ratio": 0.75,
+            "ground_truth_ratio": 0.75,
+            "label_accuracy": 1,
+            "reward_accuracy": 1,
+        },
+        "2": {
+            "votes": 2,
+            "majority_ratio": 0.75,
+            "ground_truth_ratio": 0,
+            "label_accuracy": 0,
+            "reward_accuracy": 0.25,
+        },
+    }
+    rows = [row for row in read(tmp_path / "run", "rows.jsonl") if row.get("vote")]
+    assert [row["reward_accuracy"] for row in sorted(rows, key=lambda row: row["id"])] == [1, 1, 0.25, 0.25]
+    assert all(row["seconds"] >= 0 for row in rows)
+    assert "| 2 | 2 | 0.750 | 0.000 | 0.000 | 0.250 |" in (tmp_path / "run" / "report.md").read_text()
+
+
+def test_a_run_is_drawn_again_from_its_folder(
+    server: FakeServer, question_file: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, run = question_file("q.jsonl", *PAIRS), tmp_path / "run"
+    assert replay(server, run, path, "--batch", "2", "--eval", question_file("other.jsonl", (8, 9))) == 0
+    drawn = {name: (run / name).read_text(encoding="utf-8") for name in ("report.md", "report.html")}
+    path.unlink()
+    for name in ("report.md", "report.html", "learning.png"):
+        (run / name).unlink()
+    assert main(["redraw", str(run)]) == 0
+    assert (run / "report.md").read_text(encoding="utf-8") == drawn["report.md"]
+    # matplotlib names the parts of a picture anew each time.
+    assert len((run / "report.html").read_text(encoding="utf-8")) == pytest.approx(len(drawn["report.html"]), rel=0.01)
+    assert "What is 2 * 5?" in (run / "report.html").read_text(encoding="utf-8")
+    assert (run / "learning.png").read_bytes().startswith(b"\x89PNG")
+    (run / "rows.jsonl").unlink()
+    assert main(["redraw", str(run)]) == 2
+    assert "holds no finished run" in capsys.readouterr().err
+
+
 def test_runs_are_compared_on_the_questions_they_share(
     server: FakeServer, question_file: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
