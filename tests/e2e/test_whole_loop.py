@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import httpx
 import openai
 import psutil
 import pytest
+from ttrl_client.cli import main as replay
 
-from tests.e2e.conftest import ADMIN, Server
+from tests.e2e.conftest import ADMIN, ROOT, Server
 
 QUESTION = "What is 3 * 4? Answer with just the number."
+DATA = Path(os.environ.get("TTRL_TEST_DATA", ROOT.parent / "shared" / "data"))
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -69,6 +73,27 @@ def test_the_base_model_still_answers_beside_the_adapter(server: Server) -> None
         beside = [pool.submit(server.greedy, f"What is {i} * 7?", served) for i in range(8)]
         assert pool.submit(server.greedy, QUESTION, "smollm2-135m@base").result() == alone
         assert all(future.result() for future in beside)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no benchmark questions in {DATA}; set TTRL_TEST_DATA")
+def test_the_papers_benchmarks_are_replayed_to_the_end(server: Server, tmp_path: Path) -> None:
+    """A handful of each; the base model, so that nothing depends on what was learned before."""
+    files = [tmp_path / name for name in ("aime24.jsonl", "amc.jsonl", "math_l1_l4.jsonl")]
+    for path in files:
+        path.write_text("".join((DATA / path.name).read_text(encoding="utf-8").splitlines(keepends=True)[:3]))
+    stored = server.status()["groups"]
+    flags = ["--base-url", f"http://127.0.0.1:{server.port}/v1", "--model", "smollm2-135m@base", "--mode", "frozen"]
+    flags += ["--eval", str(files[1]), "--eval", str(files[2]), "--eval-samples", "2", "--max-tokens", "64"]
+    assert replay([str(files[0]), *flags, "--top-p", "1", "--out", str(tmp_path / "run")]) == 0
+    report = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
+    for name in ("trained", "amc", "math_l1_l4"):
+        for moment in ("before", "after"):
+            assert (report[name][moment]["answered"], report[name][moment]["failed"]) == (3, 0)
+            assert 0 <= report[name][moment]["avg@2"] <= report[name][moment]["pass@2"] <= 1
+    assert report["math_l1_l4"]["after"]["groups"].keys() == {"1"}
+    assert report["history"][0]["answered"] == 3
+    assert report["versions_promoted"] == 0
+    assert server.status()["groups"] == stored
 
 
 def test_log_probabilities_of_a_prompt_do_not_end_an_engine_with_adapters(server: Server) -> None:

@@ -85,11 +85,22 @@ def _read_key(config: Path) -> str:
     return key
 
 
+def stand_back(niceness: int) -> None:
+    """Behind whoever else wants the cores.
+
+    Where Linux schedules sessions as groups (autogroup), a process's own niceness counts inside its session only, and
+    the engine's session would get no more than half: so the session's niceness is set too.
+    """
+    os.nice(niceness)
+    with suppress(OSError):  # no such file without autogroup
+        Path("/proc/self/autogroup").write_text(str(niceness))
+
+
 def _settle(cfg: Config) -> None:
     """Makes this process a good neighbour, before anything heavy is imported."""
     log.configure(cfg.log.format, cfg.log.level)
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-    os.nice(cfg.train.niceness)
+    stand_back(cfg.train.niceness)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if cfg.hardware == "cpu":
