@@ -44,7 +44,7 @@ Rows = tuple[list[str], list[list[str]]]
 SEEDS = (0, 1, 2)
 STUDENT = 4.303
 """Of two degrees of freedom, for 95 %."""
-LEARNED = ("product", "series", "half", "gym_products")
+LEARNED = ("product", "larger", "gym_products", "gym_chain_sum")
 """What ``families`` learns: chosen by ``survey``."""
 DEMO: dict[str, object] = {"--vote.samples": 32, "--train.samples": 32}
 TRANSFER = ("held_out", "addition", "paraphrase")
