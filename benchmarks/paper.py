@@ -281,7 +281,6 @@ TABLES: dict[str, Table] = {
             "T_1.0_lr_1e-4": rate(1.0, 1e-4),
             "T_0.6_lr_1e-3": rate(0.6, 1e-3),
             "T_1.0_lr_1e-3": rate(1.0, 1e-3),
-            "T_0.6_lr_1e-5": rate(0.6, 1e-5),
         },
         gains,
         draw_gains,
