@@ -10,6 +10,7 @@ from typing import Any
 from ttrl_client.datasets import QuestionSet
 from ttrl_client.report import facts, set_names
 from ttrl_client.scoring import canonical, equivalent
+from ttrl_client.votes import RATIOS
 
 MOST_QUESTIONS = 500
 """Of a set that are listed; the rest are in rows.jsonl."""
@@ -41,7 +42,8 @@ def html(data: dict[str, Any], sets: Sequence[QuestionSet], rows: list[dict[str,
         f"<title>{escape(data['model'])}</title><style>{STYLE}</style></head><body>",
         f"<h1>{escape(data['model'])}</h1><p class='quiet'>{escape(served)} · {escape(facts(data))}</p>",
         _gains(data),
-        f"<h2>While it learned</h2>{svg}" if svg else "",
+        _course(data, svg),
+        _levels(data),
         _settings(data),
         *(_questions(s, rows) for s in sets),
         "</body></html>",
@@ -79,6 +81,33 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{escape(h)}</th>" for h in heads)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _course(data: dict[str, Any], svg: str | None) -> str:
+    heading = "While it was asked" if data["settings"]["mode"] == "frozen" else "While it learned"
+    return f"<h2>{heading}</h2>{svg}" if svg else ""
+
+
+def _levels(data: dict[str, Any]) -> str:
+    """Gains by level or subject of every set that has several, and what votes were worth on the first one's."""
+    k, parts = data["settings"]["eval_samples"], []
+    for name in set_names(data):
+        before, after = (data[name][moment]["groups"] for moment in ("before", "after"))
+        if len(before) > 1:
+            rows = [
+                [escape(group), str(count), f"{avg:.3f}", f"{after[group][1]:.3f}", _gain(avg, after[group][1])]
+                for group, (count, avg) in before.items()
+                if group in after
+            ]
+            heads = ("", "questions", f"avg@{k} before", f"avg@{k} after", "gain")
+            parts.append(f"<h2>{escape(name)} by level or subject</h2>{_table(heads, rows)}")
+    if len(data["votes"]) > 1:
+        rows = [
+            [escape(group), str(worth["votes"]), *(f"{worth[ratio]:.3f}" for ratio in RATIOS)]
+            for group, worth in data["votes"].items()
+        ]
+        parts.append(f"<h2>Votes by level or subject</h2>{_table(('', 'votes', *RATIOS), rows)}")
+    return "".join(parts)
 
 
 def _settings(data: dict[str, Any]) -> str:

@@ -56,9 +56,12 @@ def _gains(axes: Axes, data: Report) -> None:
         at = [index + shift * width for index in range(len(names))]
         shares, votes = ([data[name][moment][f"{kind}@{k}"] for name in names] for kind in ("avg", "maj"))
         bars = axes.bar(at, [share or 0 for share in shares], width, color=colour, label=f"avg@{k} {moment}")
-        axes.bar_label(bars, ["-" if share is None else f"{share:.2f}" for share in shares], fontsize=8, padding=2)
+        # In the bars: the marks of the majorities lie above them.
+        shown = ["-" if share is None else f"{share:.2f}" for share in shares]
+        axes.bar_label(bars, shown, label_type="center", fontsize=8, color="white" if shift > 0 else "black")
         axes.plot(at, _drawable(votes), "_", color="black", markersize=14, label=f"maj@{k}" if shift < 0 else None)
     axes.set_xticks(range(len(names)), names)
+    axes.set_title("What every set gained", fontsize=10)
     _share_axis(axes, "upper left", columns=3)
 
 
@@ -75,6 +78,7 @@ def _steps(axes: Axes, data: Report, oracle: dict[str, float]) -> None:
         if name in oracle:
             axes.axhline(oracle[name], color=colour, linewidth=0.9, linestyle=":", label=f"{name} oracle")
     axes.set_xlabel("batches learned from")
+    axes.set_title("Accuracy against steps", fontsize=10)
     _share_axis(axes, "best")
 
 
@@ -94,6 +98,7 @@ def _course(axes: Axes, history: Batches, served: str) -> None:
                 axes.annotate(short, (at + 0.5, 1.03), fontsize=7, ha="center", color="#555555", annotation_clip=False)
             last = name
     axes.set_xlabel("batch")
+    axes.set_title("Rewards and entropy of the votes", fontsize=10, pad=14)
     axes.set_xlim(0.5, max(len(history), 1) + 1)
     _share_axis(axes, "best")
 
@@ -104,6 +109,7 @@ def _quality(axes: Axes, history: Batches) -> None:
     _line(axes, batches, [r["label_accuracy"] for r in history], LABEL, "label accuracy")
     _line(axes, batches, [r["reward_accuracy"] for r in history], REWARD, "reward accuracy")
     axes.set_xlabel("batch")
+    axes.set_title("How right labels and rewards were", fontsize=10, pad=14)
     axes.set_xlim(0.5, max(len(history), 1) + 1)
     _share_axis(axes, "best")
 
