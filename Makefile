@@ -27,7 +27,8 @@ demo: model
 	@$(BIN)/python -m demo.run --model-dir $(MODEL) --out runs/demo
 
 test: model
-	@TTRL_TEST_MODEL=$(abspath $(MODEL)) $(BIN)/python -m pytest -m 'not slow'
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile tests/unit tests/integration
+	@TTRL_TEST_MODEL=$(abspath $(MODEL)) $(BIN)/python -m pytest -m 'not slow' --durations 5 tests/e2e
 
 slow: model
 	@TTRL_TEST_MODEL=$(abspath $(MODEL)) TTRL_KILLS=20 $(BIN)/python -m pytest -m slow --timeout 1800

@@ -142,9 +142,12 @@ def test_killing_the_engine_brings_it_back_with_the_served_version(server: Serve
     assert not [p for p in victims if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_killing_the_gateway_leaves_no_orphan_and_loses_nothing(server: Server) -> None:
+def test_killing_the_gateway_leaves_no_orphan_loses_nothing_and_the_same_is_said_after(server: Server) -> None:
     server.settle()
     served = server.status()["served"]
+    assert served["number"] >= 1
+    questions = [f"What is {a} * 7? Answer with just the number." for a in range(2, 6)]
+    before = [server.greedy(question, served["name"]) for question in questions]
     server.ask("What is 9 * 6? Answer with just the number.")
     groups = sum(v for k, v in server.status()["groups"].items() if "/" not in k)
     family = server.children()
@@ -156,18 +159,7 @@ def test_killing_the_gateway_leaves_no_orphan_and_loses_nothing(server: Server) 
     server.start()
     after = server.status()
     assert sum(v for k, v in after["groups"].items() if "/" not in k) == groups
-    assert after["served"]["number"] >= served["number"]
-
-
-def test_a_cold_start_on_the_served_version_says_the_same_token_for_token(server: Server) -> None:
-    server.settle()
-    served = server.status()["served"]
-    assert served["number"] >= 1
-    questions = [f"What is {a} * 7? Answer with just the number." for a in range(2, 6)]
-    before = [server.greedy(question, served["name"]) for question in questions]
-    server.stop()
-    server.start()
-    assert server.status()["served"] == served
+    assert after["served"] == served  # whatever waits is learned from later: the trainer takes longer to start
     assert [server.greedy(question, served["name"]) for question in questions] == before
 
 
