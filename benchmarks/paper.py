@@ -23,28 +23,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ttrl_client.report import set_names
 
-from benchmarks.cases import Case, finished, markdown, number, parser, read
+from benchmarks import tables
+from benchmarks.cases import Case, finished, markdown, parser, read
 from benchmarks.families import FAMILIES, family_sets
 from benchmarks.learning import mixed
-from benchmarks.pictures import bars, lines
 from demo.questions import Record
 
-Report = dict[str, Any]
-Reports = dict[str, Report]
-Rows = tuple[list[str], list[list[str]]]
-"""Headings, and rows."""
 SEEDS = (0, 1, 2)
-STUDENT = 4.303
-"""Of two degrees of freedom, for 95 %."""
 LEARNED = ("product", "larger", "gym_products", "gym_chain_sum")
 """What ``families`` learns: chosen by ``survey``."""
 DEMO: dict[str, object] = {"--vote.samples": 32, "--train.samples": 32}
@@ -90,163 +82,8 @@ class Table:
     """The runs that answer a question, and what is made of their reports."""
 
     cases: dict[str, Case]
-    rows: Callable[[Reports], Rows]
-    draw: Callable[[Reports, Path], None]
-
-
-# ---------------------------------------------------------------- what is made of reports
-
-
-def scores(run: Report, name: str, moment: str) -> dict[str, float]:
-    """avg and maj of a set at a moment."""
-    k = run["settings"]["eval_samples"]
-    return {kind: run[name][moment][f"{kind}@{k}"] for kind in ("avg", "maj")}
-
-
-def gains(runs: Reports) -> Rows:
-    heads = ["case", "set", "avg before → after", "Δ", "maj before → after", "made", "refused", "alarm"]
-    rows = []
-    for case, run in runs.items():
-        for name in set_names(run):
-            old, new = (scores(run, name, moment) for moment in ("before", "after"))
-            change = [" → ".join(number(side[kind]) for side in (old, new)) for kind in ("avg", "maj")]
-            end = [str(run["versions_promoted"]), str(run["rejected"]), run["stopped"] or "no"]
-            rows.append([case, name, change[0], f"{new['avg'] - old['avg']:+.3f}", change[1], *end])
-    return heads, rows
-
-
-def draw_gains(runs: Reports, path: Path) -> None:
-    at = [(case, name) for case, run in runs.items() for name in set_names(run)]
-    series = {
-        f"avg {moment}": [scores(runs[case], name, moment)["avg"] for case, name in at]
-        for moment in ("before", "after")
-    }
-    marks = [scores(runs[case], name, "before")["maj"] for case, name in at]
-    bars(path, [f"{case}\n{name}" for case, name in at], series, {"first maj": marks})
-
-
-def over_seeds(values: Sequence[float]) -> str:
-    """Mean and its 95 % interval (Student's t)."""
-    half = STUDENT * statistics.stdev(values) / math.sqrt(len(values)) if len(values) == len(SEEDS) else math.nan
-    return f"{statistics.mean(values):.3f} ± {half:.3f}"
-
-
-def past_majority(runs: Reports) -> Rows:
-    heads = ["set", "avg before", "maj before", "avg after", "maj after", "gain", "avg after − maj before", "passed it"]
-    rows = []
-    for name in ("trained", *TRANSFER):
-        old, new = ([scores(run, name, moment) for run in runs.values()] for moment in ("before", "after"))
-        past = [b["avg"] - a["maj"] for a, b in zip(old, new, strict=True)]
-        gain = [b["avg"] - a["avg"] for a, b in zip(old, new, strict=True)]
-        sides = [over_seeds([side[kind] for side in moment]) for moment in (old, new) for kind in ("avg", "maj")]
-        passed = f"{sum(value > 0 for value in past)} of {len(past)}"
-        rows.append([name, *sides, over_seeds(gain), over_seeds(past), passed])
-    return heads, rows
-
-
-def draw_majority(runs: Reports, path: Path) -> None:
-    names = ("trained", *TRANSFER)
-
-    def each(moment: str, kind: str) -> list[list[float]]:
-        return [[scores(run, name, moment)[kind] for run in runs.values()] for name in names]
-
-    def means(values: list[list[float]]) -> list[float]:
-        return [statistics.mean(of_set) for of_set in values]
-
-    series = {"avg@16 before": means(each("before", "avg")), "avg@16 after": means(each("after", "avg"))}
-    points = {"after, each seed": each("after", "avg")}
-    bars(path, list(names), series, {"maj@16 before": means(each("before", "maj"))}, points)
-
-
-def oracle_share(runs: Reports) -> Rows:
-    heads = ["set", "avg before", "after, from votes", "after, from labels", "share of the gain"]
-    rows = []
-    for name in ("trained", *TRANSFER):
-        ours, true = (runs[case] for case in ("from_votes", "from_labels"))
-        before = statistics.mean(scores(run, name, "before")["avg"] for run in (ours, true))
-        after = [scores(run, name, "after")["avg"] for run in (ours, true)]
-        share = (after[0] - before) / (after[1] - before)
-        rows.append([name, number(before), *map(number, after), f"{share:.0%}"])
-    return heads, rows
-
-
-def draw_oracle(runs: Reports, path: Path) -> None:
-    names = ["trained", *TRANSFER]
-    series = {"before": [scores(runs["from_votes"], name, "before")["avg"] for name in names]}
-    series |= {case: [scores(run, name, "after")["avg"] for name in names] for case, run in runs.items()}
-    bars(path, names, series)
-
-
-RATIOS = ("ground_truth_ratio", "majority_ratio", "label_accuracy", "reward_accuracy")
-
-
-def by_group(runs: Reports) -> Rows:
-    (run,) = runs.values()
-    heads = ["kind", "questions", *RATIOS]
-    return heads, [
-        [kind, str(worth["votes"]), *(number(worth[ratio]) for ratio in RATIOS)] for kind, worth in run["votes"].items()
-    ]
-
-
-def draw_groups(runs: Reports, path: Path) -> None:
-    (run,) = runs.values()
-    bars(path, list(run["votes"]), {ratio: [worth[ratio] for worth in run["votes"].values()] for ratio in RATIOS})
-
-
-def first_passes(runs: Reports) -> Rows:
-    heads = [
-        "stream",
-        "prequential accuracy",
-        "first half",
-        "second half",
-        "share of right samples, same halves",
-        "made",
-    ]
-    rows = []
-    for case, run in runs.items():
-        middle = len(run["history"]) // 2
-        halves = [run["history"][:middle], run["history"][middle:]]
-        right = [statistics.mean(batch["correct"] for batch in half) for half in halves]
-        samples = [statistics.mean(batch["ground_truth_ratio"] for batch in half) for half in halves]
-        both = ", ".join(map(number, samples))
-        rows.append([case, number(run["prequential"]), *map(number, right), both, str(run["versions_promoted"])])
-    return heads, rows
-
-
-def draw_stream(runs: Reports, path: Path) -> None:
-    """Accuracy over all questions so far."""
-    course = {}
-    for case, run in runs.items():
-        total, answered, so_far = 0.0, 0, []
-        for batch in run["history"]:
-            total, answered = total + batch["correct"] * batch["answered"], answered + batch["answered"]
-            so_far.append((float(answered), total / answered))
-        course[case] = so_far
-    lines(path, course, "questions answered", "right so far")
-
-
-def gains_by_family(runs: Reports) -> Rows:
-    heads = ["family", "questions", "trained: avg before → after", "held out: avg before → after"]
-    (run,) = runs.values()
-    rows = []
-    for family, (count, _) in run["trained"]["before"]["groups"].items():
-        sides = [
-            " → ".join(number(run[name][moment]["groups"][family][1]) for moment in ("before", "after"))
-            for name in ("trained", "held_out")
-        ]
-        rows.append([family, str(count), *sides])
-    return heads, rows
-
-
-def draw_families(runs: Reports, path: Path) -> None:
-    (run,) = runs.values()
-    names = list(run["trained"]["before"]["groups"])
-    series = {
-        f"{name} {moment}": [run[name][moment]["groups"][family][1] for family in names]
-        for name in ("trained", "held_out")
-        for moment in ("before", "after")
-    }
-    bars(path, names, series)
+    rows: Callable[[tables.Reports], tables.Rows]
+    draw: Callable[[tables.Reports, Path], None]
 
 
 # ---------------------------------------------------------------- the tables
@@ -257,24 +94,26 @@ FULL: dict[str, object] = {"--vote.stop": "none"}
 TABLES: dict[str, Table] = {
     "survey": Table(
         {"survey": Case(FROZEN | FULL | {"--vote.policy": "always"}, surveyed, (), 1, 16, 2, "frozen", max_tokens=32)},
-        by_group,
-        draw_groups,
+        tables.by_group,
+        tables.draw_groups,
     ),
     "majority": Table(
         {f"demo_{seed}": Case(DEMO, held_out=TRANSFER, episodes=3, eval_samples=16, seed=seed) for seed in SEEDS},
-        past_majority,
-        draw_majority,
+        tables.past_majority,
+        tables.draw_majority,
     ),
     "oracle": Table(
         {
             "from_votes": Case(held_out=TRANSFER),
             "from_labels": Case(held_out=TRANSFER, mode="oracle"),
         },
-        oracle_share,
-        draw_oracle,
+        tables.oracle_share,
+        tables.draw_oracle,
     ),
     "difficulty": Table(
-        {"difficulty": Case(FROZEN | FULL | DEMO, by_difficulty, (), 1, 16, 2, "frozen")}, by_group, draw_groups
+        {"difficulty": Case(FROZEN | FULL | DEMO, by_difficulty, (), 1, 16, 2, "frozen")},
+        tables.by_group,
+        tables.draw_groups,
     ),
     "settings": Table(
         {
@@ -283,23 +122,25 @@ TABLES: dict[str, Table] = {
             "T_0.6_lr_1e-3": rate(0.6, 1e-3),
             "T_1.0_lr_1e-3": rate(1.0, 1e-3),
         },
-        gains,
-        draw_gains,
+        tables.gains,
+        tables.draw_gains,
     ),
-    "votes": Table({"base": BASE} | {f"votes_{count}": votes(count) for count in (8, 32, 64)}, gains, draw_gains),
+    "votes": Table(
+        {"base": BASE} | {f"votes_{count}": votes(count) for count in (8, 32, 64)}, tables.gains, tables.draw_gains
+    ),
     "ranks": Table(
         {"base": BASE}
         | {f"rank_{rank}": brief({"--train.rank": rank, "--train.alpha": 2 * rank}) for rank in (4, 8, 32)},
-        gains,
-        draw_gains,
+        tables.gains,
+        tables.draw_gains,
     ),
     "prequential": Table(
         {
             "learning": Case(STREAM, stream, (), 1, 16, 2, "prequential"),
             "frozen": Case(STREAM | FROZEN, stream, (), 1, 16, 2, "frozen"),
         },
-        first_passes,
-        draw_stream,
+        tables.first_passes,
+        tables.draw_stream,
     ),
     "families": Table(
         {
@@ -310,8 +151,8 @@ TABLES: dict[str, Table] = {
                 eval_samples=4,
             )
         },
-        gains_by_family,
-        draw_families,
+        tables.gains_by_family,
+        tables.draw_families,
     ),
 }
 
@@ -326,7 +167,7 @@ def main() -> None:
         print(f"\n{name}\n\n{markdown(*table.rows(runs))}", flush=True)
         table.draw(runs, options.pictures / f"{name}.png")
         found |= {
-            case: {kind: {s: scores(run, s, kind) for s in set_names(run)} for kind in ("before", "after")}
+            case: {kind: {s: tables.scores(run, s, kind) for s in set_names(run)} for kind in ("before", "after")}
             for case, run in runs.items()
         }
     print(json.dumps(found))
