@@ -81,6 +81,7 @@ def test_the_papers_benchmarks_are_replayed_to_the_end(server: Server, tmp_path:
     files = [tmp_path / name for name in ("aime24.jsonl", "amc.jsonl", "math_l1_l4.jsonl")]
     for path in files:
         path.write_text("".join((DATA / path.name).read_text(encoding="utf-8").splitlines(keepends=True)[:3]))
+    server.settle()
     stored = server.status()["groups"]
     flags = ["--base-url", f"http://127.0.0.1:{server.port}/v1", "--model", "smollm2-135m@base", "--mode", "frozen"]
     flags += ["--eval", str(files[1]), "--eval", str(files[2]), "--eval-samples", "2", "--max-tokens", "64"]
