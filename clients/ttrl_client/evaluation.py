@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ttrl_client import ask
+from ttrl_client.answers import final_answer
 from ttrl_client.datasets import Item, QuestionSet
 from ttrl_client.journal import Journal
 from ttrl_client.metrics import Graded, SetScore, correct_share, majority, score, shown
 from ttrl_client.progress import Display, Phase
-from ttrl_client.scoring import equivalent, final_answer
+from ttrl_client.scoring import equivalent
 
 Attempt = Callable[[Item, str, Callable[[], Awaitable[Any]]], Awaitable[tuple[Any, float] | None]]
 """Runs one call for a question: its result and seconds; None when it failed, and then its row says so."""

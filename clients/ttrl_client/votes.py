@@ -8,9 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from ttrl_client import ask
+from ttrl_client.answers import final_answer
 from ttrl_client.datasets import Item
 from ttrl_client.metrics import mean, score_vote
-from ttrl_client.scoring import equivalent, final_answer
+from ttrl_client.scoring import equivalent
 
 Row = dict[str, Any]
 RATIOS = ("majority_ratio", "ground_truth_ratio", "label_accuracy", "reward_accuracy")

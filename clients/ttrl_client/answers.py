@@ -1,0 +1,96 @@
+"""What does a completion answer? Found by pattern alone, in time linear in the text; ``scoring`` compares.
+
+Model text is data: it is matched, never evaluated.
+"""
+
+from __future__ import annotations
+
+import re
+
+_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
+_LATEX_FRACTION = r"\\[dt]?frac\s*(?:\{\s*-?\d+\s*\}|\d)\s*(?:\{\s*-?\d+\s*\}|\d)"
+_NUMBER = re.compile(rf"(?:(?<![\w.)}}])-)?(?:{_LATEX_FRACTION}|(?:{_DIGITS}(?:\.\d+)?|\.\d+)(?:\s?/\s?{_DIGITS})?)")
+_ANSWER_IS = re.compile(r"\banswer[\s*_]*(?:is|=|:)[\s*_:]*", re.IGNORECASE)
+_FORMULA = re.compile(
+    r"(?:\$\$((?:\\.|[^\\$])+)\$\$|\$((?:\\.|[^\\$\n])+)\$(?!\d)|\\\((.+?)\\\)|\\\[(.+?)\\\])"
+    r"(?!,?\s?(?:or|and)?\s?[$\\])",
+    re.DOTALL,
+)
+_SENTENCE_END = re.compile(r"\n|[.!?](?=\s|$)")
+_NOT_A_NUMBER = re.compile(r"\^(?!\{?\\circ)|\\(?:sqrt|pi|infty)|\d[a-z]\b")
+_WORD = re.compile(r"(?<!\\)\b(?!(?:or|and|pi|sqrt)\b)[a-z]{2,}", re.IGNORECASE)
+_LETTER = re.compile(r"\(?([A-Z])\)?(?=[\s.,:;]|$)")
+_WRAPPER = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\{([^{}]*)\}")
+
+
+def final_answer(text: str, finish_reason: str | None = "stop", letters: str = "") -> str | None:
+    r"""The last balanced ``\boxed{…}``, else what follows "answer is", else the last number; or None.
+
+    A sample cut at its token limit (finish_reason ``length``) never came to an answer, unless it boxed one. With
+    ``letters`` (a multiple-choice question) only one of them is an answer.
+    """
+    text = text.rpartition("</think>")[2].replace("\u2212", "-")
+    boxed = _last_boxed(text)
+    if letters:
+        return _chosen(text, boxed, finish_reason, letters)
+    if boxed is not None:
+        return boxed
+    if finish_reason == "length":
+        return None
+    return _stated(text) or _last_number(text)
+
+
+def _chosen(text: str, boxed: str | None, finish_reason: str | None, letters: str) -> str | None:
+    """The letter in the box, after "answer is" and its like, or at the beginning or end of a short reply."""
+    marked = re.compile(rf"[(\[*\s]*([{letters}])(?:[)\].:*,]|\s*$)")
+    if boxed is not None:
+        found = marked.match(_WRAPPER.sub(r"\1", boxed))
+        return found.group(1) if found else None
+    if finish_reason == "length":
+        return None
+    stated = list(
+        re.finditer(rf"\b(?:answer|choice|option)\b[^.\n]{{0,40}}?\b(?:is|:)?[\s:(*\[]*\b([{letters}])\b", text)
+    )
+    if stated:
+        return stated[-1].group(1)
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    for line in (lines[-1:] + lines[:1]) if lines else []:
+        if found := marked.match(line):
+            return found.group(1)
+    return None
+
+
+def _last_boxed(text: str) -> str | None:
+    """The content of the last ``\\boxed{…}`` whose braces balance and hold something."""
+    open_at: list[int] = []
+    ends: dict[int, int] = {}
+    starts = {match.end() for match in re.finditer(r"\\boxed\s{0,9}\{", text)}
+    for brace in re.finditer(r"[{}]", text):
+        if brace.group() == "{":
+            open_at.append(brace.end())
+        elif open_at and (start := open_at.pop()) in starts:
+            ends[start] = brace.start()
+    contents = (text[start : ends[start]].strip() for start in sorted(ends, reverse=True))
+    return next((content for content in contents if content), None)
+
+
+def _stated(text: str) -> str | None:
+    """What follows the last "answer is": a formula, a choice letter, a number, or else the words of that sentence."""
+    statements = list(_ANSWER_IS.finditer(text))
+    if not statements:
+        return None
+    after = text[statements[-1].end() :]
+    if formula := _FORMULA.match(after):
+        return formula[formula.lastindex or 0].strip() or None
+    said = _SENTENCE_END.split(after, maxsplit=1)[0].rsplit("=", 1)[-1].strip(" *_$")
+    if letter := _LETTER.match(said):
+        return letter.group(1)
+    if _NOT_A_NUMBER.search(said) or not _WORD.search(said):
+        return said or None
+    number = _NUMBER.search(said)
+    return number.group() if number else said
+
+
+def _last_number(text: str) -> str | None:
+    numbers = _NUMBER.findall(text)
+    return numbers[-1] if numbers else None

@@ -1,0 +1,119 @@
+r"""What a completion answers, found in the forms models write."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+
+import pytest
+from ttrl_client.answers import final_answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("56", "56"),
+        ("7 * 8 = 56", "56"),
+        ("The answer is 54.", "54"),
+        ("The answer is 7 * 8 = 56.", "56"),
+        ("The answer is **56** because 7 eights are 56, not 54.", "56"),
+        ("The final answer is: $\\frac{3}{4}$. Check 12.", "\\frac{3}{4}"),
+        ("The answer is B because 3 is odd.", "B"),
+        ("The answer is (C).", "C"),
+        ("Answer: x^2 + y", "x^2 + y"),
+        ("The answer is:\n\n42", "42"),
+        ("The answer is 3.14 and nothing else.", "3.14"),
+        (r"so \boxed{12} or rather \boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+        (r"\boxed{7} and then \boxed{8", "7"),
+        (r"\boxed{} hence 9", "9"),
+        ("5-3 leaves 2, and 3-5 leaves -2", "-2"),
+        ("from 5 to 7-8", "8"),
+        ("- 56", "56"),
+        ("about 1,234,567 people", "1,234,567"),
+        ("one of 1, 2, 3", "3"),
+        ("half of it: 1/2", "1/2"),
+        (r"it is \frac12", r"\frac12"),
+        ("The answer is $(15, -29)$, since 3 is odd.", "(15, -29)"),
+        ("The answer is (15, -29).", "(15, -29)"),
+        ("The answer is 3, 5, 7.", "3, 5, 7"),
+        (r"The answer is $40_9$, not 36.", "40_9"),
+        (r"**Answer**: $\$32,400$", r"\$32,400"),
+        ("The answer is $32,400, which leaves $3.", "32,400"),
+        (r"The answer is $2$ or $3$.", "2$ or $3"),
+        ("The answer is:\n\\[\n  x = 5\n\\]\nCheck: 7", "x = 5"),
+        (r"The answer is \(\frac{1}{2}\) of 8.", r"\frac{1}{2}"),
+        ("The answer is\n$$\n\\sqrt{13}\n$$", r"\sqrt{13}"),
+        ("The answer is 5 cm.", "5"),
+        (r"\boxed{\boxed{ 5 }}", "5"),
+        ("I do not know.", None),
+        ("", None),
+    ],
+)
+def test_the_final_answer_of_a_finished_sample(text: str, answer: str | None) -> None:
+    assert final_answer(text) == answer
+
+
+def test_a_sample_cut_at_its_limit_has_no_answer_unless_it_boxed_one() -> None:
+    assert final_answer("The answer is 56. In other words, 7 times", "length") is None
+    assert final_answer(r"\boxed{56} because 7 times", "length") == "56"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("B", "B"),
+        ("(B)", "B"),
+        ("**B**", "B"),
+        ("B) 42 m", "B"),
+        ("The correct choice is B.", "B"),
+        ("The correct option is (C).", "C"),
+        ("The answer is option B.", "B"),
+        ("The answer is B because it is a stronger acid than A.", "B"),
+        (r"So it is \boxed{(B)}", "B"),
+        (r"\boxed{B) blue}", "B"),
+        (r"\boxed{\text{C}}", "C"),
+        ("**Final Answer:**\nB", "B"),
+        ("<think>The answer is A?</think>\nD", "D"),
+        ("A stronger acid gives its proton away, and 42 is its number", None),
+        ("The answer is E", None),
+        ("I would say 42", None),
+    ],
+)
+def test_only_a_letter_answers_a_question_with_choices(text: str, answer: str | None) -> None:
+    assert final_answer(text, "stop", "ABCD") == answer
+
+
+MEGABYTE = 1_000_000
+HOSTILE = {
+    "backslashes": "\\",
+    "open braces": "{",
+    "closed braces": "}",
+    "open boxes": r"\boxed{",
+    "fractions": r"\frac{",
+    "statements": "answer is ",
+    "formulas": r"answer is \[",
+    "dollars": "answer is $",
+    "choices": "answer choice ",
+    "digits": "9",
+    "groups": "111,",
+    "ratios": "1/",
+    "signs": "-",
+    "spaces": " ",
+}
+
+
+@pytest.mark.parametrize("letters", ["", "ABCD"])
+@pytest.mark.parametrize("part", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_megabyte_costs_no_time(part: str, letters: str) -> None:
+    started = time.process_time()
+    final_answer(part * (MEGABYTE // len(part)), letters=letters)
+    assert time.process_time() - started < 1
+
+
+def test_boxes_within_boxes_cost_no_memory() -> None:
+    depth = MEGABYTE // 8
+    tracemalloc.start()
+    final_answer(r"\boxed{" * depth + "5" + "}" * depth)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200 * MEGABYTE
