@@ -6,7 +6,6 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 
 from ttrl_client.scoring import canonical, equivalent
 
@@ -122,15 +121,9 @@ class VoteScore:
 
 def score_vote(answer: str | None, counts: Mapping[str, int], votes: int, truth: str) -> VoteScore:
     """Grade one vote from its tally: ``counts`` votes by answer, of ``votes`` samples."""
-    share: Counter[Fraction | str] = Counter()
-    for given, count in counts.items():
-        share[canonical(given)] += count
-    right = share[canonical(truth)] / votes
-    if equivalent(answer, truth):
-        return VoteScore(right, 1.0, 1.0)
-    # With a wrong label exactly its voters and the right samples get a reward the truth would not give.
-    won = share[canonical(answer)] / votes if answer is not None else 0.0
-    return VoteScore(right, 0.0, 1.0 - won - right)
+    right = sum(count for given, count in counts.items() if equivalent(given, truth))
+    misled = sum(count for given, count in counts.items() if equivalent(given, answer) is not equivalent(given, truth))
+    return VoteScore(right / votes, float(equivalent(answer, truth)), 1 - misled / votes)
 
 
 def shown(value: float | None) -> str:

@@ -52,3 +52,9 @@ def test_a_right_label_gives_every_sample_its_true_reward() -> None:
 
 def test_a_vote_without_a_winner_still_grades_its_samples() -> None:
     assert score_vote(None, {}, votes=8, truth="56").reward_accuracy == 1.0
+
+
+def test_a_vote_for_another_variable_is_wrong_and_so_are_its_rewards() -> None:
+    graded = score_vote("y = 5", {"y = 5": 3, "x = 4": 1}, votes=4, truth="x = 5")
+    assert (graded.label_accuracy, graded.ground_truth_ratio) == (0.0, 0.0)
+    assert graded.reward_accuracy == pytest.approx(1 / 4)
