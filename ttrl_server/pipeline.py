@@ -253,7 +253,10 @@ def _within(context: int, prompt: int, question: Question) -> Sampling:
 
 
 def _identity(question: Question) -> bytes:
-    """Equal for questions whose groups would be drawn from the same distribution for the same tenant."""
+    """Equal for questions whose groups would be drawn from the same distribution for the same tenant.
+
+    A single sample has no equal: whoever asks for one again, to average over many, wants another.
+    """
     s = question.sampling
     parts: list[Any] = [question.tenant, question.kind, question.prompt, question.version, question.template]
     parts += [
@@ -264,5 +267,6 @@ def _identity(question: Question) -> bytes:
         *astuple(question.vote),
         question.deadline_s,
         question.label,
+        question.id if question.vote.samples == 1 else None,
     ]
     return json.dumps(parts, sort_keys=True).encode("utf-8", "surrogatepass")

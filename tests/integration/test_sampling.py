@@ -48,6 +48,15 @@ async def test_identical_questions_in_flight_share_one_group(start: Callable[...
     assert gateway.status()["groups"]["pending"] == 1
 
 
+async def test_a_single_sample_is_never_shared(start: Callable[..., Gateway]) -> None:
+    gateway = start(FakeVLLM(text=lambda i: f"{i}", delay_s=0.3))
+    body = QUESTION | {"ttrl": {"votes": 1, "train": False}}
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=30) as http:
+        replies = await asyncio.gather(*(http.post("/v1/chat/completions", json=body) for _ in range(5)))
+    assert {reply.json()["choices"][0]["message"]["content"] for reply in replies} == {"0", "1", "2", "3", "4"}
+    assert sum(gateway.status()["groups"].values()) == 0
+
+
 async def test_a_twin_that_leaves_does_not_take_the_others_answer_away(start: Callable[..., Gateway]) -> None:
     gateway = start(FakeVLLM(text=lambda i: f"{i % 3}", delay_s=0.5))
     async with httpx.AsyncClient(base_url=gateway.url, timeout=30) as http:
