@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.conftest import MODEL
 
 
+@pytest.mark.slow
 def test_an_engine_that_cannot_start_ends_the_service_with_one_line(tmp_path: Path) -> None:
     settings = ["--model", str(MODEL), "--hardware", "cpu", "--port", "0", "--run-dir", str(tmp_path / "run")]
     command = [sys.executable, "-m", "ttrl_server.serve", *settings, "--adapters.dir", str(tmp_path / "adapters")]

@@ -113,6 +113,7 @@ def test_a_seed_does_not_end_an_engine_that_prefills_in_pieces(server: Server) -
     assert server.ready()
 
 
+@pytest.mark.slow  # test_kills does the same, twenty ways, before a hand-written engine
 def test_killing_the_trainer_costs_no_answer_and_no_group(server: Server) -> None:
     server.until(lambda: any("training.worker" in " ".join(p.cmdline()) for p in server.children()))
     before = server.status()["groups"]["consumed"]

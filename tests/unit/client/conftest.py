@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ttrl_client import replay
+from matplotlib.figure import Figure
+from ttrl_client import plot, replay
 
 from tests.unit.client.fake_openai import FakeServer
 
@@ -13,6 +14,18 @@ from tests.unit.client.fake_openai import FakeServer
 @pytest.fixture(autouse=True)
 def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay, "POLL_S", 0.02)
+
+
+@pytest.fixture
+def drawn() -> None:
+    """Asked for by tests that look at pictures."""
+
+
+@pytest.fixture(autouse=True)
+def quick_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere they are written as always, with nothing in them: laying one out takes most of a replay's time here."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(plot, "figure", lambda *_: Figure(figsize=(1, 1)))
 
 
 @pytest.fixture

@@ -119,7 +119,9 @@ class _Page(HTMLParser):
         self.links += [value or "" for name, value in attrs if name in ("src", "href")]
 
 
-def test_the_page_is_whole_in_itself_and_what_was_said_is_only_text(server: FakeServer, tmp_path: Path) -> None:
+def test_the_page_is_whole_in_itself_and_what_was_said_is_only_text(
+    server: FakeServer, tmp_path: Path, drawn: None
+) -> None:
     path = tmp_path / "q.jsonl"
     prompt = "What is 2 * 3?<script>alert(1)</script>"
     path.write_text(json.dumps({"id": "<b>x", "prompt": prompt, "answer": "6", "level": 1}) + "\n")
@@ -169,20 +171,23 @@ def test_votes_are_worth_what_they_are_by_level(server: FakeServer, tmp_path: Pa
 
 
 def test_a_run_is_drawn_again_from_its_folder(
-    server: FakeServer, question_file: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: FakeServer, question_file: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], drawn: None
 ) -> None:
     path, run = question_file("q.jsonl", *PAIRS), tmp_path / "run"
     assert replay(server, run, path, "--batch", "2", "--eval", question_file("other.jsonl", (8, 9))) == 0
-    drawn = {name: (run / name).read_text(encoding="utf-8") for name in ("report.md", "report.html")}
+    drawn_before = {name: (run / name).read_text(encoding="utf-8") for name in ("report.md", "report.html")}
     path.unlink()
     for name in ("report.md", "report.html", "learning.png"):
         (run / name).unlink()
     assert main(["redraw", str(run)]) == 0
-    assert (run / "report.md").read_text(encoding="utf-8") == drawn["report.md"]
+    assert (run / "report.md").read_text(encoding="utf-8") == drawn_before["report.md"]
     # matplotlib names the parts of a picture anew each time.
-    assert len((run / "report.html").read_text(encoding="utf-8")) == pytest.approx(len(drawn["report.html"]), rel=0.01)
+    assert len((run / "report.html").read_text(encoding="utf-8")) == pytest.approx(len(drawn_before["report.html"]), rel=0.01)
     assert "What is 2 * 5?" in (run / "report.html").read_text(encoding="utf-8")
     assert (run / "learning.png").read_bytes().startswith(b"\x89PNG")
+    assert "trained oracle" not in drawn_before["report.html"]
+    assert main(["redraw", str(run), "--oracle", str(run)]) == 0
+    assert "trained oracle" in (run / "report.html").read_text(encoding="utf-8")
     (run / "rows.jsonl").unlink()
     assert main(["redraw", str(run)]) == 2
     assert "holds no finished run" in capsys.readouterr().err
