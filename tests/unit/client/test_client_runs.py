@@ -175,17 +175,17 @@ def test_a_run_is_drawn_again_from_its_folder(
 ) -> None:
     path, run = question_file("q.jsonl", *PAIRS), tmp_path / "run"
     assert replay(server, run, path, "--batch", "2", "--eval", question_file("other.jsonl", (8, 9))) == 0
-    drawn_before = {name: (run / name).read_text(encoding="utf-8") for name in ("report.md", "report.html")}
+    first = {name: (run / name).read_text(encoding="utf-8") for name in ("report.md", "report.html")}
     path.unlink()
     for name in ("report.md", "report.html", "learning.png"):
         (run / name).unlink()
     assert main(["redraw", str(run)]) == 0
-    assert (run / "report.md").read_text(encoding="utf-8") == drawn_before["report.md"]
+    assert (run / "report.md").read_text(encoding="utf-8") == first["report.md"]
     # matplotlib names the parts of a picture anew each time.
-    assert len((run / "report.html").read_text(encoding="utf-8")) == pytest.approx(len(drawn_before["report.html"]), rel=0.01)
+    assert len((run / "report.html").read_text(encoding="utf-8")) == pytest.approx(len(first["report.html"]), rel=0.01)
     assert "What is 2 * 5?" in (run / "report.html").read_text(encoding="utf-8")
     assert (run / "learning.png").read_bytes().startswith(b"\x89PNG")
-    assert "trained oracle" not in drawn_before["report.html"]
+    assert "trained oracle" not in first["report.html"]
     assert main(["redraw", str(run), "--oracle", str(run)]) == 0
     assert "trained oracle" in (run / "report.html").read_text(encoding="utf-8")
     (run / "rows.jsonl").unlink()
