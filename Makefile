@@ -31,7 +31,8 @@ test: model
 	@TTRL_TEST_MODEL=$(abspath $(MODEL)) $(BIN)/python -m pytest -m 'not slow' --durations 5 tests/e2e
 
 slow: model
-	@TTRL_TEST_MODEL=$(abspath $(MODEL)) TTRL_KILLS=20 $(BIN)/python -m pytest -m slow --timeout 1800
+	@TTRL_KILLS=20 $(BIN)/python -m pytest --timeout 1800 tests/integration/test_kills.py
+	@TTRL_TEST_MODEL=$(abspath $(MODEL)) $(BIN)/python -m pytest -m slow --timeout 1800
 
 check: setup
 	@$(BIN)/ruff check .

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
-from ttrl_client.cli import question_sets, run_replay
+from ttrl_client.cli import question_sets
+from ttrl_client.folder import run_replay
 from ttrl_client.run import Run, Settings
 
 from demo.run import KEY, MAX_TOKENS, MODEL_NAME, clear, ensure_model, server_argv, wait_ready

@@ -42,7 +42,12 @@ def lines(path: Path, course: Mapping[str, Sequence[tuple[float, float]]], x: st
     made, axes = _figure(width=7)
     for n, (name, through) in enumerate(course.items()):
         axes.plot(
-            [a for a, _ in through], [b for _, b in through], "o-", color=COLOURS[n + 1], markersize=3, label=name
+            [a for a, _ in through],
+            [b for _, b in through],
+            "o-",
+            color=COLOURS[(n + 1) % len(COLOURS)],
+            markersize=3,
+            label=name,
         )
     axes.set_xlabel(x)
     axes.set_ylabel(y)

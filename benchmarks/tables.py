@@ -30,7 +30,7 @@ def scores(run: Report, name: str, moment: str) -> dict[str, float]:
 
 
 def gains(runs: Reports) -> Rows:
-    heads = ["case", "set", "avg before → after", "Δ", "maj before → after", "made", "refused", "alarm"]
+    heads = ["case", "set", "avg before → after", "Δ", "maj before → after", "promoted", "refused", "end"]
     rows = []
     for case, run in runs.items():
         for name in set_names(run):
@@ -52,9 +52,9 @@ def draw_gains(runs: Reports, path: Path) -> None:
 
 
 def over_seeds(values: Sequence[float]) -> str:
-    """Mean and its 95 % interval (Student's t)."""
-    half = STUDENT * statistics.stdev(values) / math.sqrt(len(values)) if len(values) == 3 else math.nan
-    return f"{statistics.mean(values):.3f} ± {half:.3f}"
+    """Mean of three seeds and its 95 % interval (Student's t)."""
+    assert len(values) == 3
+    return f"{statistics.mean(values):.3f} ± {STUDENT * statistics.stdev(values) / math.sqrt(3):.3f}"
 
 
 def past_majority(runs: Reports) -> Rows:
@@ -91,8 +91,8 @@ def oracle_share(runs: Reports) -> Rows:
         ours, true = (runs[case] for case in ("from_votes", "from_labels"))
         before = statistics.mean(scores(run, name, "before")["avg"] for run in (ours, true))
         after = [scores(run, name, "after")["avg"] for run in (ours, true)]
-        share = (after[0] - before) / (after[1] - before)
-        rows.append([name, number(before), *map(number, after), f"{share:.0%}"])
+        share = f"{(after[0] - before) / (after[1] - before):.0%}" if after[1] > before else "–"
+        rows.append([name, number(before), *map(number, after), share])
     return heads, rows
 
 
@@ -123,7 +123,7 @@ def first_passes(runs: Reports) -> Rows:
         "first half",
         "second half",
         "share of right samples, same halves",
-        "made",
+        "promoted",
     ]
     rows = []
     for case, run in runs.items():

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
-from ttrl_client.cli import question_sets, run_replay
+from ttrl_client.cli import question_sets
+from ttrl_client.folder import run_replay
 from ttrl_client.replay import Unusable
 from ttrl_client.run import Run, Settings
 

@@ -19,7 +19,9 @@ _FORMULA = re.compile(
 _SENTENCE_END = re.compile(r"\n|[.!?](?=\s|$)")
 _NOT_A_NUMBER = re.compile(r"\^(?!\{?\\circ)|\\(?:sqrt|pi|infty)|\d[a-z]\b")
 _WORD = re.compile(r"(?<!\\)\b(?!(?:or|and|pi|sqrt)\b)[a-z]{2,}", re.IGNORECASE)
-_LETTER = re.compile(r"\(?([A-Z])\)?(?=[\s.,:;]|$)")
+_NO_ARTICLE = r"(?!(?<=\b[AI])\s(?!because\b|since\b|as\b|for\b)[a-z])"
+"""After a letter: "A total of 56" and "I get 42" name no choice."""
+_LETTER = re.compile(rf"\(?([A-Z])\)?(?=[\s.,:;]|$){_NO_ARTICLE}")
 _WRAPPER = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\{([^{}]*)\}")
 
 
@@ -48,11 +50,10 @@ def _chosen(text: str, boxed: str | None, finish_reason: str | None, letters: st
         return found.group(1) if found else None
     if finish_reason == "length":
         return None
-    stated = list(
-        re.finditer(rf"\b(?:answer|choice|option)\b[^.\n]{{0,40}}?\b(?:is|:)?[\s:(*\[]*\b([{letters}])\b", text)
-    )
-    if stated:
-        return stated[-1].group(1)
+    for said in (r"answer", r"(?:choice|option)"):  # "the answer is B because option A …" answers B
+        stated = rf"\b(?i:{said})\b(?:[^.\n]{{0,40}}?(?:\bis\b|[:=]))?[\s:(*\[]*\b([{letters}])\b{_NO_ARTICLE}"
+        if named := re.findall(stated, text):
+            return str(named[-1])
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     for line in (lines[-1:] + lines[:1]) if lines else []:
         if found := marked.match(line):
@@ -82,7 +83,9 @@ def _stated(text: str) -> str | None:
     after = text[statements[-1].end() :]
     if formula := _FORMULA.match(after):
         return formula[formula.lastindex or 0].strip() or None
-    said = _SENTENCE_END.split(after, maxsplit=1)[0].rsplit("=", 1)[-1].strip(" *_$")
+    said = _SENTENCE_END.split(after, maxsplit=1)[0].strip(" *_$")
+    if said.count("=") == 1:  # of "x = 1 or x = 2" both are meant
+        said = said.partition("=")[2].strip(" *_$")
     if letter := _LETTER.match(said):
         return letter.group(1)
     if _NOT_A_NUMBER.search(said) or not _WORD.search(said):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -123,7 +124,9 @@ async def ask_voted(
     )
     choice = completion.choices[0]
     evidence = (completion.model_extra or {}).get("ttrl")
-    return Reply(choice.message.content or "", choice.finish_reason, _evidence(evidence) if evidence else None)
+    return Reply(
+        _printable(choice.message.content or ""), choice.finish_reason, _evidence(evidence) if evidence else None
+    )
 
 
 async def draw(client: openai.AsyncOpenAI, model: str, prompt: str, how: Draw) -> Drawn:
@@ -142,7 +145,9 @@ async def draw(client: openai.AsyncOpenAI, model: str, prompt: str, how: Draw) -
     drawn = len(completion.choices)
     if drawn != max(2, how.k):
         raise BadReply(f"asked for {max(2, how.k)} choices, got {drawn}")
-    samples = tuple(Sample(choice.message.content or "", choice.finish_reason) for choice in completion.choices)
+    samples = tuple(
+        Sample(_printable(choice.message.content or ""), choice.finish_reason) for choice in completion.choices
+    )
     tokens = completion.usage.completion_tokens if completion.usage else 0
     return Drawn(samples[: how.k], tokens * how.k // drawn)
 
@@ -208,6 +213,11 @@ class Patience:
             pause = min(2 * pause, 8.0)
 
 
+def _printable(text: str) -> str:
+    """Without halves of surrogate pairs, which JSON can say and no file can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def _user(prompt: str) -> ChatCompletionUserMessageParam:
     return {"role": "user", "content": prompt}
 
@@ -220,14 +230,18 @@ def _checked(completion: object) -> ChatCompletion:
 
 def _evidence(body: dict[str, Any]) -> Evidence:
     try:
-        return Evidence(
-            answer=body["answer"],
+        entropy = body.get("entropy")
+        evidence = Evidence(
+            answer=None if body["answer"] is None else _printable(str(body["answer"])),
             majority_ratio=float(body["majority_ratio"] or 0),
-            counts=dict(body["counts"]),
+            counts={_printable(str(answer)): int(count) for answer, count in dict(body["counts"]).items()},
             votes=int(body["votes"]),
-            adapter=str(body["adapter"]),
+            adapter=_printable(str(body["adapter"])),
             sampled_tokens=int(body["sampled_tokens"]),
-            entropy=None if body.get("entropy") is None else float(body["entropy"]),
+            entropy=None if entropy is None else float(entropy),
         )
+        if evidence.votes < 1 or not math.isfinite(evidence.majority_ratio + (evidence.entropy or 0)):
+            raise ValueError("no votes, or figures that are not finite")
+        return evidence
     except (KeyError, TypeError, ValueError) as error:
         raise BadReply(f"unreadable vote evidence: {str(body)[:200]!r}") from error

@@ -47,9 +47,9 @@ def _place(answer: Any, options: list[str], labels: list[str]) -> int | None:
     text = str(answer).strip()
     if text in labels:
         return labels.index(text)
+    if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(options):
+        return answer  # a number in JSON is a place, also among choices that are numbers themselves
     if text in options:
         return options.index(text)
-    if isinstance(answer, int) and not isinstance(answer, bool):
-        return answer if 0 <= answer < len(options) else None
     letter = LETTERS.find(text.strip("().").upper()) if len(text.strip("().")) == 1 else -1
     return letter if 0 <= letter < len(options) else None

@@ -5,25 +5,24 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ttrl_client.datasets import Fields, QuestionSet, load, load_joined
 from ttrl_client.sources import DatasetError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from ttrl_client.run import Run, Settings
+    from ttrl_client.run import Settings
 
 EPILOG = """\
 A data set is a preset (aime24, amc, math500, gpqa-diamond, gsm8k), a file (.jsonl, .json, .csv, .parquet), a hub id
 (owner/name[/config][:split]) or generated (reasoning-gym:TASK?size=50&seed=0). A record has id, prompt and answer, or
 fields that --prompt-field and --answer-field name. Answers are used for scoring here and never sent, but for the modes
-that say so. Writes report.json, report.md, report.html, learning.png and rows.jsonl (every question's outcome) to
---out; --resume goes on where a run was killed, and asks nothing twice.
+that say so. Writes report.json, report.md, report.html, learning.png, rows.jsonl (every question's outcome),
+asked.jsonl and run.json to --out; --resume goes on where a run was killed, and asks nothing again that was answered.
 
 ttrl-replay compare RUN RUN … puts finished runs side by side; ttrl-replay redraw RUN draws one again.
 Exit code: 0 done, 1 nothing was answered, 2 a bad file, option, address, key or model, 130 interrupted."""
@@ -46,100 +45,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(error)
     from rich.console import Console
 
+    from ttrl_client.folder import run_replay
     from ttrl_client.replay import Unusable
+    from ttrl_client.report import BadFolder
 
-    out = options.out or Path("runs") / options.model.replace("/", "-")
+    out = options.out or default_out(options.model, options.questions[0], settings.mode)
     try:
         run = run_replay(settings, trained, held_out, out, Console(), resume=options.resume, oracle=options.oracle)
-    except (Unusable, Bad, OSError) as error:
+    except (Unusable, BadFolder, OSError) as error:
         return _refuse(error)
     except KeyboardInterrupt:
         print(f"interrupted; --resume --out {out} goes on from here", file=sys.stderr)
         return 130
     asked = run.questions_answered if settings.episodes else sum(s.answered for s in run.before.values())
     return 0 if asked else 1
-
-
-def run_replay(
-    settings: Settings,
-    trained: QuestionSet,
-    held_out: Sequence[QuestionSet],
-    out: Path,
-    console: Console,
-    *,
-    resume: bool = False,
-    oracle: Path | None = None,
-) -> Run:
-    """Replay, then leave the reports and rows.jsonl in ``out`` and the table on ``console``.
-
-    ``oracle`` is the folder of a run on true labels, drawn beside this one. Raises Bad where ``resume`` cannot be.
-    """
-    import asyncio
-
-    from ttrl_client import journal, report
-    from ttrl_client.progress import Display
-    from ttrl_client.replay import replay
-
-    out.mkdir(parents=True, exist_ok=True)
-    _check_resumed(settings, (trained, *held_out), out, resume)
-    beside = _oracle(oracle) if oracle else {}
-    with Display(console) as display:
-        run = asyncio.run(replay(settings, trained, held_out, out, display, resume=resume))
-    report.write(report.as_dict(run, journal.read(out / "rows.jsonl")), out / "report.json")
-    redraw(out, console, beside)
-    return run
-
-
-def redraw(out: Path, console: Console, oracle: dict[str, float]) -> None:
-    """report.md, learning.png and report.html from what else is in a finished run's folder, and its table."""
-    from ttrl_client import compare, journal, page, report
-    from ttrl_client.run import read_questions
-
-    data = compare.read(out).report
-    sets, rows = read_questions(out / "asked.jsonl"), journal.read(out / "rows.jsonl")
-    report.write_text(report.markdown(data), out / "report.md")
-    picture = _draw(data, out / "learning.png", console, oracle)
-    report.write_text(page.html(data, sets, rows, picture), out / "report.html")
-    console.print(report.table(data))
-    console.print(f"written to {out}", markup=False, highlight=False)
-
-
-def _check_resumed(settings: Settings, sets: Sequence[QuestionSet], out: Path, resume: bool) -> None:
-    """What a run was asked to do is kept beside its rows: other questions or another seed cannot go on from them."""
-    import json
-
-    from ttrl_client.run import asked_for
-
-    if not resume or not (out / "run.json").exists():
-        return
-    asked, before = asked_for(settings, sets), json.loads((out / "run.json").read_text(encoding="utf-8"))
-    changed = sorted(name for name in asked.keys() | before.keys() if asked.get(name) != before.get(name))
-    if changed:
-        raise Bad(f"--resume: {out} was begun with other {', '.join(changed)}; use the same, or another --out")
-
-
-def _draw(data: dict[str, Any], path: Path, console: Console, oracle: dict[str, float]) -> str | None:
-    """Writes the picture; returns it as SVG for the page, None where matplotlib is missing."""
-    try:
-        from ttrl_client import plot
-    except ImportError as error:
-        console.print(f"no {path.name}: {error}; install matplotlib to get it", markup=False, highlight=False)
-        return None
-    plot.write(data, path, oracle)
-    return plot.svg(data, oracle)
-
-
-def _oracle(folder: Path) -> dict[str, float]:
-    """avg@k after a run on true labels, by set."""
-    from ttrl_client import compare, report
-
-    try:
-        finished = compare.read(folder).report
-    except compare.NotARun as error:
-        raise Bad(f"--oracle: {error}") from error
-    key = f"avg@{finished['settings']['eval_samples']}"
-    after = {name: finished[name]["after"].get(key) for name in report.set_names(finished)}
-    return {name: value for name, value in after.items() if value is not None}
 
 
 def _compare(argv: list[str]) -> int:
@@ -149,13 +68,15 @@ def _compare(argv: list[str]) -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder")
     parser.add_argument("--out", type=Path, help="write the Markdown there too")
     options = parser.parse_args(argv)
-    from ttrl_client import compare, report
+    from ttrl_client import compare
+    from ttrl_client.journal import write_whole
+    from ttrl_client.report import BadFolder
 
     try:
         text = compare.table([compare.read(folder) for folder in options.runs])
         if options.out:
-            report.write_text(text + "\n", options.out)
-    except (compare.NotARun, OSError) as error:
+            write_whole(text + "\n", options.out)
+    except (BadFolder, OSError) as error:
         return _refuse(error)
     print(text)
     return 0
@@ -168,16 +89,23 @@ def _redraw(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     from rich.console import Console
 
-    from ttrl_client import compare
+    from ttrl_client.folder import redraw
+    from ttrl_client.report import BadFolder
 
     try:
-        redraw(options.run, Console(), _oracle(options.oracle) if options.oracle else {})
-    except (compare.NotARun, Bad, OSError) as error:
+        redraw(options.run, Console(), options.oracle)
+    except (BadFolder, OSError) as error:
         return _refuse(error)
     return 0
 
 
 COMMANDS = {"compare": _compare, "redraw": _redraw}
+
+
+def default_out(model: str, questions: str, mode: str) -> Path:
+    """A folder for each model, data set and mode, so that no run takes another's place."""
+    parts = (model, Path(questions.partition("?")[0]).stem, mode)
+    return Path("runs") / "replay" / "-".join(re.sub(r"[^\w.@]+", "-", part) for part in parts)
 
 
 def question_sets(
@@ -219,8 +147,7 @@ def _settings(options: argparse.Namespace, trained: QuestionSet) -> Settings:
         max_tokens=options.max_tokens or (preset.max_tokens if preset else None),
         seed=options.seed,
         concurrency=options.concurrency,
-        mode=options.mode,
-        labels=options.labels,
+        mode="oracle" if options.labels else options.mode,
         eval_every=options.eval_every,
         wait=not options.no_wait,
         wait_timeout_s=options.wait_timeout,
@@ -263,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--prompt-field", metavar="NAME", help="where a record has its question")
     add("--answer-field", metavar="NAME", help="where it has the answer")
     add("--group-field", metavar="NAME", help="where it has its level or subject")
-    add("--suffix", default="", help="added to every prompt, as the paper's request for a boxed answer")
+    add("--suffix", help="added to every prompt (default: a preset's request for a boxed answer, else nothing)")
     add(
         "--eval-samples",
         default=16,
@@ -276,8 +203,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-tokens", default=None, type=_whole(1), metavar="N", help="completion length; default: the server's")
     add("--seed", default=0, type=int, help="of the order of the questions (default 0)")
     add("--concurrency", default=16, type=_whole(1), help="requests in flight (default 16)")
-    add("--out", default=None, type=Path, help="default: runs/NAME")
-    add("--resume", action="store_true", help="go on with the run in --out; asks nothing twice")
+    add(
+        "--out", default=None, type=Path, help="default: runs/replay/MODEL-DATASET-MODE; a former run there is replaced"
+    )
+    add("--resume", action="store_true", help="go on with the run in --out; what is answered is not asked again")
     add("--oracle", type=Path, metavar="RUN", help="folder of a run in mode oracle, drawn beside this one")
     add("--labels", action="store_true", help="the same as --mode oracle")
     add("--no-wait", action="store_true", help="do not wait for training between batches")

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ttrl_client import journal
 from ttrl_client.metrics import Graded, bootstrap, correct_share, mean, paired, shown
-from ttrl_client.report import set_names
+from ttrl_client.report import BadFolder, set_names
+from ttrl_client.report import read as read_report
 
 Question = tuple[str, str]
 """Id and truth: a question of the same number in another file is another one."""
 Shares = dict[Question, float]
 """avg@k by question."""
-
-
-class NotARun(ValueError):
-    """A folder that holds no finished run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +28,13 @@ class Finished:
 
 
 def read(folder: Path) -> Finished:
-    """Raises NotARun."""
+    """Raises BadFolder."""
+    report = read_report(folder)
     try:
-        report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         rows = journal.read(folder / "rows.jsonl")
-        names = set_names(report)
-    except (OSError, ValueError, AttributeError) as error:
-        raise NotARun(f"{folder} holds no finished run ({error})") from error
+    except OSError as error:
+        raise BadFolder(f"{folder} holds no finished run ({error})") from error
+    names = set_names(report)
     after: dict[str, Shares] = {name: {} for name in names}
     for row in rows:
         name, _, moment = row["phase"].rpartition(" ")

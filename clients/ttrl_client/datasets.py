@@ -53,8 +53,8 @@ class Fields:
     prompt: str | None = None
     answer: str | None = None
     group: str | None = None
-    suffix: str = ""
-    """Added to every prompt."""
+    suffix: str | None = None
+    """Added to every prompt; None: the preset's own, where there is one."""
 
 
 def load(source: Path | str, name: str | None = None, fields: Fields | None = None) -> QuestionSet:
@@ -68,7 +68,12 @@ def load(source: Path | str, name: str | None = None, fields: Fields | None = No
     elif Path(text).is_file() or Path(text).suffix.lower() in sources.READERS:
         called, records = Path(text).stem, sources.read_file(Path(text))
     elif preset := PRESETS.get(text.lower()):
-        fields = replace(fields, prompt=preset.prompt_field, answer=preset.answer_field, suffix=preset.suffix)
+        fields = Fields(
+            fields.prompt or preset.prompt_field,
+            fields.answer or preset.answer_field,
+            fields.group,
+            preset.suffix if fields.suffix is None else fields.suffix,
+        )
         called, records = text.lower(), sources.from_hub(preset.hub, text)
     elif "/" in text and not text.startswith((".", "/", "~")):
         called, records = text.partition(":")[0].rsplit("/", 1)[-1], sources.from_hub(text, text)
@@ -107,7 +112,7 @@ def _item(record: dict[str, Any], number: int, where: str, fields: Fields) -> It
     group = record.get(fields.group) if fields.group else next((record[g] for g in GROUPS if record.get(g)), None)
     return Item(
         str(name if name not in (None, "") else number),
-        prompt + fields.suffix,
+        prompt + (fields.suffix or ""),
         answer,
         None if group is None else str(group),
         letters,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,10 +19,9 @@ class Journal:
         """Starts anew, or goes on where a killed run stopped: a line it had only half written is dropped."""
         rows = _whole_rows(path) if resume and path.exists() else []
         self._found: dict[Key, dict[str, Any]] = {(row["phase"], row["id"]): row for row in rows}
-        staged = path.with_name(path.name + ".tmp")
-        staged.write_text("".join(_line(row) for row in rows), encoding="utf-8")
-        staged.replace(path)
+        write_whole("".join(_line(row) for row in rows), path)
         self._file = path.open("a", encoding="utf-8")
+        self._before, self._began = max((row.get("elapsed", 0.0) for row in rows), default=0.0), time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -36,15 +37,27 @@ class Journal:
 
     def add(self, phase: str, question: str | None, **outcome: object) -> dict[str, Any]:
         """Writes one row down; returns it."""
-        row = {"phase": phase, "id": question, **outcome}
+        row = {"phase": phase, "id": question, **outcome, "elapsed": self.elapsed}
         self._found[phase, question] = row
         self._file.write(_line(row))
         self._file.flush()
         return row
 
     @property
+    def elapsed(self) -> float:
+        """Seconds of the run, over all its lives; a life that was killed counts until its last row."""
+        return round(self._before + time.monotonic() - self._began, 2)
+
+    @property
     def rows(self) -> list[dict[str, Any]]:
         return list(self._found.values())
+
+
+def write_whole(text: str, path: Path) -> None:
+    """Whole or not at all: a reader never sees half a file."""
+    staged = path.with_name(path.name + ".tmp")
+    staged.write_text(text, encoding="utf-8")
+    os.replace(staged, path)
 
 
 def read(path: Path) -> list[dict[str, Any]]:

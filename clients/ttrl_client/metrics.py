@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ttrl_client.scoring import canonical, equivalent
+from ttrl_client.scoring import equivalent
 
 RESAMPLES = 1000
 Interval = tuple[float, float]
@@ -99,12 +99,18 @@ def correct_share(graded: Graded) -> float:
 
 def majority(answers: Sequence[str | None]) -> str | None:
     """The answer most samples agree on, as its first sample wrote it; ties go to the one seen first."""
-    given = [answer for answer in answers if answer is not None]
-    if not given:
-        return None
-    # Counter keeps insertion order and most_common sorts stably: of equal counts the first seen leads.
-    winner = Counter(map(canonical, given)).most_common(1)[0][0]
-    return next(answer for answer in given if canonical(answer) == winner)
+    found = clusters(answers)
+    return found[0][0] if found else None
+
+
+def clusters(answers: Sequence[str | None]) -> list[tuple[str, int]]:
+    """Equivalent answers counted together, as the first of them is written; most frequent first, then first seen."""
+    counts: dict[str, int] = {}
+    for answer in answers:
+        if answer is not None:
+            known = next((first for first in counts if equivalent(first, answer)), answer)
+            counts[known] = counts.get(known, 0) + 1
+    return sorted(counts.items(), key=lambda counted: -counted[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +126,13 @@ class VoteScore:
 
 
 def score_vote(answer: str | None, counts: Mapping[str, int], votes: int, truth: str) -> VoteScore:
-    """Grade one vote from its tally: ``counts`` votes by answer, of ``votes`` samples."""
+    """Grade one vote from its tally: ``counts`` votes by answer, of ``votes`` samples.
+
+    Which samples earned the pseudo-reward is the server's word: those counted under ``answer``, where it is among them.
+    """
+    rewarded = {given for given in counts if (given == answer if answer in counts else equivalent(given, answer))}
     right = sum(count for given, count in counts.items() if equivalent(given, truth))
-    misled = sum(count for given, count in counts.items() if equivalent(given, answer) is not equivalent(given, truth))
+    misled = sum(count for given, count in counts.items() if (given in rewarded) is not equivalent(given, truth))
     return VoteScore(right / votes, float(equivalent(answer, truth)), 1 - misled / votes)
 
 

@@ -38,6 +38,7 @@ _MEANING = {
 _COMMAND = re.compile(r"\\([a-z]+|.)", re.DOTALL)
 _BARE_COMMAND = re.compile(r"(?<![a-z\\])(pi|sqrt|infinity)(?![a-z])")
 _MATRIX = re.compile(r"\\(?:(begin)|end)\{[bp]matrix\}")
+_POWER = re.compile(r"(?<=[\w)])\*\*(?=[\w(-])")
 _DECORATION = re.compile(r"\*\*|[$%£€`]")
 _THIN_GROUPS = re.compile(r"(?<=\d)(?:\{,\}|,?\\!\s*|\\,)(?=\d{3}(?!\d))")
 _COMMA_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!,?\d)")
@@ -63,7 +64,7 @@ def _spelt(text: str) -> str:
     text = _COMMAND.sub(lambda command: _MEANING.get(command[1], command[0]), text)
     text = _BARE_COMMAND.sub(lambda command: _MEANING[command[1]], text)
     text = _MATRIX.sub(lambda side: "⟦" if side[1] else "⟧", text)
-    text = _DECORATION.sub("", text).strip().rstrip(".,;: ")
+    text = _DECORATION.sub("", _POWER.sub("^", text)).strip().rstrip(".,;: ")
     # In brackets a comma separates: (1,234) is a pair.
     return _BEFORE_BRACKETS.sub(lambda head: _COMMA_GROUPS.sub(lambda n: n[0].replace(",", ""), head[0]), text)
 
@@ -84,7 +85,7 @@ def _ratio(match: re.Match[str]) -> str:
     above, below = (match[1] or match[2] or "").strip(), (match[3] or match[4] or "").strip()
     left, right = match.string[: match.start()][-1:], match.string[match.end() :][:1]
     mixed = left.isdigit() and above.isdigit() and below.isdigit()
-    joint = " " if mixed else "*" if left.isalnum() or left == ")" else ""
+    joint = " " if mixed else "*" if left.isalnum() or left in (")", "}") else ""
     above = f"({above})" if re.search(r"[+-]", above[1:]) else above
     below = below if _ATOM.fullmatch(below) else f"({below})"
     return f"{joint}{above}/{below}{'*' if right.isdigit() else ''}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 from ttrl_client.datasets import QuestionSet
+from ttrl_client.metrics import clusters
 from ttrl_client.report import facts, set_names
-from ttrl_client.scoring import canonical, equivalent
+from ttrl_client.scoring import equivalent
 from ttrl_client.votes import RATIOS
 
 MOST_QUESTIONS = 500
@@ -149,11 +149,9 @@ def _clusters(row: dict[str, Any], truth: str) -> str:
     if "error" in row:
         return f"<p class='down'>{escape(str(row['error']))}</p>"
     answers = row.get("answers") or []
-    counts = Counter(canonical(a) if a is not None else None for a in answers)
-    written = {canonical(a) if a is not None else None: a for a in reversed(answers)}
+    missing = [(None, count)] if (count := answers.count(None)) else []
     lines = []
-    for key, count in counts.most_common():
-        answer = written[key]
+    for answer, count in [*clusters(answers), *missing]:
         right = " class='right'" if equivalent(answer, truth) else ""
         bar = f"<span class='bar' style='width:{8 * count / max(1, len(answers)):.2f}em'></span>"
         label = "<i>no answer</i>" if answer is None else escape(str(answer)[:200])

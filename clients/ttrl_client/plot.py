@@ -45,7 +45,7 @@ def figure(data: Report, oracle: dict[str, float] | None = None) -> Figure:
     _steps(steps, data, oracle or {})
     _course(course, data["history"], data["served"]["before"])
     _quality(quality, data["history"])
-    made.suptitle(data["model"])
+    made.suptitle(_literal(data["model"]))
     return made
 
 
@@ -60,7 +60,7 @@ def _gains(axes: Axes, data: Report) -> None:
         shown = ["-" if share is None else f"{share:.2f}" for share in shares]
         axes.bar_label(bars, shown, label_type="center", fontsize=8, color="white" if shift > 0 else "black")
         axes.plot(at, _drawable(votes), "_", color="black", markersize=14, label=f"maj@{k}" if shift < 0 else None)
-    axes.set_xticks(range(len(names)), names)
+    axes.set_xticks(range(len(names)), map(_literal, names))
     axes.set_title("What every set gained", fontsize=10)
     _share_axis(axes, "upper left", columns=3)
 
@@ -70,13 +70,13 @@ def _steps(axes: Axes, data: Report, oracle: dict[str, float]) -> None:
     k, evaluations = data["settings"]["eval_samples"], data["evaluations"]
     steps = [e["step"] for e in evaluations]
     for index, name in enumerate(set_names(data)):
-        colour = SETS[index % len(SETS)]
+        colour, shown = SETS[index % len(SETS)], _literal(name)
         values = _drawable([e["sets"][name][f"avg@{k}"] for e in evaluations])
-        axes.plot(steps, values, "o-", color=colour, markersize=4, label=f"{name} avg@{k}")
+        axes.plot(steps, values, "o-", color=colour, markersize=4, label=f"{shown} avg@{k}")
         if (first := data[name]["before"][f"maj@{k}"]) is not None:
-            axes.axhline(first, color=colour, linewidth=0.9, linestyle="--", label=f"{name} first maj@{k}")
+            axes.axhline(first, color=colour, linewidth=0.9, linestyle="--", label=f"{shown} first maj@{k}")
         if name in oracle:
-            axes.axhline(oracle[name], color=colour, linewidth=0.9, linestyle=":", label=f"{name} oracle")
+            axes.axhline(oracle[name], color=colour, linewidth=0.9, linestyle=":", label=f"{shown} oracle")
     axes.set_xlabel("batches learned from")
     axes.set_title("Accuracy against steps", fontsize=10)
     _share_axis(axes, "best")
@@ -123,6 +123,11 @@ def _share_axis(axes: Axes, where: Corner, columns: int = 1) -> None:
 
 def _line(axes: Axes, batches: list[int], values: list[float | None], colour: str, label: str) -> None:
     axes.plot(batches, _drawable(values), "o-", color=colour, markersize=3.5, linewidth=1.4, label=label)
+
+
+def _literal(name: str) -> str:
+    """A name in which no formula is read."""
+    return name.replace("$", r"\$")
 
 
 def _drawable(values: list[float | None]) -> list[float]:

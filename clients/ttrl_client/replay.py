@@ -22,7 +22,7 @@ import openai
 from ttrl_client import ask, votes
 from ttrl_client.datasets import Item, QuestionSet
 from ttrl_client.evaluation import Evaluation, Evaluator
-from ttrl_client.journal import Journal
+from ttrl_client.journal import Journal, write_whole
 from ttrl_client.metrics import shown
 from ttrl_client.progress import Display, Phase
 from ttrl_client.run import BatchRecord, Run, Settings, asked_for, write_questions
@@ -50,9 +50,9 @@ async def replay(
         await check_model(settings, client, display)  # before anything of a former run is touched
         (out / "report.json").unlink(missing_ok=True)
         sets = (trained, *held_out)
-        (out / "run.json").write_text(json.dumps(asked_for(settings, sets)), encoding="utf-8")
-        write_questions(sets, out / "asked.jsonl")
-        with Journal(out / "rows.jsonl", resume=resume) as journal:
+        with Journal(out / "rows.jsonl", resume=resume) as journal:  # first: no row may be taken for another run's
+            write_whole(json.dumps(asked_for(settings, sets)), out / "run.json")
+            write_questions(sets, out / "asked.jsonl")
             return await Session(settings, client, journal, display).run(sets)
 
 
@@ -85,7 +85,6 @@ class Session:
         self._evaluations: list[Evaluation] = []
 
     async def run(self, sets: tuple[QuestionSet, ...]) -> Run:
-        started = time.monotonic()
         first = await self._start()
         self._display.expect(self._questions(sets))
         await self._evaluate(sets, "before", 0, first["served"])
@@ -106,7 +105,7 @@ class Session:
             versions_promoted=max(0, last.promoted - first["promoted"]),
             questions_answered=sum(record.answered for record in history),
             requests_failed=sum("error" in row for row in self._journal.rows),
-            wall_seconds=round(time.monotonic() - started, 1),
+            wall_seconds=round(self._journal.elapsed, 1),
             evaluations=self._evaluations,
         )
 
@@ -185,7 +184,7 @@ class Session:
 
     async def _asked(self, item: Item, title: str) -> dict[str, Any]:
         s = self._settings
-        label = item.answer if s.labels or s.mode == "oracle" else None
+        label = item.answer if s.mode == "oracle" else None
         store = s.mode != "frozen"
         timed = await self._attempt(
             item,

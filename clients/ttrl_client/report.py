@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from ttrl_client.evaluation import Evaluation
+from ttrl_client.journal import write_whole
 from ttrl_client.metrics import SetScore, mean, shown
-from ttrl_client.run import Run, Settings
+from ttrl_client.run import FORMAT, Run, Settings
 from ttrl_client.votes import RATIOS, by_group
 
 RESERVED = frozenset(
-    {"model", "settings", "served", "versions_promoted", "questions_answered", "requests_failed"}
+    {"format", "model", "settings", "served", "versions_promoted", "questions_answered", "requests_failed"}
     | {"wall_seconds", "history", "evaluations", "prequential", "flips", "votes"}
 )
 """Keys of report.json that no question set may be named after."""
+
+
+class BadFolder(ValueError):
+    """A run's folder that cannot be used as asked; one line."""
 
 
 def as_dict(run: Run, rows: list[dict[str, Any]] | None = None) -> dict[str, Any]:
@@ -37,6 +42,7 @@ def as_dict(run: Run, rows: list[dict[str, Any]] | None = None) -> dict[str, Any
         for s in run.sets
     }
     return {
+        "format": FORMAT,
         "model": run.settings.model,
         **sets,
         "served": {"before": run.served_before, "after": run.served_after},
@@ -72,15 +78,19 @@ def flips(rows: list[dict[str, Any]], name: str) -> dict[str, int]:
 
 
 def write(data: dict[str, Any], path: Path) -> None:
-    """Whole or not at all: a reader never sees half a report."""
-    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_text(text, path)
+    write_whole(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
 
 
-def write_text(text: str, path: Path) -> None:
-    staged = path.with_name(path.name + ".tmp")
-    staged.write_text(text, encoding="utf-8")
-    os.replace(staged, path)
+def read(folder: Path) -> dict[str, Any]:
+    """The report of a finished run; raises BadFolder."""
+    try:
+        data: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        written = data["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadFolder(f"{folder} holds no finished run ({error})") from error
+    if written != FORMAT:
+        raise BadFolder(f"{folder} was written by another version of ttrl-replay (format {written}, here {FORMAT})")
+    return data
 
 
 # ---------------------------------------------------------------- to look at
@@ -148,7 +158,8 @@ def _course(data: dict[str, Any]) -> str:
 def table(data: dict[str, Any]) -> Table:
     """before → after of every set."""
     k, served = data["settings"]["eval_samples"], data["served"]
-    result = Table(title=f"{data['model']}: {served['before'] or '-'} → {served['after'] or '-'}")
+    # As Text: names are no markup.
+    result = Table(title=Text(f"{data['model']}: {served['before'] or '-'} → {served['after'] or '-'}"))
     result.add_column("set")
     for heading in ("questions", f"avg@{k}", "Δ", "relative", f"maj@{k}", "failed"):
         result.add_column(heading, justify="right")
@@ -156,7 +167,7 @@ def table(data: dict[str, Any]) -> Table:
         old, new = data[name]["before"], data[name]["after"]
         avg, maj = (_change(old[key], new[key]) for key in (f"avg@{k}", f"maj@{k}"))
         failed = str(old["failed"] + new["failed"])
-        result.add_row(name, str(data[name]["questions"]), avg, *_gain(old, new, f"avg@{k}"), maj, failed)
+        result.add_row(Text(name), str(data[name]["questions"]), avg, *_gain(old, new, f"avg@{k}"), maj, failed)
     result.caption = facts(data)
     return result
 

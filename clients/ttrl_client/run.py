@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ttrl_client.datasets import Item, QuestionSet
 from ttrl_client.evaluation import Evaluation
+from ttrl_client.journal import write_whole
 from ttrl_client.metrics import SetScore
 
 Mode = Literal["learn", "frozen", "oracle", "prequential"]
@@ -37,8 +38,6 @@ class Settings:
     """Of the order in which questions are asked."""
     concurrency: int = 16
     mode: Mode = "learn"
-    labels: bool = False
-    """The same as mode oracle."""
     eval_every: int = 0
     """Batches between evaluations under way; 0: none."""
     wait: bool = True
@@ -97,10 +96,15 @@ class Run:
     """All of them, the first and the last included."""
 
 
+FORMAT = 2
+"""Of a run's folder; one of another version is neither resumed nor drawn again."""
+
+
 def asked_for(settings: Settings, sets: Sequence[QuestionSet]) -> dict[str, Any]:
     """What a run is: a resumed one must be the same. How it is reached may differ."""
     free = {"api_key", "base_url", "concurrency", "wait_timeout_s", "patience_s", "max_retries", "timeout_s"}
     asked = {name: value for name, value in asdict(settings).items() if name not in free}
+    asked["format"] = FORMAT
     asked["questions"] = {s.name: hashlib.sha256(repr(s.items).encode()).hexdigest() for s in sets}
     return asked
 
@@ -108,7 +112,7 @@ def asked_for(settings: Settings, sets: Sequence[QuestionSet]) -> dict[str, Any]
 def write_questions(sets: Sequence[QuestionSet], path: Path) -> None:
     """A line a question, so that the run's folder is enough to draw its page again."""
     lines = (json.dumps({"set": s.name} | asdict(item), ensure_ascii=False) for s in sets for item in s.items)
-    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    write_whole("".join(line + "\n" for line in lines), path)
 
 
 def read_questions(path: Path) -> tuple[QuestionSet, ...]:

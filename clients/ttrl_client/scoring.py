@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 from ttrl_client.notation import respelt
 
@@ -31,9 +32,10 @@ _MEASURED = re.compile(r"([^a-z\\]*[\dπ)])( ?)([a-z][a-z ./*]*)")
 _UNIT_POWER = re.compile(r"(?<=[a-z]) ?\^\(-?\d\)")
 _SHORT_UNITS = _words("mm cm dm km mi ft in yd m mg g kg lb oz ml l s h hr c f of")
 _NO_UNITS = _words(
-    "plus minus times over mod choose squared cubed factorial more less dozen hundred thousand million billion trillion"
-    " half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths eighth eighths tenth tenths"
-    " north south east west"
+    "plus minus times over mod choose squared cubed factorial more less dozen dozens hundred hundreds"
+    " thousand thousands million millions billion billions trillion trillions half halves third thirds"
+    " quarter quarters fourth fourths fifth fifths sixth sixths seventh sevenths eighth eighths ninth ninths tenth tenths eleventh elevenths twelfth"
+    " twelfths hundredth hundredths thousandth thousandths sin cos tan cot sec csc log exp north south east west"
 )
 """Words after a number that change what it says."""
 
@@ -63,6 +65,7 @@ def canonical(answer: str) -> Fraction | str:
     return _read(answer)[1]
 
 
+@lru_cache(maxsize=4096)
 def _read(answer: str) -> tuple[str, Fraction | str]:
     """The variables an answer names, or "", and what it says of them."""
     text = answer.strip().casefold()

@@ -161,7 +161,7 @@ def test_killing_the_gateway_leaves_no_orphan_loses_nothing_and_the_same_is_said
     server.start()
     after = server.status()
     assert sum(v for k, v in after["groups"].items() if "/" not in k) == groups
-    assert after["served"] == served  # whatever waits is learned from later: the trainer takes longer to start
+    assert after["served"]["number"] >= served["number"]
     assert [server.greedy(question, served["name"]) for question in questions] == before
 
 

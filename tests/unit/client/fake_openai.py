@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -15,8 +16,6 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-
-from demo.server import free_port
 
 KEY = "secret"
 
@@ -32,12 +31,14 @@ class FakeServer:
         self.bodies: list[dict[str, Any]] = []
         self.asked_while_training = 0
         self.status_polls = 0
-        self.port = free_port()
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))  # ours from now on, and refused until it listens
+        self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/v1"
         self._server = uvicorn.Server(uvicorn.Config(self._app(), port=self.port, log_level="error", lifespan="off"))
 
     def start(self) -> None:
-        threading.Thread(target=self._server.run, daemon=True).start()
+        threading.Thread(target=self._server.run, args=([self._socket],), daemon=True).start()
         while not self._server.started:
             time.sleep(0.01)
 

@@ -50,6 +50,17 @@ def test_a_right_label_gives_every_sample_its_true_reward() -> None:
     assert graded.ground_truth_ratio == pytest.approx(5 / 8)
 
 
+def test_the_servers_word_decides_which_samples_were_rewarded() -> None:
+    """Two spellings that the server did not take for one: only the winner's voters earned the reward."""
+    graded = score_vote("5 cm", {"5 cm": 5, "5": 3}, votes=8, truth="5")
+    assert (graded.label_accuracy, graded.ground_truth_ratio) == (1.0, 1.0)
+    assert graded.reward_accuracy == pytest.approx(5 / 8)
+
+
+def test_an_answer_for_another_variable_is_another_answer() -> None:
+    assert majority(["y = 5", "x = 5", "x=5"]) == "x = 5"
+
+
 def test_a_vote_without_a_winner_still_grades_its_samples() -> None:
     assert score_vote(None, {}, votes=8, truth="56").reward_accuracy == 1.0
 

@@ -29,7 +29,9 @@ def read(out: Path, name: str = "report.json") -> Any:
     return json.loads(text) if name.endswith(".json") else [json.loads(line) for line in text.splitlines()]
 
 
-def test_the_report_tells_what_every_set_gained(server: FakeServer, question_file: Write, tmp_path: Path) -> None:
+def test_the_report_tells_what_every_set_gained(
+    server: FakeServer, question_file: Write, tmp_path: Path, drawn: None
+) -> None:
     trained, held_out = question_file("questions.jsonl", *PAIRS), question_file("held_out.jsonl", (8, 9), (9, 9))
     assert replay(server, tmp_path / "out", trained, "--eval", held_out, "--batch", "2", "--seed", "3") == 0
     report = read(tmp_path / "out")

@@ -92,6 +92,9 @@ SAME = [
     (r"\{0.5\}", r"\frac12"),
     (r"\begin{pmatrix} 1/2 \\ -14 \end{pmatrix}", r"\begin{bmatrix}0.5\\-14\end{bmatrix}"),
     # words
+    ("2**8", "2^8"),
+    ("**56**", "56"),
+    (r"\frac{1}{2}\frac{1}{3}", r"\frac{1}{2} \cdot \frac{1}{3}"),
     (r"\text{Evelyn}", "Evelyn"),
     (r"\text{Monday}.", "monday"),
     ("(C)", "C"),
@@ -145,6 +148,11 @@ DIFFERENT = [
     (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix} 1 & 2 \end{pmatrix}"),
     (r"\begin{vmatrix} 1 \end{vmatrix}", r"\begin{pmatrix} 1 \end{pmatrix}"),
     ("", "0"),
+    ("2**8", "28"),
+    ("3 sevenths", "3"),
+    ("2 millions", "2"),
+    (r"2 \cos \theta", "2"),
+    (r"\frac{1}{2}\frac{1}{3}", r"\frac{1}{21}/3"),
 ]
 
 

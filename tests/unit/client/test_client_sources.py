@@ -78,6 +78,13 @@ def test_choices_are_laid_out_with_letters(tmp_path: Path, record: dict[str, Any
     assert item.answer == right
 
 
+@pytest.mark.parametrize(("answer", "right"), [(2, "C"), ("2", "B"), (24, "C"), (0, "A")])
+def test_a_number_is_a_place_also_among_choices_that_are_numbers(tmp_path: Path, answer: Any, right: str) -> None:
+    path = tmp_path / "choices.jsonl"
+    path.write_text(json.dumps({"question": "What is 4!?", "choices": ["8", "2", "24", "120"], "answer": answer}))
+    assert load(path).items[0].answer == right
+
+
 def test_right_and_wrong_answers_in_their_own_fields_are_shuffled_the_same_way_each_time(tmp_path: Path) -> None:
     record = {"Question": "Which?", "Correct Answer": "x", "Incorrect Answer 1": "y", "Incorrect Answer 2": "z"}
     path = tmp_path / "gpqa.jsonl"

@@ -1,0 +1,107 @@
+"""A run's folder: replayed into, resumed from, drawn from again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ttrl_client import journal, page, report
+from ttrl_client.datasets import QuestionSet
+from ttrl_client.progress import Display
+from ttrl_client.replay import replay
+from ttrl_client.report import BadFolder
+from ttrl_client.run import Run, Settings, asked_for, read_questions
+
+
+def run_replay(
+    settings: Settings,
+    trained: QuestionSet,
+    held_out: Sequence[QuestionSet],
+    out: Path,
+    console: Console,
+    *,
+    resume: bool = False,
+    oracle: Path | None = None,
+) -> Run:
+    """Replay, then leave the reports and rows.jsonl in ``out`` and the table on ``console``.
+
+    ``oracle`` is the folder of a run on true labels, drawn beside this one. Raises Unusable, and BadFolder where
+    ``resume`` or ``oracle`` cannot be.
+    """
+    sets = (trained, *held_out)
+    out.mkdir(parents=True, exist_ok=True)
+    asked = asked_for(settings, sets)
+    if resume:
+        _check_resumed(asked, out)
+    if oracle:
+        _oracle(oracle, asked)  # before hours are spent
+    with Display(console) as display:
+        run = asyncio.run(replay(settings, trained, held_out, out, display, resume=resume))
+    report.write(report.as_dict(run, journal.read(out / "rows.jsonl")), out / "report.json")
+    redraw(out, console, oracle)
+    return run
+
+
+def redraw(out: Path, console: Console, oracle: Path | None = None) -> None:
+    """report.md, learning.png and report.html from what else is in a finished run's folder, and its table."""
+    data, beside = report.read(out), {}
+    try:
+        sets, rows = read_questions(out / "asked.jsonl"), journal.read(out / "rows.jsonl")
+        if oracle:
+            beside = _oracle(oracle, _asked(out))
+    except OSError as error:
+        raise BadFolder(f"{out} holds no finished run ({error})") from error
+    journal.write_whole(report.markdown(data), out / "report.md")
+    picture = _draw(data, out / "learning.png", console, beside)
+    journal.write_whole(page.html(data, sets, rows, picture), out / "report.html")
+    console.print(report.table(data))
+    console.print(f"written to {out}", markup=False, highlight=False)
+
+
+def _asked(out: Path) -> dict[str, Any]:
+    """What a run was asked to do, as it is kept beside its rows."""
+    try:
+        asked: dict[str, Any] = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadFolder(f"{out / 'run.json'} cannot be read: {error}") from error
+    return asked
+
+
+def _check_resumed(asked: dict[str, Any], out: Path) -> None:
+    """Other questions or another seed cannot go on from its rows."""
+    if (out / "run.json").exists():
+        before = _asked(out)
+        changed = sorted(name for name in asked.keys() | before.keys() if asked.get(name) != before.get(name))
+        if changed:
+            raise BadFolder(
+                f"--resume: {out} was begun with other {', '.join(changed)}; use the same, or another --out"
+            )
+
+
+def _oracle(folder: Path, asked: dict[str, Any]) -> dict[str, float]:
+    """avg@k after a run on true labels, of the sets that both runs were asked."""
+    finished = report.read(folder)
+    if finished["settings"]["mode"] != "oracle":
+        raise BadFolder(f"--oracle: {folder} is a run in mode {finished['settings']['mode']}, not oracle")
+    theirs, ours = _asked(folder)["questions"], asked["questions"]
+    key = f"avg@{finished['settings']['eval_samples']}"
+    after = {name: finished[name]["after"][key] for name in theirs if theirs[name] == ours.get(name)}
+    if not after:
+        raise BadFolder(f"--oracle: {folder} asked none of the sets of this run")
+    return {name: value for name, value in after.items() if value is not None}
+
+
+def _draw(data: dict[str, Any], path: Path, console: Console, oracle: dict[str, float]) -> str | None:
+    """Writes the picture; returns it as SVG for the page, None where matplotlib is missing."""
+    try:
+        from ttrl_client import plot
+    except ImportError as error:
+        console.print(f"no {path.name}: {error}; install matplotlib to get it", markup=False, highlight=False)
+        return None
+    plot.write(data, path, oracle)
+    return plot.svg(data, oracle)
