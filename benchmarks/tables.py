@@ -98,7 +98,9 @@ def oracle_share(runs: Reports) -> Rows:
 
 def draw_oracle(runs: Reports, path: Path) -> None:
     names = set_names(runs["from_votes"])
-    series = {"before": [scores(runs["from_votes"], name, "before")["avg"] for name in names]}
+    series = {
+        "before": [statistics.mean(scores(run, name, "before")["avg"] for run in runs.values()) for name in names]
+    }
     series |= {case: [scores(run, name, "after")["avg"] for name in names] for case, run in runs.items()}
     bars(path, names, series)
 

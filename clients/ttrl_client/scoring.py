@@ -32,10 +32,11 @@ _MEASURED = re.compile(r"([^a-z\\]*[\dπ)])( ?)([a-z][a-z ./*]*)")
 _UNIT_POWER = re.compile(r"(?<=[a-z]) ?\^\(-?\d\)")
 _SHORT_UNITS = _words("mm cm dm km mi ft in yd m mg g kg lb oz ml l s h hr c f of")
 _NO_UNITS = _words(
-    "plus minus times over mod choose squared cubed factorial more less dozen dozens hundred hundreds"
-    " thousand thousands million millions billion billions trillion trillions half halves third thirds"
-    " quarter quarters fourth fourths fifth fifths sixth sixths seventh sevenths eighth eighths ninth ninths"
-    " tenth tenths eleventh elevenths twelfth twelfths hundredth hundredths thousandth thousandths sin cos tan cot sec csc log exp north south east west"
+    "plus minus times over mod choose squared cubed factorial more less dozen dozens hundred hundreds thousand"
+    " thousands million millions billion billions trillion trillions half halves third thirds quarter quarters"
+    " fourth fourths fifth fifths sixth sixths seventh sevenths eighth eighths ninth ninths tenth tenths eleventh"
+    " elevenths twelfth twelfths hundredth hundredths thousandth thousandths sin cos tan cot sec csc log exp north"
+    " south east west"
 )
 """Words after a number that change what it says."""
 
