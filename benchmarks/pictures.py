@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+MARK = "#c2452d"
 COLOURS = ("#b8bec7", "#2f6fb2", "#d9822b", "#3a8f5c", "#7a5195")
 
 
@@ -19,7 +20,7 @@ def bars(
     marks: Mapping[str, Sequence[float]] | None = None,
     points: Mapping[str, Sequence[Sequence[float]]] | None = None,
 ) -> None:
-    """A group of bars a label, one a series; ``marks`` are lines across a group, ``points`` several values of one."""
+    """A group of bars a label, one a series; ``marks`` are lines across a group, ``points`` several values of its last bar."""
     made, axes = _figure(width=max(7.0, 1.1 * len(labels)))
     width = 0.8 / len(series)
     for n, (name, values) in enumerate(series.items()):
@@ -27,10 +28,11 @@ def bars(
         drawn = axes.bar(at, list(values), width, color=COLOURS[n % len(COLOURS)], label=name)
         axes.bar_label(drawn, [f"{value:.2f}" for value in values], fontsize=7, padding=2)
     for name, values in (marks or {}).items():
-        axes.hlines(list(values), [i - 0.4 for i in range(len(labels))], [i + 0.4 for i in range(len(labels))])
-        axes.plot([], [], "-", color="C0", label=name)
+        ends = ([i + side for i in range(len(labels))] for side in (-0.4, 0.4))
+        axes.hlines(list(values), *ends, color=MARK)
+        axes.plot([], [], "-", color=MARK, label=name)
     for name, several in (points or {}).items():
-        at = [float(i) for i, values in enumerate(several) for _ in values]
+        at = [i + 0.4 - width / 2 for i, values in enumerate(several) for _ in values]  # over the last bar
         axes.plot(at, [value for values in several for value in values], "k.", markersize=5, label=name)
     axes.set_xticks(range(len(labels)), list(labels), fontsize=8, rotation=30 if len(labels) > 6 else 0)
     axes.set_ylim(0, 1.18)
