@@ -20,7 +20,7 @@ def bars(
     marks: Mapping[str, Sequence[float]] | None = None,
     points: Mapping[str, Sequence[Sequence[float]]] | None = None,
 ) -> None:
-    """A group of bars a label, one a series; ``marks`` are lines across a group, ``points`` several values of its last bar."""
+    """A group of bars a label, one a series; ``marks`` are lines across it, ``points`` several values of its last bar."""
     made, axes = _figure(width=max(7.0, 1.1 * len(labels)))
     width = 0.8 / len(series)
     for n, (name, values) in enumerate(series.items()):
@@ -28,8 +28,8 @@ def bars(
         drawn = axes.bar(at, list(values), width, color=COLOURS[n % len(COLOURS)], label=name)
         axes.bar_label(drawn, [f"{value:.2f}" for value in values], fontsize=7, padding=2)
     for name, values in (marks or {}).items():
-        ends = ([i + side for i in range(len(labels))] for side in (-0.4, 0.4))
-        axes.hlines(list(values), *ends, color=MARK)
+        left, right = ([i + side for i in range(len(labels))] for side in (-0.4, 0.4))
+        axes.hlines(list(values), left, right, color=MARK)
         axes.plot([], [], "-", color=MARK, label=name)
     for name, several in (points or {}).items():
         at = [i + 0.4 - width / 2 for i, values in enumerate(several) for _ in values]  # over the last bar
