@@ -20,7 +20,7 @@ def bars(
     marks: Mapping[str, Sequence[float]] | None = None,
     points: Mapping[str, Sequence[Sequence[float]]] | None = None,
 ) -> None:
-    """A group of bars a label, one a series; ``marks`` are lines across it, ``points`` several values of its last bar."""
+    """A group of bars a label, one a series; ``marks`` are lines across, ``points`` several values of the last bar."""
     made, axes = _figure(width=max(7.0, 1.1 * len(labels)))
     width = 0.8 / len(series)
     for n, (name, values) in enumerate(series.items()):
