@@ -93,6 +93,7 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
     folder = tmp_path_factory.mktemp("nursery")
     it = Nursery(folder / "socket", folder / "tiny", folder / "log")
     env = os.environ | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    env |= {"JE_ARROW_MALLOC_CONF": "background_thread:false"}  # lives are forked from a process without threads
     argv = [sys.executable, "-m", mortal_trainer.__name__, "nursery", str(it.socket), str(it.model)]
     with it.log.open("w") as log:
         process = subprocess.Popen(argv, cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True)
