@@ -20,6 +20,7 @@ import msgspec
 import pytest
 import torch
 
+from tests.integration.conftest import unranked
 from tests.unit.training.tiny import (
     batch_of,
     drawn_batch,
@@ -174,7 +175,7 @@ def test_a_trainer_leases_learns_publishes_goes_back_after_a_rejection_and_ends_
     (tmp_path / "config.json").write_text(cfg.model_dump_json())
     argv, env = trainer_command(cfg, tmp_path / "config.json", f"http://127.0.0.1:{gateway.server_port}")
     with (tmp_path / "log").open("w") as log:
-        trainer = subprocess.Popen(argv, env=alone() | env | {"TTRL_ADMIN_KEY": "s3cret"}, stderr=log)
+        trainer = subprocess.Popen(argv, env=unranked() | env | {"TTRL_ADMIN_KEY": "s3cret"}, stderr=log)
     wait_until(lambda: [route for route, _ in gateway.heard].count("propose") == 3, trainer, tmp_path / "log")
     trainer.send_signal(signal.SIGTERM)
     code = trainer.wait(timeout=20)
@@ -196,11 +197,6 @@ def test_a_trainer_leases_learns_publishes_goes_back_after_a_rejection_and_ends_
     # The same batch from the same parent: nothing of the rejected version was left in the engine.
     assert third.sha256["adapter_model.safetensors"] == fourth.sha256["adapter_model.safetensors"]
     assert list(cfg.adapters.dir.glob(".tmp-*")) == []
-
-
-def alone() -> dict[str, str]:
-    """The environment without what DeepSpeed or accelerate, in other tests of this process, say of ranks."""
-    return {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
 
 
 def wait_until(done: Any, trainer: subprocess.Popen[bytes], log: Path, patience_s: float = 90) -> None:
