@@ -43,13 +43,14 @@ def finished(name: str, case: Case, options: argparse.Namespace) -> Path:
     folder: Path = (options.out / name).absolute()
     if not (folder / "report.json").exists():
         sets = case.sets(case.seed)
-        paths = [write(sets[asked], folder / "asked" / f"{asked}.jsonl") for asked in ("trained", *case.held_out)]
+        files = questions.write_sets({name: sets[name] for name in ("trained", *case.held_out)}, folder / "asked")
+        trained, *held_out = files.values()
         replayed(
             options.model_dir.absolute(),
             folder,
             SMALL | {"--train.seed": case.seed} | case.flags,
-            paths[0],
-            paths[1:],
+            trained,
+            held_out,
             batch=case.batch,
             episodes=case.episodes,
             eval_samples=case.eval_samples,
@@ -68,21 +69,11 @@ def read(folder: Path) -> dict[str, Any]:
     return report | {"rejected": log.count("version.rejected"), "stopped": said[0] if said else ""}
 
 
-def write(records: list[Record], path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return path
-
-
 def parser(module: str, doc: str | None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog=f"python -m benchmarks.{module}", description=(doc or "").splitlines()[0])
     made.add_argument("--model-dir", type=Path, default=Path(".models/SmolLM2-135M-Instruct"))
     made.add_argument("--out", type=Path, default=Path(f"runs/benchmarks/{module}"))
     return made
-
-
-def number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 def markdown(heads: list[str], rows: list[list[str]]) -> str:

@@ -6,95 +6,87 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from ttrl_client.datasets import Fields, load
 
 from demo.questions import Record
 
-Made = Iterator[tuple[str, str]]
-"""Questions and their answers, without end."""
+Asked = tuple[str, str]
+"""A question and its answer."""
 NUMBER, WORD = " Answer with just the number.", " Answer with just the word."
 SIZE = 16
 """Questions of one family to learn from, and as many held out."""
 
 
-def _product(order: random.Random) -> Made:
-    while True:
-        a, b = order.randint(2, 12), order.randint(2, 9)
-        yield f"What is {a} * {b}?{NUMBER}", str(a * b)
+def _product(order: random.Random) -> Asked:
+    a, b = order.randint(2, 12), order.randint(2, 9)
+    return f"What is {a} * {b}?{NUMBER}", str(a * b)
 
 
-def _sum(order: random.Random) -> Made:
-    while True:
-        a, b = order.randint(11, 89), order.randint(2, 9)
-        yield f"What is {a} + {b}?{NUMBER}", str(a + b)
+def _sum(order: random.Random) -> Asked:
+    a, b = order.randint(11, 89), order.randint(2, 9)
+    return f"What is {a} + {b}?{NUMBER}", str(a + b)
 
 
-def _difference(order: random.Random) -> Made:
-    while True:
-        a, b = order.randint(11, 40), order.randint(2, 9)
-        yield f"What is {a} - {b}?{NUMBER}", str(a - b)
+def _difference(order: random.Random) -> Asked:
+    a, b = order.randint(11, 40), order.randint(2, 9)
+    return f"What is {a} - {b}?{NUMBER}", str(a - b)
 
 
-def _larger(order: random.Random) -> Made:
-    while True:
-        a, b = order.sample(range(10, 100), 2)
-        yield f"Which number is larger, {a} or {b}?{NUMBER}", str(max(a, b))
+def _larger(order: random.Random) -> Asked:
+    a, b = order.sample(range(10, 100), 2)
+    return f"Which number is larger, {a} or {b}?{NUMBER}", str(max(a, b))
 
 
-def _series(order: random.Random) -> Made:
-    while True:
-        start, step = order.randint(1, 20), order.randint(2, 9)
-        shown = ", ".join(str(start + step * i) for i in range(4))
-        yield f"What number comes next: {shown}?{NUMBER}", str(start + 4 * step)
+def _series(order: random.Random) -> Asked:
+    start, step = order.randint(1, 20), order.randint(2, 9)
+    shown = ", ".join(str(start + step * i) for i in range(4))
+    return f"What number comes next: {shown}?{NUMBER}", str(start + 4 * step)
 
 
-def _half(order: random.Random) -> Made:
-    while True:
-        whole = 2 * order.randint(5, 60)
-        yield f"What is half of {whole}?{NUMBER}", str(whole // 2)
+def _half(order: random.Random) -> Asked:
+    whole = 2 * order.randint(5, 60)
+    return f"What is half of {whole}?{NUMBER}", str(whole // 2)
 
 
-def _apples(order: random.Random) -> Made:
-    while True:
-        had, more = order.randint(3, 30), order.randint(2, 9)
-        yield f"Tom has {had} apples and gets {more} more. How many apples has he now?{NUMBER}", str(had + more)
+def _apples(order: random.Random) -> Asked:
+    had, more = order.randint(3, 30), order.randint(2, 9)
+    return f"Tom has {had} apples and gets {more} more. How many apples has he now?{NUMBER}", str(had + more)
 
 
 _COLOURS = ("red", "blue", "green", "yellow", "black", "white", "brown")
 _THINGS = ("car", "house", "hat", "cup", "book", "door", "boat")
 
 
-def _recall(order: random.Random) -> Made:
-    while True:
-        things, colours = order.sample(_THINGS, 3), order.sample(_COLOURS, 3)
-        said = " ".join(f"The {thing} is {colour}." for thing, colour in zip(things, colours, strict=True))
-        asked = order.randrange(3)
-        yield f"{said} What colour is the {things[asked]}?{WORD}", colours[asked]
+def _recall(order: random.Random) -> Asked:
+    things, colours = order.sample(_THINGS, 3), order.sample(_COLOURS, 3)
+    said = " ".join(f"The {thing} is {colour}." for thing, colour in zip(things, colours, strict=True))
+    asked = order.randrange(3)
+    return f"{said} What colour is the {things[asked]}?{WORD}", colours[asked]
 
 
-def _ours(make: Callable[[random.Random], Made]) -> Callable[[int], list[tuple[str, str]]]:
-    def drawn(seed: int) -> list[tuple[str, str]]:
+def _ours(make: Callable[[random.Random], Asked]) -> Callable[[int], list[Asked]]:
+    def drawn(seed: int) -> list[Asked]:
+        order = random.Random(seed)
         found: dict[str, str] = {}
-        for question, answer in make(random.Random(seed)):
+        while len(found) < 2 * SIZE:
+            question, answer = make(order)
             found[question] = answer
-            if len(found) == 2 * SIZE:
-                return list(found.items())
-        raise AssertionError("makers never end")
+        return list(found.items())
 
     return drawn
 
 
-def _gym(query: str, suffix: str = NUMBER) -> Callable[[int], list[tuple[str, str]]]:
-    def drawn(seed: int) -> list[tuple[str, str]]:
+def _gym(query: str, suffix: str = NUMBER) -> Callable[[int], list[Asked]]:
+    def drawn(seed: int) -> list[Asked]:
         made = load(f"reasoning-gym:{query}&size={8 * SIZE}&seed={seed}", fields=Fields(suffix=suffix))
         return list({item.prompt: item.answer for item in made.items}.items())[: 2 * SIZE]
 
     return drawn
 
 
-FAMILIES: dict[str, Callable[[int], list[tuple[str, str]]]] = {
+FAMILIES: dict[str, Callable[[int], list[Asked]]] = {
     "product": _ours(_product),
     "sum": _ours(_sum),
     "difference": _ours(_difference),

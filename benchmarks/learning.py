@@ -29,7 +29,9 @@ import random
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import Case, finished, markdown, number, parser, read
+from ttrl_client.metrics import shown
+
+from benchmarks.cases import Case, finished, markdown, parser, read
 from demo import questions
 from demo.questions import Record
 
@@ -140,8 +142,8 @@ def _table(found: dict[str, dict[str, Any]]) -> str:
     heads = ["case", "trained avg", "held-out avg", "held-out maj", "served: first, least", "made", "refused", "end"]
     rows = []
     for name, row in found.items():
-        pairs = [" → ".join(map(number, row[key])) for key in ("trained", "held_out", "held_out_maj")]
-        served = f"{number(row['served_first'])}, {number(row['served_least'])}"
+        pairs = [" → ".join(map(shown, row[key])) for key in ("trained", "held_out", "held_out_maj")]
+        served = f"{shown(row['served_first'])}, {shown(row['served_least'])}"
         counts = [str(row["promoted"]), str(row["rejected"]), row["stopped"] or "no"]
         rows.append([name, *pairs, served, *counts])
     return markdown(heads, rows)

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ttrl_client.metrics import shown
 from ttrl_client.report import set_names
 from ttrl_client.votes import RATIOS
 
-from benchmarks.cases import number
 from benchmarks.pictures import bars, lines
 
 Report = dict[str, Any]
@@ -35,7 +35,7 @@ def gains(runs: Reports) -> Rows:
     for case, run in runs.items():
         for name in set_names(run):
             old, new = (scores(run, name, moment) for moment in ("before", "after"))
-            change = [" → ".join(number(side[kind]) for side in (old, new)) for kind in ("avg", "maj")]
+            change = [" → ".join(shown(side[kind]) for side in (old, new)) for kind in ("avg", "maj")]
             end = [str(run["versions_promoted"]), str(run["rejected"]), run["stopped"] or "no"]
             rows.append([case, name, change[0], f"{new['avg'] - old['avg']:+.3f}", change[1], *end])
     return heads, rows
@@ -92,7 +92,7 @@ def oracle_share(runs: Reports) -> Rows:
         before = statistics.mean(scores(run, name, "before")["avg"] for run in (ours, true))
         after = [scores(run, name, "after")["avg"] for run in (ours, true)]
         share = f"{(after[0] - before) / (after[1] - before):.0%}" if after[1] > before else "–"
-        rows.append([name, number(before), *map(number, after), share])
+        rows.append([name, shown(before), *map(shown, after), share])
     return heads, rows
 
 
@@ -109,7 +109,7 @@ def by_group(runs: Reports) -> Rows:
     (run,) = runs.values()
     heads = ["kind", "questions", *RATIOS]
     return heads, [
-        [kind, str(worth["votes"]), *(number(worth[ratio]) for ratio in RATIOS)] for kind, worth in run["votes"].items()
+        [kind, str(worth["votes"]), *(shown(worth[ratio]) for ratio in RATIOS)] for kind, worth in run["votes"].items()
     ]
 
 
@@ -133,8 +133,8 @@ def first_passes(runs: Reports) -> Rows:
         halves = [run["history"][:middle], run["history"][middle:]]
         right = [statistics.mean(batch["correct"] for batch in half) for half in halves]
         samples = [statistics.mean(batch["ground_truth_ratio"] for batch in half) for half in halves]
-        both = ", ".join(map(number, samples))
-        rows.append([case, number(run["prequential"]), *map(number, right), both, str(run["versions_promoted"])])
+        both = ", ".join(map(shown, samples))
+        rows.append([case, shown(run["prequential"]), *map(shown, right), both, str(run["versions_promoted"])])
     return heads, rows
 
 
@@ -156,7 +156,7 @@ def gains_by_family(runs: Reports) -> Rows:
     rows = []
     for family, (count, _) in run["trained"]["before"]["groups"].items():
         sides = [
-            " → ".join(number(run[name][moment]["groups"][family][1]) for moment in ("before", "after"))
+            " → ".join(shown(run[name][moment]["groups"][family][1]) for moment in ("before", "after"))
             for name in ("trained", "held_out")
         ]
         rows.append([family, str(count), *sides])

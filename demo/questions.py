@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping
 from pathlib import Path
 
 TRAINED_NAME = "trained"
@@ -46,10 +47,15 @@ def paraphrase(a: int, b: int) -> Record:
 
 
 def write(folder: Path, seed: int = 0) -> dict[str, Path]:
+    """The demo's sets; the paths by set name."""
+    return write_sets(question_sets(seed), folder)
+
+
+def write_sets(sets: Mapping[str, list[Record]], folder: Path) -> dict[str, Path]:
     """One JSONL file a set in ``folder``; the paths by set name."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = {}
-    for name, records in question_sets(seed).items():
+    for name, records in sets.items():
         paths[name] = folder / f"{name}.jsonl"
         paths[name].write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     return paths

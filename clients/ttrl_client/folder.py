@@ -38,24 +38,35 @@ def run_replay(
     asked = asked_for(settings, sets)
     if resume:
         _check_resumed(asked, out)
-    if oracle:
-        _oracle(oracle, asked)  # before hours are spent
+    beside = _oracle(oracle, asked) if oracle else {}  # before hours are spent
     with Display(console) as display:
         run = asyncio.run(replay(settings, trained, held_out, out, display, resume=resume))
-    report.write(report.as_dict(run, journal.read(out / "rows.jsonl")), out / "report.json")
-    redraw(out, console, oracle)
+    rows = journal.read(out / "rows.jsonl")
+    data = report.as_dict(run, rows)
+    report.write(data, out / "report.json")
+    _draw_all(data, sets, rows, out, console, beside)
     return run
 
 
 def redraw(out: Path, console: Console, oracle: Path | None = None) -> None:
     """report.md, learning.png and report.html from what else is in a finished run's folder, and its table."""
-    data, beside = report.read(out), {}
+    data = report.read(out)
     try:
         sets, rows = read_questions(out / "asked.jsonl"), journal.read(out / "rows.jsonl")
-        if oracle:
-            beside = _oracle(oracle, _asked(out))
+        beside = _oracle(oracle, _asked(out)) if oracle else {}
     except OSError as error:
         raise BadFolder(f"{out} holds no finished run ({error})") from error
+    _draw_all(data, sets, rows, out, console, beside)
+
+
+def _draw_all(
+    data: dict[str, Any],
+    sets: Sequence[QuestionSet],
+    rows: list[dict[str, Any]],
+    out: Path,
+    console: Console,
+    beside: dict[str, float],
+) -> None:
     journal.write_whole(report.markdown(data), out / "report.md")
     picture = _draw(data, out / "learning.png", console, beside)
     journal.write_whole(page.html(data, sets, rows, picture), out / "report.html")

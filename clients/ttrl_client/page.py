@@ -7,8 +7,8 @@ from html import escape
 from typing import Any
 
 from ttrl_client.datasets import QuestionSet
-from ttrl_client.metrics import clusters
-from ttrl_client.report import facts, set_names
+from ttrl_client.metrics import clusters, shown
+from ttrl_client.report import facts, levels, set_names
 from ttrl_client.scoring import equivalent
 from ttrl_client.votes import RATIOS
 
@@ -92,18 +92,15 @@ def _levels(data: dict[str, Any]) -> str:
     """Gains by level or subject of every set that has several, and what votes were worth on the first one's."""
     k, parts = data["settings"]["eval_samples"], []
     for name in set_names(data):
-        before, after = (data[name][moment]["groups"] for moment in ("before", "after"))
-        if len(before) > 1:
+        if found := levels(data, name):
             rows = [
-                [escape(group), str(count), f"{avg:.3f}", f"{after[group][1]:.3f}", _gain(avg, after[group][1])]
-                for group, (count, avg) in before.items()
-                if group in after
+                [escape(group), str(count), shown(old), shown(new), _gain(old, new)] for group, count, old, new in found
             ]
             heads = ("", "questions", f"avg@{k} before", f"avg@{k} after", "gain")
             parts.append(f"<h2>{escape(name)} by level or subject</h2>{_table(heads, rows)}")
     if len(data["votes"]) > 1:
         rows = [
-            [escape(group), str(worth["votes"]), *(f"{worth[ratio]:.3f}" for ratio in RATIOS)]
+            [escape(group), str(worth["votes"]), *(shown(worth[ratio]) for ratio in RATIOS)]
             for group, worth in data["votes"].items()
         ]
         parts.append(f"<h2>Votes by level or subject</h2>{_table(('', 'votes', *RATIOS), rows)}")

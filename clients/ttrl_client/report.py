@@ -128,11 +128,9 @@ def markdown(data: dict[str, Any]) -> str:
         cells += [_change(old[key], new[key]) for key in (f"maj@{k}", f"pass@{k}")]
         lines.append("| " + " | ".join([*cells, f"{moved['right_to_wrong']}, {moved['wrong_to_right']}"]) + " |")
     for name in set_names(data):
-        groups = data[name]["before"].get("groups") or {}
-        if len(groups) > 1:
+        if found := levels(data, name):
             lines += ["", f"## {name} by level or subject", "", f"| | questions | avg@{k} |", "|---|---|---|"]
-            after = data[name]["after"]["groups"]
-            lines += [f"| {g} | {n} | {_change(avg, after.get(g, [0, None])[1])} |" for g, (n, avg) in groups.items()]
+            lines += [f"| {group} | {count} | {_change(old, new)} |" for group, count, old, new in found]
     if len(data["votes"]) > 1:
         lines += ["", "## Votes by level or subject", "", "| | votes | " + " | ".join(RATIOS) + " |", "|---" * 6 + "|"]
         lines += [
@@ -142,6 +140,14 @@ def markdown(data: dict[str, Any]) -> str:
     if data["history"]:
         lines += ["", "## While it learned", "", _course(data), ""]
     return "\n".join(lines) + "\n"
+
+
+def levels(data: dict[str, Any], name: str) -> list[tuple[str, int, float, float | None]]:
+    """Level or subject, questions, avg@k before and after, of a set that has several."""
+    before, after = (data[name][moment]["groups"] for moment in ("before", "after"))
+    if len(before) < 2:
+        return []
+    return [(group, count, avg, after.get(group, (0, None))[1]) for group, (count, avg) in before.items()]
 
 
 def _course(data: dict[str, Any]) -> str:
