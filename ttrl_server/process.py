@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import re
 import select
 import signal
 import subprocess
@@ -24,6 +25,14 @@ from types import FrameType
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
+_OF_RANKS = re.compile(r"(?:LOCAL_|GROUP_|ROLE_)?(?:RANK|WORLD_SIZE)|ROLE_NAME|MASTER_(?:ADDR|PORT)|TORCHELASTIC_.*")
+
+
+def inherited() -> dict[str, str]:
+    """This process's environment without what a launcher (torchrun, accelerate, a job script) said of its place among
+    ranks: a child that believed it would wait for the others."""
+    return {name: value for name, value in os.environ.items() if not _OF_RANKS.fullmatch(name)}
+
 
 class ChildTree:
     """One command under a keeper. Output goes to a log file, appended."""
@@ -33,7 +42,7 @@ class ChildTree:
         self._keeper: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Starts the command; ``env`` is laid over the gateway's own environment."""
+        """Starts the command; ``env`` is laid over what is ``inherited``."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._keeper = await asyncio.create_subprocess_exec(
@@ -45,7 +54,7 @@ class ChildTree:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=os.environ | self.env,
+                env=inherited() | self.env,
                 start_new_session=True,
             )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,11 +15,6 @@ from ttrl_server.config import Config
 from ttrl_server.serve import Service
 
 ADMIN = "admin-key"
-
-
-def unranked() -> dict[str, str]:
-    """The environment without what DeepSpeed or accelerate, in other tests of this process, said of ranks."""
-    return {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
 
 
 class Gateway:

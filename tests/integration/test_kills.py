@@ -30,11 +30,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from tests.integration import mortal_trainer
-from tests.integration.conftest import Gateway, unranked
+from tests.integration.conftest import Gateway
 from tests.integration.fake_vllm import CONTEXT, FakeVLLM
 from tests.integration.mortal_trainer import POINTS
 from ttrl_server import trainer
 from ttrl_server.config import Config
+from ttrl_server.process import inherited
 from ttrl_server.registry import preflight, versions
 from ttrl_server.registry.ledger import Event
 from ttrl_server.types import AdapterVersion, Probe
@@ -92,7 +93,7 @@ class Nursery:
 def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
     folder = tmp_path_factory.mktemp("nursery")
     it = Nursery(folder / "socket", folder / "tiny", folder / "log")
-    env = unranked() | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    env = inherited() | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     env |= {"JE_ARROW_MALLOC_CONF": "background_thread:false"}  # lives are forked from a process without threads
     argv = [sys.executable, "-m", mortal_trainer.__name__, "nursery", str(it.socket), str(it.model)]
     with it.log.open("w") as log:

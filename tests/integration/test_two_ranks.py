@@ -20,7 +20,6 @@ import msgspec
 import pytest
 import torch
 
-from tests.integration.conftest import unranked
 from tests.unit.training.tiny import (
     batch_of,
     drawn_batch,
@@ -32,6 +31,7 @@ from tests.unit.training.tiny import (
     tiny_config,
     tiny_policy,
 )
+from ttrl_server.process import inherited
 from ttrl_server.registry import versions
 from ttrl_server.training import state
 from ttrl_server.training.command import trainer_command
@@ -175,7 +175,7 @@ def test_a_trainer_leases_learns_publishes_goes_back_after_a_rejection_and_ends_
     (tmp_path / "config.json").write_text(cfg.model_dump_json())
     argv, env = trainer_command(cfg, tmp_path / "config.json", f"http://127.0.0.1:{gateway.server_port}")
     with (tmp_path / "log").open("w") as log:
-        trainer = subprocess.Popen(argv, env=unranked() | env | {"TTRL_ADMIN_KEY": "s3cret"}, stderr=log)
+        trainer = subprocess.Popen(argv, env=inherited() | env | {"TTRL_ADMIN_KEY": "s3cret"}, stderr=log)
     wait_until(lambda: [route for route, _ in gateway.heard].count("propose") == 3, trainer, tmp_path / "log")
     trainer.send_signal(signal.SIGTERM)
     code = trainer.wait(timeout=20)

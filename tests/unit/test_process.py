@@ -122,6 +122,20 @@ async def test_a_killed_keeper_takes_its_command_with_it(tmp_path: Path, seconds
     await until(0, seconds)
 
 
+async def test_a_child_of_a_gateway_that_a_launcher_started_is_no_rank_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE"):
+        monkeypatch.setenv(name, "7")
+    monkeypatch.setenv("MY_RANK", "8")
+    tree = shell("env", tmp_path, WORLD_SIZE="2")
+    await tree.start()
+    assert await tree.wait() == 0
+    said = set(tree.tail(lines=1000).splitlines())
+    assert {line for line in said if line.endswith(("=7", "=2"))} == {"WORLD_SIZE=2"}
+    assert "MY_RANK=8" in said
+
+
 async def test_orphans_that_end_by_themselves_leave_no_zombies(tmp_path: Path, seconds: str) -> None:
     tree = shell(f"(sh -c 'sleep 0.05' &); (sh -c 'sleep 0.05' &); sleep {seconds}", tmp_path)
     await tree.start()
