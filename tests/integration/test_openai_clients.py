@@ -13,6 +13,7 @@ from tests.integration.conftest import Gateway
 from tests.integration.fake_vllm import FakeVLLM
 
 MESSAGES = [{"role": "user", "content": "What is 3 + 4?"}]
+PICTURE = {"type": "image_url", "image_url": {"url": "data:,"}}
 
 
 def split(i: int) -> str:
@@ -137,22 +138,28 @@ def test_a_header_keeps_a_question_out_of_the_store(voting: Gateway) -> None:
 
 
 @pytest.mark.parametrize(
-    "more",
+    ("more", "why"),
     [
-        {"n": 2},
-        {"temperature": 0},
-        {"tools": [{"type": "function", "function": {"name": "f"}}]},
-        {"response_format": {"type": "json_object"}},
-        {"logprobs": True},
-        {"modalities": ["text", "audio"]},
-        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]},
+        ({"n": 2}, "n"),
+        ({"temperature": 0}, "temperature"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"logprobs": True}, "logprobs"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"messages": [{"role": "user", "content": [PICTURE]}]}, "messages"),
+        ({"beam": 3}, "beam"),
+        ({"a\r\nset-cookie: b": 3}, "a field"),
     ],
 )
-def test_what_is_more_than_a_plain_answer_passes_through_unchanged(voting: Gateway, more: dict[str, object]) -> None:
+def test_what_is_more_than_a_plain_answer_passes_through_unchanged_and_says_why_it_was_not_voted_on(
+    voting: Gateway, more: dict[str, object], why: str
+) -> None:
     body = {"model": "tiny", "messages": MESSAGES, "n": 1, **more}
-    reply = voting.http.post("/v1/chat/completions", json=body).json()
-    assert "ttrl" not in reply
-    assert reply["model"] == "tiny@base"
+    reply = voting.http.post("/v1/chat/completions", json=body)
+    assert "ttrl" not in reply.json()
+    assert reply.json()["model"] == "tiny@base"
+    assert reply.headers["x-ttrl-unvoted"] == why
+    assert "set-cookie" not in reply.headers
     assert voting.engine.seen == [("/v1/chat/completions", body | {"model": "tiny@base"})]
 
 

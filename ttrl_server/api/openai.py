@@ -43,8 +43,8 @@ class OpenAIRoutes:
         data = body.parse(await body.read(request, self._limit))
         shapes.check_common(data, kind)
         asked = extension.read(data, self._config)
-        if not shapes.votable(data, kind, self._config, asked):
-            return self._forward(data, samples=data.get("n") or 1, chat=kind == "chat")
+        if why := shapes.unvoted(data, kind, self._config, asked):
+            return self._forward(data, samples=data.get("n") or 1, chat=kind == "chat", unvoted=why)
         question = shapes.question(
             data,
             kind,
@@ -83,10 +83,17 @@ class OpenAIRoutes:
         data = body.parse(await body.read(request, self._limit))
         return self._forward(data, samples=1, chat=False)
 
-    def _forward(self, data: dict[str, Any], *, samples: int, chat: bool) -> Response:
-        version = passthrough.pinned(data, self._config)
-        room = self._pipeline.admission
-        return passthrough.Relay(data, self._config, self._fleet, room, version=version, samples=samples, chat=chat)
+    def _forward(self, data: dict[str, Any], *, samples: int, chat: bool, unvoted: str = "") -> Response:
+        return passthrough.Relay(
+            data,
+            self._config,
+            self._fleet,
+            self._pipeline.admission,
+            version=passthrough.pinned(data, self._config),
+            samples=samples,
+            chat=chat,
+            unvoted=unvoted,
+        )
 
     async def models(self, request: Request) -> Response:
         names = [self._config.name, base_name(self._config)]

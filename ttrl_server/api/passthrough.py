@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -40,13 +41,19 @@ ONE_PIECE = 2**20
 UNHEARD_S = 0.2
 """A request that is answered by then never needs a second task, which would listen for its client hanging up."""
 
+_A_NAME = re.compile(r"[a-z_]{1,64}")
+"""What of a request may come back in a header."""
+
 _strict = json.JSONEncoder(allow_nan=False)
 _SENT_HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
 _RETURNED_HEADERS = ("content-type", "retry-after")
 
 
 class Relay(Response):
-    """The engine's own answer; room and lease are held until its last byte has been sent or the client has gone."""
+    """The engine's own answer; room and lease are held until its last byte has been sent or the client has gone.
+
+    ``unvoted`` names what kept a completion from being voted on; the client finds it in ``x-ttrl-unvoted``.
+    """
 
     def __init__(
         self,
@@ -58,9 +65,12 @@ class Relay(Response):
         version: int | None,
         samples: int,
         chat: bool,
+        unvoted: str = "",
     ) -> None:
         self._data, self._config, self._fleet, self._admission = data, config, fleet, admission
         self._version, self._samples, self._chat = version, samples, chat
+        named = unvoted if _A_NAME.fullmatch(unvoted) else "a field"
+        self._said = {"x-ttrl-unvoted": named} if unvoted else {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._admission.admit(self._samples), self._fleet.lease(self._version) as lease:
@@ -69,16 +79,15 @@ class Relay(Response):
             async with _while_there(receive):
                 reply = await client.stream(scope["method"], scope["path"], body=content, headers=_SENT_HEADERS)
                 try:
-                    await _send_on(reply, lease.model, send)
+                    await _send_on(reply, {"x-ttrl-adapter": lease.model} | self._said, send)
                 finally:
                     _let_go(reply)
 
 
-async def _send_on(reply: aiohttp.ClientResponse, model: str, send: Send) -> None:
+async def _send_on(reply: aiohttp.ClientResponse, ours: dict[str, str], send: Send) -> None:
     """A short answer in one piece, so that one that breaks off is an error; any other as it comes, byte for byte."""
     given = {name: reply.headers[name] for name in _RETURNED_HEADERS if name in reply.headers}
-    headers = [(name.encode(), value.encode("latin-1")) for name, value in given.items()]
-    headers.append((b"x-ttrl-adapter", model.encode("latin-1")))
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in (given | ours).items()]
     length, whole = reply.content_length, b""
     in_pieces = length is None or length > ONE_PIECE or given.get("content-type", "").startswith("text/event-stream")
     if not in_pieces:

@@ -83,10 +83,13 @@ def _check_input(data: dict[str, Any], kind: Kind) -> None:
 # ---------------------------------------------------------------- to vote or not to vote
 
 
-def votable(data: dict[str, Any], kind: Kind, config: Config, asked: Extension) -> bool:
-    """The policy: auto votes on requests for one plain text answer whose temperature is not 0 (design.md)."""
+def unvoted(data: dict[str, Any], kind: Kind, config: Config, asked: Extension) -> str | None:
+    """Why a request goes to vLLM as it came, the name of a field or ``policy``; None where it is voted on.
+
+    auto votes on requests for one plain text answer whose temperature is not 0 (design.md).
+    """
     if config.vote.policy == "never" and asked.votes is None:
-        return False
+        return "policy"
     odd = _not_plain(data, kind)
     if odd and asked.votes is not None:
         raise RequestError(
@@ -95,8 +98,9 @@ def votable(data: dict[str, Any], kind: Kind, config: Config, asked: Extension) 
             code="cannot_vote",
         )
     if odd:
-        return False
-    return data.get("temperature") != 0 or asked.votes is not None or config.vote.policy == "always"
+        return odd
+    greedy = data.get("temperature") == 0 and asked.votes is None and config.vote.policy == "auto"
+    return "temperature" if greedy else None
 
 
 def _not_plain(data: dict[str, Any], kind: Kind) -> str | None:
