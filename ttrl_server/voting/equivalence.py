@@ -33,6 +33,7 @@ _VISIBLE: dict[int, str | None] = {
     ord("\N{RIGHT SINGLE QUOTATION MARK}"): "'",
     ord("\N{IDEOGRAPHIC FULL STOP}"): ". ",
 }
+_POWER_IN_CODE = re.compile(r"(?<=[0-9)]|(?<![A-Za-z])[A-Za-z])(?:\*\*|\s\*\*\s)(?=-?[0-9]|[A-Za-z](?![A-Za-z])|\()")
 _SYMBOLS = str.maketrans(
     {
         "\N{EN DASH}": "-",
@@ -133,8 +134,9 @@ def canonical(answer: str) -> str:
 
 
 def visible(text: str) -> str:
-    """The text without control, direction and zero-width characters; full-width forms and minus signs as ASCII."""
-    return text.translate(_VISIBLE)
+    """The text without control, direction and zero-width characters; full-width forms and minus signs as ASCII, and
+    a program's power (``2**8``), whose stars are no emphasis, as ``2^8``."""
+    return _POWER_IN_CODE.sub("^", text.translate(_VISIBLE))
 
 
 def without_unit(text: str) -> str:

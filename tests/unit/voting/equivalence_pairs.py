@@ -39,6 +39,8 @@ SAME_BY_TEXT: dict[str, Pairs] = {
         ("2E-3", "0.002"),
         ("1.5*10^3", "1.5e3"),
         ("2^{10}", "1024"),
+        ("2**10", "1024"),
+        ("2 ** 10", "2^10"),
     ],
     "fractions": [
         ("0.5", "1/2"),
@@ -490,6 +492,8 @@ DIFFERENT: dict[str, Pairs] = {
         ("isosceles triangle", "triangle"),
         ("no solution", "1 solution"),
         ("Alice and Bob", "Alice"),
+        ("2**8", "28"),
+        ("x **2**", "x^2"),
         ("hydrogen", "helium"),
         ("B", "8"),
         ("O", "0"),

@@ -241,6 +241,8 @@ CASES: list[tuple[str, str | None, str | None]] = [
     ("答案是 36。一共有 4 步", None, "36"),
     ("所以答案为：$\\frac{5}{6}$。", None, "5/6"),
     # the form around the answer
+    ("The answer is 2**10.", None, "2^10"),
+    ("As a check, 4 * **8** = 2**5", None, "2^5"),
     ("**Final Answer:** $56$", None, "56"),
     ("**Final Answer: 56 apples**", None, "56"),
     ("**Answer**: `17`", None, "17"),
