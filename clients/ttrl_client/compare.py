@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ttrl_client import journal
-from ttrl_client.metrics import Graded, bootstrap, correct_share, mean, paired, shown
-from ttrl_client.report import BadFolder, set_names
+from ttrl_client.metrics import Graded, bootstrap, correct_share, mean, paired
+from ttrl_client.report import BadFolder, change, moments, set_names
 from ttrl_client.report import read as read_report
 
 Question = tuple[str, str]
@@ -38,8 +38,7 @@ def read(folder: Path) -> Finished:
     after: dict[str, Shares] = {name: {} for name in names}
     for row in rows:
         name, _, moment = row["phase"].rpartition(" ")
-        last = "after" if report["history"] else "before"
-        if moment == last and name in after and "answers" in row:
+        if moment == moments(report)[-1] and name in after and "answers" in row:
             after[name][row["id"], row["truth"]] = correct_share(Graded(tuple(row["answers"]), row["truth"]))
     return Finished(folder.name, report, after)
 
@@ -57,12 +56,11 @@ def table(runs: list[Finished]) -> str:
 
 def _line(name: str, run: Finished, first: Finished) -> str:
     k = run.report["settings"]["eval_samples"]
-    entry = run.report[name]
-    change = " → ".join(shown(entry[side][f"avg@{k}"]) for side in ("before", "after"))
+    moved = change(run.report, name, f"avg@{k}")
     shared = sorted(run.after[name].keys() & first.after.get(name, {}).keys())
     if run is first or not shared:
-        return f"| {name} | {run.name} | {change} | | | | {len(run.after[name])} |"
+        return f"| {name} | {run.name} | {moved} | | | | {len(run.after[name])} |"
     differences = [run.after[name][q] - first.after[name][q] for q in shared]
     interval, p = bootstrap(differences), paired(differences)
     bounds = f"{interval[0]:+.3f} to {interval[1]:+.3f}" if interval else "-"
-    return f"| {name} | {run.name} | {change} | {mean(differences):+.3f} | {bounds} | {p:.3f} | {len(shared)} |"
+    return f"| {name} | {run.name} | {moved} | {mean(differences):+.3f} | {bounds} | {p:.3f} | {len(shared)} |"

@@ -40,7 +40,7 @@ def run_replay(
         _check_resumed(asked, out)
     beside = _oracle(oracle, asked) if oracle else {}  # before hours are spent
     with Display(console) as display:
-        run = asyncio.run(replay(settings, trained, held_out, out, display, resume=resume))
+        run = asyncio.run(replay(settings, sets, asked, out, display, resume=resume))
     rows = journal.read(out / "rows.jsonl")
     data = report.as_dict(run, rows)
     report.write(data, out / "report.json")

@@ -8,7 +8,7 @@ from typing import Any
 
 from ttrl_client.datasets import QuestionSet
 from ttrl_client.metrics import clusters, shown
-from ttrl_client.report import facts, levels, set_names
+from ttrl_client.report import facts, headings, levels, moments, set_names
 from ttrl_client.scoring import equivalent
 from ttrl_client.votes import RATIOS
 
@@ -45,22 +45,21 @@ def html(data: dict[str, Any], sets: Sequence[QuestionSet], rows: list[dict[str,
         _course(data, svg),
         _levels(data),
         _settings(data),
-        *(_questions(s, rows) for s in sets),
+        *(_questions(s, rows, moments(data)) for s in sets),
         "</body></html>",
     ]
     return "".join(parts)
 
 
 def _gains(data: dict[str, Any]) -> str:
-    k = data["settings"]["eval_samples"]
-    heads = ("set", "questions", f"avg@{k} before", f"avg@{k} after", "gain", f"maj@{k} before", f"maj@{k} after")
-    rows = []
+    k, rows = data["settings"]["eval_samples"], []
+    avg, maj = (headings(data, f"{kind}@{k}") for kind in ("avg", "maj"))
     for name in set_names(data):
-        old, new = data[name]["before"], data[name]["after"]
-        cells = [_share(old, f"avg@{k}"), _share(new, f"avg@{k}"), _gain(old[f"avg@{k}"], new[f"avg@{k}"])]
-        cells += [_share(old, f"maj@{k}"), _share(new, f"maj@{k}")]
+        sides = [data[name][moment] for moment in moments(data)]
+        gain = _gain([side[f"avg@{k}"] for side in sides])
+        cells = [*(_share(side, f"avg@{k}") for side in sides), *gain, *(_share(side, f"maj@{k}") for side in sides)]
         rows.append([escape(name), str(data[name]["questions"]), *cells])
-    return _table(heads, rows)
+    return _table(["set", "questions", *avg, *(["gain"] if len(avg) > 1 else []), *maj], rows)
 
 
 def _share(side: dict[str, Any], key: str) -> str:
@@ -71,10 +70,14 @@ def _share(side: dict[str, Any], key: str) -> str:
     return f"{side[key]:.3f}{bounds}"
 
 
-def _gain(old: float | None, new: float | None) -> str:
+def _gain(shares: list[float | None]) -> list[str]:
+    """The cell of a gain; none where there is one share only."""
+    if len(shares) < 2:
+        return []
+    old, new = shares
     if old is None or new is None:
-        return "-"
-    return f"<span class='{'up' if new >= old else 'down'}'>{new - old:+.3f}</span>"
+        return ["-"]
+    return [f"<span class='{'up' if new >= old else 'down'}'>{new - old:+.3f}</span>"]
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -85,7 +88,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _course(data: dict[str, Any], svg: str | None) -> str:
     heading = "While it was asked" if data["settings"]["mode"] == "frozen" else "While it learned"
-    return f"<h2>{heading}</h2>{svg}" if svg else ""
+    return f"<h2>{heading}</h2>{svg}" if svg and data["history"] else svg or ""
 
 
 def _levels(data: dict[str, Any]) -> str:
@@ -93,10 +96,9 @@ def _levels(data: dict[str, Any]) -> str:
     k, parts = data["settings"]["eval_samples"], []
     for name in set_names(data):
         if found := levels(data, name):
-            rows = [
-                [escape(group), str(count), shown(old), shown(new), _gain(old, new)] for group, count, old, new in found
-            ]
-            heads = ("", "questions", f"avg@{k} before", f"avg@{k} after", "gain")
+            rows = [[escape(group), str(count), *map(shown, shares), *_gain(shares)] for group, count, shares in found]
+            avg = headings(data, f"avg@{k}")
+            heads = ["", "questions", *avg, *(["gain"] if len(avg) > 1 else [])]
             parts.append(f"<h2>{escape(name)} by level or subject</h2>{_table(heads, rows)}")
     if len(data["votes"]) > 1:
         rows = [
@@ -115,23 +117,23 @@ def _settings(data: dict[str, Any]) -> str:
 # ---------------------------------------------------------------- questions
 
 
-def _questions(questions: QuestionSet, rows: list[dict[str, Any]]) -> str:
+def _questions(questions: QuestionSet, rows: list[dict[str, Any]], when: Sequence[str]) -> str:
     said = {(row["phase"], row["id"]): row for row in rows}
     shown = questions.items[:MOST_QUESTIONS]
     parts = [f"<h2>{escape(questions.name)}: {len(questions.items)} questions</h2>"]
     if len(shown) < len(questions.items):
         parts.append(f"<p class='quiet'>The first {len(shown)}; all of them are in rows.jsonl.</p>")
     for item in shown:
-        before, after = (said.get((f"{questions.name} {moment}", item.id), {}) for moment in ("before", "after"))
-        marks = "".join(f"<span class='mark'>{_mark(row)}</span>" for row in (before, after))
-        sides = "".join(
-            f"<div><b>{moment}</b>{_clusters(row, item.answer)}</div>"
-            for moment, row in (("before", before), ("after", after))
+        sides = {moment: said.get((f"{questions.name} {moment}", item.id), {}) for moment in when}
+        marks = "".join(f"<span class='mark'>{_mark(row)}</span>" for row in sides.values())
+        answers = "".join(
+            f"<div><b>{moment if len(when) > 1 else 'answers'}</b>{_clusters(row, item.answer)}</div>"
+            for moment, row in sides.items()
         )
         parts.append(
             f"<details><summary>{marks}{escape(item.id)} <span class='quiet'>{escape(item.prompt[:BEGINNING])}</span>"
             f"</summary><pre>{escape(item.prompt)}</pre>"
-            f"<p>Answer: <b>{escape(item.answer)}</b></p><div class='clusters'>{sides}</div></details>"
+            f"<p>Answer: <b>{escape(item.answer)}</b></p><div class='clusters'>{answers}</div></details>"
         )
     return "".join(parts)
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ttrl_client.report import set_names
+from ttrl_client.report import headings, moments, set_names
 
 BEFORE, AFTER, PSEUDO, TRUE, LABEL, REWARD = "#b8bec7", "#2f6fb2", "#d9822b", "#3a8f5c", "#7a5195", "#c2452d"
 Corner = Literal["upper left", "best"]
@@ -37,31 +37,35 @@ def svg(data: Report, oracle: dict[str, float] | None = None) -> str:
 
 
 def figure(data: Report, oracle: dict[str, float] | None = None) -> Figure:
+    """Four panels; one where nothing was asked between evaluations."""
     # A figure of its own, without pyplot: no display is looked for and no global state is left behind.
-    made = Figure(figsize=(12, 8), layout="constrained")
+    made = Figure(figsize=(12, 8) if data["history"] else (6, 4), layout="constrained")
     FigureCanvasAgg(made)
+    made.suptitle(_literal(data["model"]))
+    if not data["history"]:
+        _gains(made.subplots(), data)
+        return made
     (gains, steps), (course, quality) = made.subplots(2, 2)
     _gains(gains, data)
     _steps(steps, data, oracle or {})
     _course(course, data["history"], data["served"]["before"])
     _quality(quality, data["history"])
-    made.suptitle(_literal(data["model"]))
     return made
 
 
 def _gains(axes: Axes, data: Report) -> None:
     """avg@k of each set before and after, maj@k as a mark on its bar."""
-    k, width, names = data["settings"]["eval_samples"], 0.38, set_names(data)
-    for shift, colour, moment in ((-0.5, BEFORE, "before"), (0.5, AFTER, "after")):
-        at = [index + shift * width for index in range(len(names))]
+    k, width, names, when = data["settings"]["eval_samples"], 0.38, set_names(data), moments(data)
+    for number, (moment, label) in enumerate(zip(when, headings(data, f"avg@{k}"), strict=True)):
+        at = [index + (number - (len(when) - 1) / 2) * width for index in range(len(names))]
         shares, votes = ([data[name][moment][f"{kind}@{k}"] for name in names] for kind in ("avg", "maj"))
-        bars = axes.bar(at, [share or 0 for share in shares], width, color=colour, label=f"avg@{k} {moment}")
+        bars = axes.bar(at, [share or 0 for share in shares], width, color=(BEFORE, AFTER)[number], label=label)
         # In the bars: the marks of the majorities lie above them.
         shown = ["-" if share is None else f"{share:.2f}" for share in shares]
-        axes.bar_label(bars, shown, label_type="center", fontsize=8, color="white" if shift > 0 else "black")
-        axes.plot(at, _drawable(votes), "_", color="black", markersize=14, label=f"maj@{k}" if shift < 0 else None)
+        axes.bar_label(bars, shown, label_type="center", fontsize=8, color="white" if number else "black")
+        axes.plot(at, _drawable(votes), "_", color="black", markersize=14, label=None if number else f"maj@{k}")
     axes.set_xticks(range(len(names)), map(_literal, names))
-    axes.set_title("What every set gained", fontsize=10)
+    axes.set_title("What every set gained" if len(when) > 1 else "How right every set was answered", fontsize=10)
     _share_axis(axes, "upper left", columns=3)
 
 

@@ -25,7 +25,7 @@ from ttrl_client.evaluation import Evaluation, Evaluator
 from ttrl_client.journal import Journal, write_whole
 from ttrl_client.metrics import shown
 from ttrl_client.progress import Display, Phase
-from ttrl_client.run import BatchRecord, Run, Settings, asked_for, write_questions
+from ttrl_client.run import BatchRecord, Run, Settings, write_questions
 
 T = TypeVar("T")
 POLL_S = 0.5
@@ -37,21 +37,23 @@ class Unusable(Exception):
 
 async def replay(
     settings: Settings,
-    trained: QuestionSet,
-    held_out: Sequence[QuestionSet],
+    sets: tuple[QuestionSet, ...],
+    asked: dict[str, Any],
     out: Path,
     display: Display,
     *,
     resume: bool = False,
 ) -> Run:
-    """Run it all; each question's outcome is a line of ``out/rows.jsonl`` as soon as it is known. Raises Unusable."""
+    """Run it all; each question's outcome is a line of ``out/rows.jsonl`` as soon as it is known. Raises Unusable.
+
+    The first of ``sets`` is learned from; ``asked`` is what the run is, by ``run.asked_for``.
+    """
     client = ask.connect(settings.base_url, settings.api_key, settings.max_retries, settings.timeout_s)
     async with client:
         await check_model(settings, client, display)  # before anything of a former run is touched
         (out / "report.json").unlink(missing_ok=True)
-        sets = (trained, *held_out)
         with Journal(out / "rows.jsonl", resume=resume) as journal:  # first: no row may be taken for another run's
-            write_whole(json.dumps(asked_for(settings, sets)), out / "run.json")
+            write_whole(json.dumps(asked), out / "run.json")
             write_questions(sets, out / "asked.jsonl")
             return await Session(settings, client, journal, display).run(sets)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -103,34 +104,45 @@ def set_names(data: dict[str, Any]) -> list[str]:
     ]
 
 
+def moments(data: dict[str, Any]) -> tuple[str, ...]:
+    """When every set was evaluated for its gain: once where nothing was asked in between."""
+    return ("before", "after") if data["history"] else ("before",)
+
+
+def headings(data: dict[str, Any], key: str) -> list[str]:
+    """What one figure is called at each of the ``moments``."""
+    when = moments(data)
+    return [f"{key} {moment}" for moment in when] if len(when) > 1 else [key]
+
+
+def change(data: dict[str, Any], name: str, key: str) -> str:
+    """A set's figure before → after, or the one there is."""
+    return _arrow(data[name][moment][key] for moment in moments(data))
+
+
 def markdown(data: dict[str, Any]) -> str:
     """The paper's form: before → after, the gain, and the gain relative to before."""
-    k = data["settings"]["eval_samples"]
+    k, twice = data["settings"]["eval_samples"], len(moments(data)) > 1
     lines = [
         f"# {data['model']}",
         "",
         f"{data['served']['before'] or '-'} → {data['served']['after'] or '-'}, {facts(data)}",
         "",
     ]
-    lines += [
-        f"| set | questions | avg@{k} | Δ | relative | maj@{k} | pass@{k} | flips to wrong, to right |",
-        "|---" * 8 + "|",
-    ]
+    gain, flipped = (["Δ", "relative"], ["flips to wrong, to right"]) if twice else ([], [])
+    heads = ["set", "questions", f"avg@{k}", *gain, f"maj@{k}", f"pass@{k}", *flipped]
+    lines += ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for name in set_names(data):
-        old, new = data[name]["before"], data[name]["after"]
+        cells = [name, str(data[name]["questions"]), _with_intervals(data, name, f"avg@{k}")]
+        cells += _gain(data, name) if twice else []
+        cells += [change(data, name, key) for key in (f"maj@{k}", f"pass@{k}")]
         moved = data["flips"].get(name, {"right_to_wrong": 0, "wrong_to_right": 0})
-        cells = [
-            name,
-            str(data[name]["questions"]),
-            _with_intervals(old, new, f"avg@{k}"),
-            *_gain(old, new, f"avg@{k}"),
-        ]
-        cells += [_change(old[key], new[key]) for key in (f"maj@{k}", f"pass@{k}")]
-        lines.append("| " + " | ".join([*cells, f"{moved['right_to_wrong']}, {moved['wrong_to_right']}"]) + " |")
+        cells += [f"{moved['right_to_wrong']}, {moved['wrong_to_right']}"] if twice else []
+        lines.append("| " + " | ".join(cells) + " |")
     for name in set_names(data):
         if found := levels(data, name):
             lines += ["", f"## {name} by level or subject", "", f"| | questions | avg@{k} |", "|---|---|---|"]
-            lines += [f"| {group} | {count} | {_change(old, new)} |" for group, count, old, new in found]
+            lines += [f"| {group} | {count} | {_arrow(shares)} |" for group, count, shares in found]
     if len(data["votes"]) > 1:
         lines += ["", "## Votes by level or subject", "", "| | votes | " + " | ".join(RATIOS) + " |", "|---" * 6 + "|"]
         lines += [
@@ -142,12 +154,12 @@ def markdown(data: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def levels(data: dict[str, Any], name: str) -> list[tuple[str, int, float, float | None]]:
-    """Level or subject, questions, avg@k before and after, of a set that has several."""
-    before, after = (data[name][moment]["groups"] for moment in ("before", "after"))
-    if len(before) < 2:
+def levels(data: dict[str, Any], name: str) -> list[tuple[str, int, list[float | None]]]:
+    """Level or subject, questions, avg@k at each of the ``moments``, of a set that has several."""
+    groups = [data[name][moment]["groups"] for moment in moments(data)]
+    if len(groups[0]) < 2:
         return []
-    return [(group, count, avg, after.get(group, (0, None))[1]) for group, (count, avg) in before.items()]
+    return [(group, count, [g.get(group, (0, None))[1] for g in groups]) for group, (count, _) in groups[0].items()]
 
 
 def _course(data: dict[str, Any]) -> str:
@@ -163,17 +175,17 @@ def _course(data: dict[str, Any]) -> str:
 
 def table(data: dict[str, Any]) -> Table:
     """before → after of every set."""
-    k, served = data["settings"]["eval_samples"], data["served"]
+    k, served, twice = data["settings"]["eval_samples"], data["served"], len(moments(data)) > 1
     # As Text: names are no markup.
     result = Table(title=Text(f"{data['model']}: {served['before'] or '-'} → {served['after'] or '-'}"))
     result.add_column("set")
-    for heading in ("questions", f"avg@{k}", "Δ", "relative", f"maj@{k}", "failed"):
+    for heading in ("questions", f"avg@{k}", *(("Δ", "relative") if twice else ()), f"maj@{k}", "failed"):
         result.add_column(heading, justify="right")
     for name in set_names(data):
-        old, new = data[name]["before"], data[name]["after"]
-        avg, maj = (_change(old[key], new[key]) for key in (f"avg@{k}", f"maj@{k}"))
-        failed = str(old["failed"] + new["failed"])
-        result.add_row(Text(name), str(data[name]["questions"]), avg, *_gain(old, new, f"avg@{k}"), maj, failed)
+        avg, maj = (change(data, name, f"{kind}@{k}") for kind in ("avg", "maj"))
+        failed = str(sum(data[name][moment]["failed"] for moment in moments(data)))
+        gain = _gain(data, name) if twice else ()
+        result.add_row(Text(name), str(data[name]["questions"]), avg, *gain, maj, failed)
     result.caption = facts(data)
     return result
 
@@ -211,21 +223,22 @@ def _settings(settings: Settings) -> dict[str, Any]:
     return {name: value for name, value in asdict(settings).items() if name != "api_key"}
 
 
-def _with_intervals(old: dict[str, Any], new: dict[str, Any], key: str) -> str:
+def _with_intervals(data: dict[str, Any], name: str, key: str) -> str:
     sides = []
-    for side in (old, new):
+    for side in (data[name][moment] for moment in moments(data)):
         interval = side["intervals"].get(key)
         bounds = f" ({interval[0]:.3f}–{interval[1]:.3f})" if interval else ""
         sides.append(shown(side[key]) + bounds)
     return " → ".join(sides)
 
 
-def _gain(old: dict[str, Any], new: dict[str, Any], key: str) -> tuple[str, str]:
-    if old[key] is None or new[key] is None:
+def _gain(data: dict[str, Any], name: str) -> tuple[str, str]:
+    """Of avg@k: Δ, and relative to before."""
+    old, new = (data[name][moment][f"avg@{data['settings']['eval_samples']}"] for moment in ("before", "after"))
+    if old is None or new is None:
         return "-", "-"
-    gain = new[key] - old[key]
-    return f"{gain:+.3f}", f"{gain / old[key]:+.0%}" if old[key] else "-"
+    return f"{new - old:+.3f}", f"{(new - old) / old:+.0%}" if old else "-"
 
 
-def _change(old: float | None, new: float | None) -> str:
-    return " → ".join(map(shown, (old, new)))
+def _arrow(shares: Iterable[float | None]) -> str:
+    return " → ".join(map(shown, shares))

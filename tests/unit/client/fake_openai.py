@@ -28,6 +28,7 @@ class FakeServer:
         self.pending = 0
         self.training = 0
         self.learning = True
+        self.delay_s = 0.01
         self.bodies: list[dict[str, Any]] = []
         self.asked_while_training = 0
         self.status_polls = 0
@@ -98,7 +99,7 @@ class FakeServer:
         prompt = body["messages"][0]["content"]
         if "fails" in prompt:
             return JSONResponse({"error": {"message": "this one fails", "type": "server_error"}}, status_code=400)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(self.delay_s)
         a, b = map(int, re.findall(r"\d+", prompt)[:2])
         skill = min(16, 4 + 4 * self.version)
         answers = [str(a * b)] * skill + [str(a + b)] * (16 - skill)

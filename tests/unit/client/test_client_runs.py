@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,9 +19,10 @@ import pytest
 from ttrl_client.cli import main
 from ttrl_client.metrics import bootstrap, paired
 
-from tests.unit.client.fake_openai import FakeServer
+from tests.unit.client.fake_openai import KEY, FakeServer
 from tests.unit.client.test_client_replay import PAIRS, Write, read, replay
 
+CLIENTS = Path(__file__).parents[3] / "clients"
 TIMES = {"wall_seconds", "seconds", "wait_seconds", "elapsed"}
 
 
@@ -89,6 +96,62 @@ def test_a_run_cut_at_a_random_point_goes_on_and_asks_nothing_twice(
     assert timeless(read(cut)) == timeless(read(whole))
     everything = {(row["phase"], row["id"]) for row in read(whole, "rows.jsonl") if row["id"]}
     assert len(server.bodies) - asked == len(everything - known)
+
+
+def process(server: FakeServer, out: Path, *arguments: str | Path, **how: Any) -> subprocess.Popen[bytes]:
+    """The command, as ``replay`` gives it, in a process of its own."""
+    flags = ["--base-url", server.url, "--api-key", KEY, "--model", "tiny", "--out", str(out), "--max-retries", "0"]
+    command = [sys.executable, "-m", "ttrl_client.cli", *map(str, arguments), *flags]
+    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(CLIENTS)}, stdout=subprocess.DEVNULL, **how)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_run_killed_at_a_random_point_goes_on_and_reports_the_same(
+    server: FakeServer, question_file: Write, tmp_path: Path, seed: int
+) -> None:
+    flags = ("--mode", "frozen", "--batch", "2", "--concurrency", "1", "--eval", question_file("other.jsonl", (8, 9)))
+    path, whole, killed = question_file("q.jsonl", *PAIRS, failing=1), tmp_path / "whole", tmp_path / "killed"
+    assert replay(server, whole, path, *flags) == 0
+    every = {(row["phase"], row["id"]) for row in read(whole, "rows.jsonl") if row["id"]}
+    server.delay_s = 0.1  # a row comes slower than the last one is seen
+    with process(server, killed, path, *flags) as run:
+        for count in _growing(killed / "rows.jsonl"):
+            assert run.poll() is None, "it ended before its time"
+            if count > random.Random(seed).randrange(len(every)):
+                run.kill()
+                break
+    assert not (killed / "report.json").exists()
+    known = {(row["phase"], row["id"]) for row in _whole(killed / "rows.jsonl") if row["id"]}
+    asked, server.delay_s = len(server.bodies), 0.0
+    assert replay(server, killed, path, *flags, "--resume") == 0
+    assert timeless(read(killed)) == timeless(read(whole))
+    assert len(server.bodies) - asked == len(every - known)
+
+
+def test_a_full_disk_ends_a_run_with_one_line_and_loses_no_row(
+    server: FakeServer, question_file: Write, tmp_path: Path
+) -> None:
+    flags, run, kept = (question_file("q.jsonl", *PAIRS), "--mode", "frozen"), tmp_path / "run", 1500
+
+    def full() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (kept, kept))
+
+    with process(server, run, *flags, preexec_fn=full, stderr=subprocess.PIPE) as cut:
+        said = cut.communicate()[1].decode().splitlines()
+    assert (cut.returncode, len(said)) == (2, 1)
+    assert said[0].startswith("ttrl-replay: error: ")
+    assert (run / "rows.jsonl").stat().st_size == kept
+    known, asked = len([row for row in _whole(run / "rows.jsonl") if row["id"]]), len(server.bodies)
+    assert known > 0
+    assert replay(server, run, *flags, "--resume") == 0
+    assert len(server.bodies) - asked == 3 * len(PAIRS) - known
+
+
+def _growing(path: Path) -> Iterator[int]:
+    """Lines of a file that is being written."""
+    while True:
+        yield path.read_bytes().count(b"\n") if path.exists() else 0
+        time.sleep(0.005)
 
 
 def _whole(path: Path) -> list[dict[str, Any]]:
@@ -172,6 +235,21 @@ def test_the_notes_have_the_papers_form(server: FakeServer, question_file: Write
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "| trained | 6 | 0.250 (0.250–0.250) → 1.000 (1.000–1.000) | +0.750 | +300% |" in text
     assert "| 0, 6 |" in text  # six majorities went from wrong to right
+
+
+def test_one_evaluation_is_no_before_and_after(
+    server: FakeServer, question_file: Write, tmp_path: Path, drawn: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert replay(server, tmp_path, question_file("q.jsonl", *PAIRS), "--mode", "frozen", "--episodes", "0") == 0
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "| set | questions | avg@16 | maj@16 | pass@16 |" in text
+    assert "| trained | 6 | 0.250 (0.250–0.250) | 0.000 | 1.000 |" in text
+    table = next(line for line in capsys.readouterr().out.splitlines() if " trained " in line)
+    assert re.findall(r"[0-9.]+", table) == ["6", "0.250", "0.000", "0"]
+    page = html(tmp_path)
+    assert "<th>avg@16</th><th>maj@16</th>" in page
+    for word in ("after", "gain", "not asked"):
+        assert word not in page
 
 
 def test_votes_are_worth_what_they_are_by_level(server: FakeServer, tmp_path: Path) -> None:
