@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ttrl_client.answers import final_answer
 from ttrl_client.scoring import canonical, equivalent
@@ -206,26 +206,22 @@ ANSWERS = st.tuples(
 SCRAPS = st.text(alphabet="0123456789.,;:-+/^_*=(){}[]\\ abfcrtxπ√°%$!&", max_size=60)
 
 
-@settings(deadline=None)
 @given(ANSWERS)
 def test_a_canonical_form_is_its_own_canonical_form(answer: str) -> None:
     assert canonical(str(canonical(answer))) == canonical(answer)
 
 
-@settings(deadline=None)
 @given(ANSWERS | SCRAPS | st.text())
 def test_every_answer_is_equal_to_itself(answer: str) -> None:
     assert equivalent(answer, answer)
 
 
-@settings(deadline=None)
 @given(ANSWERS | SCRAPS, ANSWERS | SCRAPS)
 def test_equal_one_way_is_equal_the_other_way_and_counted_together(a: str, b: str) -> None:
     assert equivalent(a, b) is equivalent(b, a)
     assert canonical(a) == canonical(b) or not equivalent(a, b)
 
 
-@settings(deadline=None)
 @given(st.fractions(max_denominator=10**6))
 def test_every_spelling_of_a_rational_is_one_answer(value: object) -> None:
     above, _, below = str(value).partition("/")

@@ -90,7 +90,7 @@ def assert_near(actual: Tensor, expected: Tensor) -> None:
 
 
 @given(cases(), st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_shrinking_is_a_product_per_row_and_zero_without_an_adapter(case: Case, by_sequence: bool) -> None:
     output = case.output.clone()
     if by_sequence:
@@ -101,7 +101,7 @@ def test_shrinking_is_a_product_per_row_and_zero_without_an_adapter(case: Case, 
 
 
 @given(cases(), st.booleans(), st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_expanding_adds_or_sets_a_product_per_row(case: Case, by_sequence: bool, add_inputs: bool) -> None:
     output = case.output.clone()
     if by_sequence:
@@ -112,7 +112,7 @@ def test_expanding_adds_or_sets_a_product_per_row(case: Case, by_sequence: bool,
 
 
 @given(cases(), st.booleans(), st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_expanding_into_a_slice_leaves_the_other_columns(case: Case, by_sequence: bool, add_inputs: bool) -> None:
     output, out_size = case.output.clone(), case.weights.shape[-2]
     offset = output.shape[1] - out_size
@@ -125,7 +125,7 @@ def test_expanding_into_a_slice_leaves_the_other_columns(case: Case, by_sequence
 
 
 @given(cases(lowest_slot=0), st.sampled_from(["shrink", "expand", "expand_slice"]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_where_every_row_has_an_adapter_the_kernels_agree_with_vllm(case: Case, operation: str) -> None:
     last = {"shrink": (case.alpha,), "expand": (True,), "expand_slice": (0, case.weights.shape[-2], True)}[operation]
     for form, metadata in (("bgmv", (case.indices,)), ("sgmv", case.sequences)):

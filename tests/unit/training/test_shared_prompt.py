@@ -30,7 +30,7 @@ def gradient(policy: PeftModel, loss: torch.Tensor) -> torch.Tensor:
     return torch.cat([g.flatten() for g in found if g is not None])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(prompt=sequences, completions=st.lists(sequences, min_size=1, max_size=6), seed=st.integers(0, 99))
 def test_a_prompt_computed_once_gives_the_log_probabilities_and_gradients_of_the_naive_pass(
     policy: PeftModel, prompt: tuple[int, ...], completions: list[tuple[int, ...]], seed: int

@@ -67,7 +67,7 @@ def test_a_step_is_the_reference_step(micro_batch_tokens: int) -> None:
     assert worst < 0.01 * cfg.train.learning_rate
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6), tokens=st.sampled_from([8, 24, 4096]), kl=st.sampled_from([0.0, 0.05]))
 def test_the_gradient_is_the_references_for_any_lengths_prompts_and_cuts(seed: int, tokens: int, kl: float) -> None:
     cfg = tiny_config(micro_batch_tokens=tokens, kl=kl)

@@ -71,7 +71,7 @@ def test_most_of_what_meets_by_value_does_not_meet_as_text() -> None:
 MIXED = sorted({text for pair in [*SAME[::3], *UNLIKE[::5]] for text in pair})
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(samples=st.lists(st.sampled_from(MIXED), min_size=2, max_size=24), random=st.randoms(use_true_random=False))
 def test_clusters_do_not_depend_on_the_order_of_the_samples(pool: Pool, samples: list[str], random: Any) -> None:
     order = list(range(len(samples)))
@@ -85,7 +85,7 @@ def test_clusters_do_not_depend_on_the_order_of_the_samples(pool: Pool, samples:
     assert clusters([samples[i] for i in order], order) == clusters(samples, list(range(len(samples))))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_an_answers_key_does_not_depend_on_its_company(pool: Pool, data: st.DataObject) -> None:
     one = data.draw(st.sampled_from(MIXED))
