@@ -33,7 +33,7 @@ from ttrl_client.report import set_names
 from benchmarks import tables
 from benchmarks.cases import Case, finished, markdown, parser, read
 from benchmarks.families import FAMILIES, family_sets
-from benchmarks.learning import mixed
+from benchmarks.learning import UNGUARDED, mixed
 from demo.questions import Record
 
 SEEDS = (0, 1, 2)
@@ -64,8 +64,8 @@ def surveyed(seed: int) -> dict[str, list[Record]]:
     return {"trained": [r for name in FAMILIES for r in family_sets((name,), seed)["trained"][:12]]}
 
 
-def rate(temperature: float, learning_rate: float) -> Case:
-    return brief({"--vote.temperature": temperature, "--train.learning-rate": learning_rate})
+def rate(temperature: float, learning_rate: float, more: dict[str, object] | None = None) -> Case:
+    return brief({"--vote.temperature": temperature, "--train.learning-rate": learning_rate} | (more or {}))
 
 
 def votes(count: int) -> Case:
@@ -121,6 +121,8 @@ TABLES: dict[str, Table] = {
             "T_1.0_lr_1e-4": rate(1.0, 1e-4),
             "T_0.6_lr_1e-3": rate(0.6, 1e-3),
             "T_1.0_lr_1e-3": rate(1.0, 1e-3),
+            "T_0.6_lr_1e-2": rate(0.6, 1e-2),
+            "T_0.6_lr_1e-2_unguarded": rate(0.6, 1e-2, UNGUARDED),
         },
         tables.gains,
         tables.draw_gains,

@@ -10,6 +10,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import psutil
 import pytest
 
 from ttrl_server.config import Config
-from ttrl_server.engine.command import socket_path
+from ttrl_server.engine.command import ENTRY, socket_path
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = Path(os.environ.get("TTRL_TEST_MODEL", ROOT / ".models" / "SmolLM2-135M-Instruct"))
@@ -143,6 +144,34 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextmanager
+def plain_vllm(log: Path, *flags: str) -> Iterator[str]:
+    """The address of vLLM as anybody starts it: without a gateway."""
+    port = _free_port()
+    argv = [sys.executable, "-m", ENTRY, "--model", str(MODEL), "--port", str(port), "--dtype", "float32"]
+    argv += ["--max-model-len", "1024", *flags]
+    little = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1"}  # by default it wants nearly all of the machine's memory
+    with log.open("wb") as out:
+        process = subprocess.Popen(argv, stdout=out, stderr=out, env=little, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 300
+        while not _is_healthy(f"http://127.0.0.1:{port}"):
+            assert process.poll() is None, f"plain vLLM ended: {log.read_text()[-3000:]}"
+            assert time.monotonic() < deadline, f"plain vLLM did not start: {log.read_text()[-3000:]}"
+            time.sleep(1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _is_healthy(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +14,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.perturbed import Maker
-from tests.e2e.conftest import MODEL, Server, _free_port
-from ttrl_server.engine.command import ENTRY
+from tests.e2e.conftest import MODEL, Server, plain_vllm
 from ttrl_server.registry import export
 from ttrl_server.types import Batch, Probe
 
@@ -123,24 +118,16 @@ def test_plain_vllm_says_what_it_says_here(alone: Server, maker: Maker, tmp_path
     said = alone.greedy(QUESTION, "smollm2-135m")
     folder = exported(alone, number, tmp_path)
     alone.stop()
-    port = _free_port()
-    argv = [sys.executable, "-m", ENTRY, "--model", str(MODEL), "--port", str(port), "--dtype", "float32"]
-    argv += ["--enable-lora", "--max-lora-rank", "16", "--max-model-len", "512", "--lora-modules", f"mine={folder}"]
-    little = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1"}  # by default it wants nearly all of the machine's memory
-    with (tmp_path / "vllm.log").open("wb") as log:
-        plain = subprocess.Popen(argv, stdout=log, stderr=log, env=little, start_new_session=True)
-    try:
-        body = {
-            "model": "mine",
-            "messages": [{"role": "user", "content": QUESTION}],
-            "temperature": 0,
-            "max_tokens": 24,
-        }
-        reply = patiently(f"http://127.0.0.1:{port}/v1/chat/completions", body)
-        assert reply["choices"][0]["message"]["content"] == said
-    finally:
-        plain.terminate()
-        plain.wait(60)
+    ours = ("--enable-lora", "--max-lora-rank", "16", "--lora-modules", f"mine={folder}")
+    body = {
+        "model": "mine",
+        "messages": [{"role": "user", "content": QUESTION}],
+        "temperature": 0,
+        "max_tokens": 24,
+    }
+    with plain_vllm(tmp_path / "vllm.log", *ours) as url:
+        reply = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=120).raise_for_status().json()
+    assert reply["choices"][0]["message"]["content"] == said
 
 
 @pytest.mark.slow
@@ -187,15 +174,3 @@ def with_peft(folder: Path) -> str:
         out = model.generate(**prompt, max_new_tokens=24, do_sample=False)
     text: str = tokenizer.decode(out[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
     return text
-
-
-def patiently(url: str, body: dict[str, Any]) -> dict[str, Any]:
-    deadline = time.monotonic() + 300
-    while True:
-        try:
-            reply = httpx.post(url, json=body, timeout=120)
-            reply.raise_for_status()
-            return dict(reply.json())
-        except httpx.TransportError:
-            assert time.monotonic() < deadline, "plain vLLM did not start"
-            time.sleep(1)
