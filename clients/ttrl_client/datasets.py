@@ -109,12 +109,12 @@ def _item(record: dict[str, Any], number: int, where: str, fields: Fields) -> It
     else:
         answer = _final(_text(record, answer_field, where))
     name = record.get("id", number)
-    group = record.get(fields.group) if fields.group else next((record[g] for g in GROUPS if record.get(g)), None)
+    group = record.get(fields.group or next((g for g in GROUPS if record.get(g) not in (None, "")), ""))
     return Item(
         str(name if name not in (None, "") else number),
         prompt + (fields.suffix or ""),
         answer,
-        None if group is None else str(group),
+        None if group in (None, "") else str(group),
         letters,
     )
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ttrl_client.report import headings, moments, set_names
 
@@ -82,6 +83,7 @@ def _steps(axes: Axes, data: Report, oracle: dict[str, float]) -> None:
         if name in oracle:
             axes.axhline(oracle[name], color=colour, linewidth=0.9, linestyle=":", label=f"{shown} oracle")
     axes.set_xlabel("batches learned from")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title("Accuracy against steps", fontsize=10)
     _share_axis(axes, "best")
 
@@ -101,9 +103,8 @@ def _course(axes: Axes, history: Batches, served: str) -> None:
                 short = name.rpartition("@")[2]
                 axes.annotate(short, (at + 0.5, 1.03), fontsize=7, ha="center", color="#555555", annotation_clip=False)
             last = name
-    axes.set_xlabel("batch")
     axes.set_title("Rewards and entropy of the votes", fontsize=10, pad=14)
-    axes.set_xlim(0.5, max(len(history), 1) + 1)
+    _batch_axis(axes, len(history))
     _share_axis(axes, "best")
 
 
@@ -112,10 +113,15 @@ def _quality(axes: Axes, history: Batches) -> None:
     batches = list(range(1, len(history) + 1))
     _line(axes, batches, [r["label_accuracy"] for r in history], LABEL, "label accuracy")
     _line(axes, batches, [r["reward_accuracy"] for r in history], REWARD, "reward accuracy")
-    axes.set_xlabel("batch")
     axes.set_title("How right labels and rewards were", fontsize=10, pad=14)
-    axes.set_xlim(0.5, max(len(history), 1) + 1)
+    _batch_axis(axes, len(history))
     _share_axis(axes, "best")
+
+
+def _batch_axis(axes: Axes, batches: int) -> None:
+    axes.set_xlabel("batch")
+    axes.set_xlim(0.5, batches + 1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _share_axis(axes: Axes, where: Corner, columns: int = 1) -> None:

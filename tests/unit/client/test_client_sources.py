@@ -15,7 +15,7 @@ from ttrl_client.presets import PRESETS
 from ttrl_client.sources import DatasetError
 
 ROWS = [
-    {"id": "a", "problem": "2 + 2?", "answer": 4, "level": 1},
+    {"id": "a", "problem": "2 + 2?", "answer": 4, "level": 0},
     {"id": "b", "problem": "3 + 3?", "answer": 6, "level": 2},
 ]
 
@@ -47,7 +47,7 @@ def test_the_same_questions_come_out_of_every_kind_of_file(tmp_path: Path, kind:
     found = load(path)
     assert found.name == "sums"
     assert [(i.id, i.prompt, i.answer, i.group) for i in found.items] == [
-        ("a", "2 + 2?", "4", "1"),
+        ("a", "2 + 2?", "4", "0"),
         ("b", "3 + 3?", "6", "2"),
     ]
 
