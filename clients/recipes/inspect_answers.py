@@ -8,7 +8,7 @@ from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.scorer import CORRECT, INCORRECT, Score, Scorer, Target, accuracy, scorer, stderr
 from inspect_ai.solver import TaskState, generate
-from ttrl_client.answers import final_answer
+from ttrl_client.answers import final_answer, form_of
 from ttrl_client.datasets import load
 from ttrl_client.scoring import equivalent
 
@@ -21,7 +21,7 @@ def right_answer() -> Scorer:
 
     async def score(state: TaskState, target: Target) -> Score:
         reason = "length" if state.output.stop_reason == "max_tokens" else "stop"
-        said = final_answer(state.output.completion, reason, state.metadata["letters"])
+        said = final_answer(state.output.completion, reason, state.metadata["letters"], form_of(target.text))
         return Score(value=CORRECT if equivalent(said, target.text) else INCORRECT, answer=said)
 
     return score

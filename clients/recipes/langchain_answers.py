@@ -23,8 +23,9 @@ items = load(args.questions).items
 ttrl = {"ttrl": {"votes": args.votes, "train": False}} if args.votes else None
 chat = ChatOpenAI(model=args.model, temperature=args.temperature, extra_body=ttrl, timeout=600)
 replies = chat.batch([item.prompt for item in items], config={"max_concurrency": 8})
-right = [
-    equivalent(final_answer(reply.text, reply.response_metadata["finish_reason"], item.letters), item.answer)
+said = [
+    final_answer(reply.text, reply.response_metadata["finish_reason"], item.letters, item.form)
     for item, reply in zip(items, replies, strict=True)
 ]
+right = [equivalent(answer, item.answer) for answer, item in zip(said, items, strict=True)]
 print(f"accuracy {sum(right) / len(right):.3f} ({sum(right)} of {len(right)})")

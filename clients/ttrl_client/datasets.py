@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ttrl_client import sources
+from ttrl_client.answers import Form, form_of
 from ttrl_client.choices import LETTERS, lettered, options_of
 from ttrl_client.presets import PRESETS, Preset
 from ttrl_client.sources import DatasetError, Placed
@@ -36,6 +37,11 @@ class Item:
     """Level or subject, where the data has one."""
     letters: str = ""
     """The letters of a multiple-choice question, "ABCD"; its answer is one of them."""
+
+    @property
+    def form(self) -> Form:
+        """What its answer looks like."""
+        return form_of(self.answer)
 
 
 @dataclass(frozen=True, slots=True)

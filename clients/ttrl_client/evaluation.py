@@ -65,7 +65,7 @@ class Evaluator:
                 phase.failed()
                 return None
             drawn, seconds = timed
-            answers = [final_answer(x.text, x.finish_reason, item.letters) for x in drawn.samples]
+            answers = [final_answer(x.text, x.finish_reason, item.letters, item.form) for x in drawn.samples]
             winner = majority(answers)
             row = self._journal.add(
                 title,

@@ -20,7 +20,7 @@ RATIOS = ("majority_ratio", "ground_truth_ratio", "label_accuracy", "reward_accu
 def row(item: Item, reply: ask.Reply) -> Row:
     """All that is known of a question that was answered; without a vote, its answer alone is judged."""
     vote = reply.evidence
-    answer = vote.answer if vote else final_answer(reply.text, reply.finish_reason, item.letters)
+    answer = vote.answer if vote else final_answer(reply.text, reply.finish_reason, item.letters, item.form)
     known = {"truth": item.answer, "answer": answer, "right": equivalent(answer, item.answer), "text": reply.text}
     if vote is None:
         return known | {"vote": None}

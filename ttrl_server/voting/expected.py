@@ -1,4 +1,4 @@
-r"""What a question says about its answer (choices, an integer), and which of its choices a sample names.
+r"""What a question says about its answer (choices, an integer, yes or no, a word), and which of them a sample names.
 
 Choices are read from markers ``(A)``, ``A)``, ``A.`` or ``A:`` that follow each other in one style; an answer given as
 the text of a choice is the letter of that choice, so that "nitric acid" and "B" are one vote.
@@ -56,6 +56,28 @@ _INTEGER = re.compile(
 )
 """Said of the answer; "let n be an integer" is said of a variable."""
 
+_YES_OR_NO = re.compile(
+    r"\b(?:yes|true)\s?(?:/|or)\s?(?:no|false)\b|\breturn\s(?:true|yes)\sif\b"
+    r"|(?:^|[.!?:\n]\s{0,4})(?:so,?\s)?(?:is|are|was|were|do|does|did|has|have|should)\s"
+    r"(?![^?]{0,400}\bor\b)[^?]{1,400}\?\s{0,4}"
+    r"(?:\(?(?:please\s)?(?:answer|respond|reply|explain|justify|think)\b[^?]{0,120})?\Z",
+    re.IGNORECASE,
+)
+"""Asked for in these words, or by the form of the last sentence."""
+_BARE = re.compile(
+    r"\b(?:answer|respond|response|reply|output|return|provide|give|write|state|print|say|name)\b[^.?\n]{0,30}?"
+    r"\b(?:only|just|nothing\s(?:else\s)?(?:but|than)|(?:one|a\ssingle)\sword)\b"
+    r"|\b(?:only|just)\s(?:answer|respond|reply|return|output|provide|give|write|state|print|say|name)\b"
+    r"|\bin\s(?:one|a\ssingle)\sword\b",
+    re.IGNORECASE,
+)
+_VERDICT = re.compile(
+    r"[\W_]{0,8}(yes|no|true|false)(?:[\W_]{0,4}\Z|[,.;:!)*_\u2013\u2014]|\s[-\u2013\u2014]"
+    r"|\s(?:it|they|he|she|there|this|that|the|we|you)\b)"
+    r"|.{0,200}\b(?:is|'s)\s(true|false)[\W_]{0,4}\Z",
+    re.IGNORECASE,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Expected:
@@ -65,12 +87,22 @@ class Expected:
     """Text by capital letter; empty when the question lists none."""
     integer: bool
     """Whether it asks for an integer."""
+    verdict: bool = False
+    """Whether yes or no (true or false) answers it."""
+    bare: bool = False
+    """Whether it lists no choices and asks for the answer and nothing else, so that a short reply is one."""
 
 
 def expected(question: str | None) -> Expected:
     """What the question says about its answer, from its last ``TAIL`` characters. Never raises."""
     text = visible(question or "")[-TAIL:]
-    return Expected(MappingProxyType(_listed_choices(text)), _INTEGER.search(text) is not None)
+    choices = MappingProxyType(_listed_choices(text))
+    return Expected(
+        choices,
+        integer=_INTEGER.search(text) is not None,
+        verdict=not choices and _YES_OR_NO.search(text.rstrip()) is not None,
+        bare=not choices and _BARE.search(text) is not None,
+    )
 
 
 def chosen(text: str, choices: Mapping[str, str]) -> str | None:
@@ -139,6 +171,13 @@ def marked(text: str, choices: Mapping[str, str]) -> str | None:
         if len(letters) == 1 and letters <= choices.keys():
             return letters.pop()
     return exactly(lines[-1], choices)
+
+
+def verdict(text: str) -> str | None:
+    """The yes, no, true or false that the last line or the first begins with, or says that something is."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    found = next(filter(None, map(_VERDICT.match, [*lines[-1:], *lines[:1]])), None)
+    return (found[1] or found[2]).lower() if found else None
 
 
 def _capital(match: re.Match[str]) -> str:

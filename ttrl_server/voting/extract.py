@@ -1,8 +1,9 @@
 r"""The final answer of one sample, read from its text.
 
 What a model says last in the strongest form wins: a complete ``\boxed{…}``, else a phrase such as "the answer is …",
-else a marked choice where the question lists choices, else the last number. A choice is never guessed from a stray
-capital letter, and a sample that was cut off has an answer only if a complete box holds it (ttrl.md, section 4).
+else a marked choice where the question lists choices, else the yes or no it asks for, else the last number, else a
+short reply to a question that wants the answer and nothing else. A choice is never guessed from a stray capital letter,
+and a sample that was cut off has an answer only if a complete box holds it (ttrl.md, section 4).
 
 Every pattern here is linear in the text it reads, or bounded by a constant, whatever the text is.
 """
@@ -26,6 +27,7 @@ from ttrl_server.voting.expected import (
     letter_at_end,
     letter_at_start,
     marked,
+    verdict,
 )
 
 __all__ = ["TAIL", "Expected", "Reading", "Strength", "answer", "expected", "read"]
@@ -38,6 +40,8 @@ _WINDOW = 400
 """Characters after a phrase in which its answer must begin and end."""
 _PHRASES = 30
 """Phrases from the end of a text that are tried."""
+_SHORT = 12
+"""Words of a reply that is an answer by itself."""
 _NUMBERS = 500
 """Numbers from the end of a text among which an integer is looked for."""
 _LONGEST_FORMULA = 200
@@ -86,6 +90,7 @@ _DELIMITERS = re.compile(r"\*\*|__|[$`\"]|\\[()\[\]]|\\(?:boxed|fbox)\s{0,8}\{")
 _PICTURES = re.compile(r"[\s\u2600-\u27bf\ufe0f\U0001f000-\U0001faff]{1,20}\Z")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _SUBJECT = re.compile(r"[A-Za-z][A-Za-z,' ]{1,100}\b[^=\n]{0,100}\b(?:is|are|was|were|equals)\s{1,4}(?=\S)")
+_OBLIGING = re.compile(r"\A(?:sure|certainly|okay|of\s{1,4}course)\b[!,.:]?\s{0,4}", re.IGNORECASE)
 _NO_ANSWER = re.compile(r"(?:not|that|I|we|you|it\sdepends|dependent)\s(?=[a-z(])", re.IGNORECASE)
 _FORMULA_GOES_ON = re.compile(
     r"\s{0,4}(?:,\s{0,4}(?:and\s|or\s)?[$\\]|[-+*/^=<>(\\]|(?:or|and|hundred|thousand|million|billion|trillion|dozen)\b)"
@@ -156,8 +161,12 @@ def read(text: str, finish_reason: FinishReason, expected: Expected) -> Reading:
         reading = _reading(_stated(tail, expected.choices), "stated")
         if reading is _NOTHING:
             reading = _reading(marked(tail, expected.choices), "choice")
+        if reading is _NOTHING and expected.verdict:
+            return _reading(verdict(tail), "choice")
         if reading is _NOTHING:
             reading = _last_value(tail, expected)
+        if reading is _NOTHING and expected.bare:
+            reading = _reading(_short_reply(tail), "closing")
     return reading
 
 
@@ -225,6 +234,13 @@ def _read_statement(window: str, choices: Choices) -> str | None:
     if words > 3 and (number := _number_of(sentence)):
         return number
     return None if words > 8 or _NO_ANSWER.match(short) else short
+
+
+def _short_reply(text: str) -> str | None:
+    """What a reply of one line and few words says, read like what follows "the answer is"."""
+    line, *more = [line for line in text.splitlines() if line.strip()] or [""]
+    said = _OBLIGING.sub("", line.strip(), count=1)
+    return None if more or len(_WORD.findall(said)) > _SHORT else _read_statement(said, {})
 
 
 def _formula_ahead(window: str, start: int) -> str | None:

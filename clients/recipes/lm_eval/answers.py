@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from ttrl_client.answers import final_answer
+from ttrl_client.answers import final_answer, form_of
 from ttrl_client.datasets import load
 from ttrl_client.scoring import equivalent
 
@@ -21,4 +21,5 @@ def dataset(questions: str | Path = PRODUCTS, **_: Any) -> dict[str, Dataset]:
 
 def score(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
     """1 for a reply whose final answer is the right one. The harness does not say which replies were cut short."""
-    return {"acc": float(equivalent(final_answer(results[0], letters=doc["letters"]), doc["answer"]))}
+    said = final_answer(results[0], letters=doc["letters"], form=form_of(doc["answer"]))
+    return {"acc": float(equivalent(said, doc["answer"]))}

@@ -6,7 +6,7 @@ import time
 import tracemalloc
 
 import pytest
-from ttrl_client.answers import final_answer
+from ttrl_client.answers import Form, final_answer, form_of
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,62 @@ from ttrl_client.answers import final_answer
 )
 def test_the_final_answer_of_a_finished_sample(text: str, answer: str | None) -> None:
     assert final_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("Paris", "Paris"),
+        ("**Paris.**", "Paris"),
+        ("The capital of France is Paris.", "Paris"),
+        ("October 28, 2022 was a Friday.", "Friday"),
+        ("Sure! god", "god"),
+        ("The answer is mother-in-law.", "mother-in-law"),
+        (r"\boxed{odd}", "odd"),
+        ("It has 2 parts, of which the first one is by far the longer.\nParis", None),
+        ("I would say that it depends on what you mean by a capital of France", None),
+        ("", None),
+    ],
+)
+def test_a_truth_in_words_is_looked_for_in_words(text: str, answer: str | None) -> None:
+    assert final_answer(text, form="words") == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("Yes.", "yes"),
+        ("No, 91 is 7 * 13.", "no"),
+        ("91 = 7 * 13.\n\n**No**", "no"),
+        ("Yes it is, as 7 has 2 divisors.", "yes"),
+        ("The statement is false.", "false"),
+        ("The answer is no.", "no"),
+        ("No one knows.", None),
+        ("7 is a prime number.", None),
+    ],
+)
+def test_where_yes_or_no_is_the_truth_nothing_else_is_an_answer(text: str, answer: str | None) -> None:
+    assert final_answer(text, form="verdict") == answer
+
+
+@pytest.mark.parametrize(
+    ("truth", "form"),
+    [
+        ("Yes", "verdict"),
+        ("False", "verdict"),
+        ("Paris", "words"),
+        ("mother-in-law", "words"),
+        ("THOSE FROM MARS", "words"),
+        ("J. K. Rowling", "figures"),
+        ("x", "figures"),
+        ("56", "figures"),
+        (r"\text{east}", "figures"),
+        ("x^2 + y", "figures"),
+        ("H2O", "figures"),
+    ],
+)
+def test_the_form_of_a_true_answer(truth: str, form: str) -> None:
+    assert form_of(truth) == form
 
 
 def test_a_sample_cut_at_its_limit_has_no_answer_unless_it_boxed_one() -> None:
@@ -112,14 +168,16 @@ HOSTILE = {
     "ratios": "1/",
     "signs": "-",
     "spaces": " ",
+    "verdicts": "yes ",
+    "sentences": "It is ",
 }
 
 
-@pytest.mark.parametrize("letters", ["", "ABCD"])
+@pytest.mark.parametrize(("letters", "form"), [("", "figures"), ("ABCD", "figures"), ("", "words"), ("", "verdict")])
 @pytest.mark.parametrize("part", HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_hostile_megabyte_costs_no_time(part: str, letters: str) -> None:
+def test_a_hostile_megabyte_costs_no_time(part: str, letters: str, form: Form) -> None:
     started = time.process_time()
-    final_answer(part * (MEGABYTE // len(part)), letters=letters)
+    final_answer(part * (MEGABYTE // len(part)), letters=letters, form=form)
     assert time.process_time() - started < 1
 
 

@@ -30,6 +30,12 @@ INTEGER = "How many coaches are needed? Give your answer as an integer."
 WHOLE = "A hall has 30 rows. How many seats are there? Round to the nearest whole number."
 ABOUT_INTEGERS = "Let n be an integer with n > 2. What is the average of n and n + 1 when n = 3?"
 
+ONE_WORD = "What is the capital of Peru? Answer with just the word."
+RELATED = "What is Sarah to Elizabeth? Respond only with the word that describes their relationship."
+PRIME = "Is 91 a prime number?"
+FOLLOWS = "Does it logically follow that:\nSome lawyers are parents?\n(Answer Yes or No)"
+FINISH = "Return True if you can finish all courses, or False otherwise:\n[(0, 2), (2, 0)]"
+
 WRITTEN: list[tuple[str, str | None]] = [
     # a box
     (r"So the answer is \boxed{42}.", "42"),
@@ -452,6 +458,31 @@ CASES: list[tuple[str, str | None, str | None]] = [
     ("The answer is no solution.", None, "no solution"),
     ("The answer is Al Gore.", None, "Al Gore"),
     ("The answer is William Shakespeare, who wrote it in 1599.", None, "William Shakespeare"),
+    # nothing but the answer is asked for
+    ("Lima", ONE_WORD, "Lima"),
+    ("**Lima.**", ONE_WORD, "Lima"),
+    ("The capital of Peru is Lima.", ONE_WORD, "Lima"),
+    ("Sure! Lima", ONE_WORD, "Lima"),
+    ("mother-in-law", RELATED, "mother-in-law"),
+    ("THOSE FROM MARS", "Decrypt it. Provide only the decrypted text as your final answer.", "THOSE FROM MARS"),
+    ("Friday", "What day was it? Reply with just the weekday name.", "Friday"),
+    ("56", "What is 7 * 8? Answer with just the number.", "56"),
+    ("Lima", "What is the capital of Peru?", None),
+    ("Lima\nCusco", ONE_WORD, None),
+    ("I do not know.", ONE_WORD, None),
+    ("It is a large city on the coast, and it has been the capital for long", ONE_WORD, None),
+    # yes or no
+    ("No.", PRIME, "no"),
+    ("No, 91 = 7 * 13.", PRIME, "no"),
+    ("91 = 7 * 13.\n\n**No**, it is not.", PRIME, "no"),
+    ("The answer is no.", PRIME, "no"),
+    ("91 is 7 times 13.", PRIME, None),
+    ("No one has proved it.", PRIME, None),
+    ("Yes, it does.", FOLLOWS, "yes"),
+    ("So the statement is false.", FOLLOWS, "false"),
+    ("False", FINISH, "false"),
+    ("Yes, 12 does.", "Is there a number whose half is 6? Find it.", "12"),
+    ("Bob has 3", "Is Alice or Bob older?", "3"),
     # choice letters, with and without brackets
     ("The answer is B because it is a stronger acid.", CHOICES, "B"),
     ("The answer is (B), as Acetic and Carbonic acids are weak.", CHOICES, "B"),

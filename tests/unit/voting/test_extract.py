@@ -84,6 +84,10 @@ HOSTILE = {
     "dates": "1 January " * 10_000,
     "pictures": "the answer is " + "\U0001f389" * 100_000,
     "listed choices": "(A) the acid\n(B) the base\nthe answer is not the acid. " * 1_500,
+    "questions": "is it " * 15_000 + "?",
+    "questions of choice": "is it? or " * 10_000 + "?",
+    "requests": "answer with " * 8_000 + "only",
+    "verdicts": "yes " * 25_000 + "or no",
     "an enormous power": r"\boxed{10^{999999}}",
     "an enormous exponent": "the answer is 1e999999999",
 }
@@ -114,6 +118,8 @@ STRENGTHS: list[tuple[str, str | None, str | None, Strength | None]] = [
     ("\\[\n3 + 4 = 7\n\\]\n", None, "7", "closing"),
     ("So 3 + 4 = 7.\n\nI hope this helps!", None, "7", "number"),
     ("I do not know.", None, None, None),
+    ("Yes, it is.", "Is 7 prime?", "yes", "choice"),
+    ("Lima", "Which city? Answer in one word.", "Lima", "closing"),
 ]
 
 
