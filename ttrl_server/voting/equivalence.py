@@ -6,7 +6,8 @@ compared is spelling (LaTeX, spaces, units, case) and rational value, not algebr
 Decisions where notations contradict each other, each the reading most often right among answers to *one* question:
 
 - a percent, degree or currency sign is a unit and is dropped: ``50\%`` is ``50``, hence not ``1/2``
-- ``1,234`` is a number, ``1, 234`` is a list; a bare list or a set has no order, ``(1,2)`` has
+- ``1,234`` is a number, ``1, 234`` is a list; a bare list or a set has no order, ``(1,2)`` has, and so have words
+  (``pear, apple``), which are listed where they were to be sorted
 - ``2\frac{1}{3}`` is the mixed number 7/3; ``x^10`` is a tenth power; ``x = 5`` is ``5``
 """
 
@@ -86,6 +87,7 @@ _WHOLE_BRACKETS = re.compile(r"\(([^(),;\[\]]*)\)|⦃([^⦃⦄]*)⦄|\{([^{}]*)\
 _NAME = re.compile(r"[a-z][a-z ]{0,40}(?:_\(\w+\))?(?:\([a-z]\))?")
 _MEMBER_OF = re.compile(r"[a-z]\\in(?![a-z])")
 _ARITHMETIC = re.compile(r"[0-9+\-*/^().]+")
+_IN_WORDS = re.compile(r"[^\W\d_][^\W\d_ '-]*[^\W\d_](?:[ '-][^\W\d_]+)*")
 _DELIMITER = re.compile(r"([,;()\[\]⦃⦄])")
 
 _DECIMAL = r"-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
@@ -216,10 +218,14 @@ def _right_hand_side(text: str) -> str:
 
 
 def _key(text: str) -> str:
-    if brackets := _WHOLE_BRACKETS.fullmatch(text):
-        text = brackets[brackets.lastindex or 0]
-    items = _items(text)
-    return ",".join(sorted(items)) if len(items) > 1 else items[0]
+    brackets = _WHOLE_BRACKETS.fullmatch(text)
+    items = _items(brackets[brackets.lastindex or 0] if brackets else text)
+    return ",".join(sorted(items) if brackets else listed(items))
+
+
+def listed(items: list[str]) -> list[str]:
+    """The items of a bare list in the order in which it is compared: their own where all are words."""
+    return items if all(map(_IN_WORDS.fullmatch, items)) else sorted(items)
 
 
 def _items(text: str) -> list[str]:

@@ -68,7 +68,7 @@ _BARE = re.compile(
     r"\b(?:answer|respond|response|reply|output|return|provide|give|write|state|print|say|name)\b[^.?\n]{0,30}?"
     r"\b(?:only|just|nothing\s(?:else\s)?(?:but|than)|(?:one|a\ssingle)\sword)\b"
     r"|\b(?:only|just)\s(?:answer|respond|reply|return|output|provide|give|write|state|print|say|name)\b"
-    r"|\bin\s(?:one|a\ssingle)\sword\b",
+    r"|\bin\s(?:one|a\ssingle)\sword\b|\bcomma[- ]separated\b",
     re.IGNORECASE,
 )
 _VERDICT = re.compile(

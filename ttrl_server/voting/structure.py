@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from ttrl_server.voting.equivalence import canonical
+from ttrl_server.voting.equivalence import canonical, listed
 from ttrl_server.voting.wording import is_date
 
 Leaf = Callable[[str], str]
@@ -64,7 +64,7 @@ def leaves(text: str) -> set[str]:
 
 
 def render(text: str, leaf: Leaf, depth: int = 0) -> str:
-    """The answer with every leaf replaced; what has no order (lists, sets, unions, ±) is sorted afterwards."""
+    """The answer with every leaf replaced; what has no order (lists of figures, sets, unions, ±) is sorted afterwards."""
     if depth > _DEEPEST or not text:
         return text
 
@@ -72,7 +72,7 @@ def render(text: str, leaf: Leaf, depth: int = 0) -> str:
         return render(part, leaf, depth + 1)
 
     if len(items := split(text, ",")) > 1:
-        return ",".join(sorted(map(inner, items)))
+        return ",".join(listed(list(map(inner, items))))
     if len(parts := split(text, r"\cup")) > 1:
         return r"\cup".join(sorted(map(inner, parts)))
     if matrix := _MATRIX.fullmatch(text):

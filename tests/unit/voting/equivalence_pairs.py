@@ -492,6 +492,8 @@ DIFFERENT: dict[str, Pairs] = {
         ("isosceles triangle", "triangle"),
         ("no solution", "1 solution"),
         ("Alice and Bob", "Alice"),
+        ("pear, apple, fig", "apple, fig, pear"),
+        ("New York, Rome", "Rome, New York"),
         ("2**8", "28"),
         ("x **2**", "x^2"),
         ("hydrogen", "helium"),

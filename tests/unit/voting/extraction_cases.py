@@ -467,6 +467,7 @@ CASES: list[tuple[str, str | None, str | None]] = [
     ("THOSE FROM MARS", "Decrypt it. Provide only the decrypted text as your final answer.", "THOSE FROM MARS"),
     ("Friday", "What day was it? Reply with just the weekday name.", "Friday"),
     ("56", "What is 7 * 8? Answer with just the number.", "56"),
+    ("pear, fig, apple", "Sort these words. Return them as a comma-separated list: pear, apple", "pear, fig, apple"),
     ("Lima", "What is the capital of Peru?", None),
     ("Lima\nCusco", ONE_WORD, None),
     ("I do not know.", ONE_WORD, None),
