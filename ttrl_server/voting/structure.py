@@ -64,7 +64,7 @@ def leaves(text: str) -> set[str]:
 
 
 def render(text: str, leaf: Leaf, depth: int = 0) -> str:
-    """The answer with every leaf replaced; what has no order (lists of figures, sets, unions, ±) is sorted afterwards."""
+    """The answer with every leaf replaced; lists of figures, sets, unions and ±, which have no order, are sorted."""
     if depth > _DEEPEST or not text:
         return text
 
