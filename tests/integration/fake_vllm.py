@@ -27,6 +27,7 @@ class FakeVLLM:
     of_version: dict[str, Callable[[int], str]] = field(default_factory=dict)
     """What a version says instead of ``text``."""
     delay_s: float = 0.0
+    load_s: float = 0.0
     slow: Callable[[int], float] = lambda i: 0.0
     """Seconds that sample i takes beyond ``delay_s``."""
     surprise: Callable[[int], float] = lambda i: 1.0
@@ -94,7 +95,9 @@ class FakeVLLM:
         return JSONResponse({"model": body["model"], "choices": choices})
 
     async def load(self, request: Request) -> Response:
-        self.loaded.add((await self._body(request))["lora_name"])
+        name = (await self._body(request))["lora_name"]
+        await asyncio.sleep(self.load_s)  # also for a client that has gone
+        self.loaded.add(name)
         return PlainTextResponse("ok")
 
     async def unload(self, request: Request) -> Response:

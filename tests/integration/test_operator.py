@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from tests.integration.conftest import ADMIN, Gateway
 from tests.integration.test_guards import step
 from tests.integration.test_learning_loop import engine, lease, promote_one, publish
+from ttrl_server.types import Batch
 
 Start = Callable[..., Gateway]
 
@@ -302,19 +303,37 @@ def test_samples_that_a_client_cut_short_make_no_version_fall(start: Start) -> N
     assert gateway.status()["served"]["number"] == 2
 
 
+def proposing(gateway: Gateway, batch: Batch) -> tuple[threading.Thread, list[Any]]:
+    """The batch's version is proposed; its verdict is in the list when the thread has ended."""
+    proposal = {"batch": batch.id, "folder": publish(gateway, batch.number)}
+    verdicts: list[Any] = []
+    thread = threading.Thread(target=lambda: verdicts.append(gateway.admin("train/propose", proposal).json()))
+    thread.start()
+    return thread, verdicts
+
+
 def test_a_rollback_does_not_wait_for_a_candidate(start: Start) -> None:
     gateway = with_versions(start, 1, gate={"sentinels": True, "canary_samples": 4})
     gateway.ask()
     batch = lease(gateway)
-    folder = publish(gateway, batch.number)
     gateway.engine.delay_s = 2.0  # the candidate is asked for a long time
-    verdicts: list[Any] = []
-    proposal = {"batch": batch.id, "folder": folder}
-    proposing = threading.Thread(target=lambda: verdicts.append(gateway.admin("train/propose", proposal).json()))
-    proposing.start()
+    thread, verdicts = proposing(gateway, batch)
     gateway.until(lambda: gateway.engine.running > 0)
     assert gateway.admin("adapters/rollback", {"to": 0}).json() == {"served": "tiny@base"}
-    proposing.join(30)
+    thread.join(30)
     assert (verdicts[0]["state"], verdicts[0]["reason"].partition(":")[0]) == ("rejected", "given_up")
     assert gateway.status()["served"]["number"] == 0
     assert gateway.status()["learning"] is True
+
+
+def test_a_candidate_that_is_given_up_while_it_is_loaded_does_not_stay_in_the_engine(start: Start) -> None:
+    gateway = with_versions(start, 1)
+    gateway.ask()
+    gateway.engine.load_s = 0.5
+    thread, verdicts = proposing(gateway, lease(gateway))
+    gateway.until(lambda: gateway.engine.paths().count("/v1/load_lora_adapter") == 2)
+    gateway.admin("adapters/rollback", {"to": 0})
+    thread.join(30)
+    assert verdicts[0]["reason"].partition(":")[0] == "given_up"
+    gateway.until(lambda: gateway.engine.paths().count("/v1/unload_lora_adapter") >= 2)
+    gateway.until(lambda: gateway.engine.loaded == set())

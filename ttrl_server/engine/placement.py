@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Coroutine
 from pathlib import Path
@@ -66,8 +67,7 @@ class Placement:
         """The same on one replica. One that does not answer is taken out of routing and started again."""
         try:
             if number not in replica.loaded:
-                await replica.client.load(version_name(self._config, number), str(self._root / folder))
-                replica.loaded.add(number)
+                await self._load(replica, number, folder)
             if number not in replica.proved:
                 replica.proved[number] = await self._proof(replica, number, folder)
             return replica.proved[number]
@@ -80,6 +80,24 @@ class Placement:
             if silent:
                 raise EngineError(error.message) from error
             raise RejectedVersion("load", error.message) from error
+
+    async def _load(self, replica: Replica, number: int, folder: str) -> None:
+        """One that is given up comes to its end in the engine nevertheless, and is undone there."""
+        name = version_name(self._config, number)
+        loading = asyncio.create_task(replica.client.load(name, str(self._root / folder)))
+        try:
+            await asyncio.shield(loading)
+        except asyncio.CancelledError:
+            self._soon(self._undo(loading, replica, number))
+            raise
+        replica.loaded.add(number)
+
+    async def _undo(self, loading: asyncio.Task[None], replica: Replica, number: int) -> None:
+        with contextlib.suppress(EngineError):
+            await loading
+        async with self.lock:
+            if number not in replica.loaded:  # nobody has brought it back meanwhile
+                await self.unload(replica, number)
 
     async def _proof(self, replica: Replica, number: int, folder: str) -> dict[str, float]:
         if self._config.gate.mode == "off":
