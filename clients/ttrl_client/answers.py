@@ -12,19 +12,22 @@ from typing import Literal
 Form = Literal["figures", "words", "verdict"]
 """Of an answer: a number or formula, a name or other words, yes or no (true or false)."""
 
-_IN_WORDS = re.compile(r"[^\W\d_]{2,}(?:[ ,.'\u2019-]{1,3}[^\W\d_]{1,40}){0,20}[.!]?")
+_MATHEMATICAL = re.compile(r"[\\^=+*/<>{}\[\]$]")
+_LETTERS = re.compile(r"[^\W\d_]{2,}")
 _VERDICTS = frozenset({"yes", "no", "true", "false"})
 _VERDICT = re.compile(
-    r"[\W_]{0,8}(yes|no|true|false)(?:[\W_]{0,4}\Z|[,.;:!)*_\u2013\u2014]|\s[-\u2013\u2014]"
-    r"|\s(?:it|they|he|she|there|this|that|the|we|you)\b)"
-    r"|.{0,200}\b(?:is|'s)\s(true|false)[\W_]{0,4}\Z",
+    r"(?:[\W_]{0,8}|(?:so|therefore|thus|hence),?\s)(yes|no|true|false)"
+    r"(?:[\W_]{0,4}\Z|[,.;:!)*_\u2013\u2014]|\s[-\u2013\u2014]"
+    r"|\s(?:it|they|he|she|there|this|that|the|we|you|I|because|since|as|[0-9])\b)"
+    r"|(?!.{0,200}(?:\b(?:not|never|none|no|doubt|cannot)\b|n['\u2019]t\b)).{0,200}\b(?:is|'s)\s(true|false)[\W_]{0,4}\Z",
     re.IGNORECASE,
 )
-_OBLIGING = re.compile(r"\A(?:sure|certainly|okay|of\scourse)\b[!,.:]?\s{0,4}", re.IGNORECASE)
-_SAYING = re.compile(r"[A-Za-z][\w,' ]{1,100}\s(?:is|are|was|were)\s(?:an?\s)?")
-"""The subject of a sentence that says the answer."""
-_LONGEST_SAYING = 8
-"""Words of a short reply that is an answer by itself."""
+_MARKS = " \t*_`\"'.\u201c\u201d"
+_SAYING = re.compile(
+    r"(?:The\s.{1,80}\s(?:is|was|are|were)|It(?:\sis|'s))\s(?:an?\s|the\s)?(\S{1,40}(?:\s\S{1,40}){0,3})"
+)
+"""A sentence that says the answer."""
+_OBLIGING = re.compile(r"\A(?:Sure|Certainly|Okay|Of\scourse)[!,.:]\s{1,4}(?=\S)")
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
 _LATEX_FRACTION = r"\\[dt]?frac\s*(?:\{\s*-?\d+\s*\}|\d)\s*(?:\{\s*-?\d+\s*\}|\d)"
 _NUMBER = re.compile(rf"(?:(?<![\w.)}}])-)?(?:{_LATEX_FRACTION}|(?:{_DIGITS}(?:\.\d+)?|\.\d+)(?:\s?/\s?{_DIGITS})?)")
@@ -45,16 +48,20 @@ _WRAPPER = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\{([^{}]*)\}")
 
 def form_of(truth: str) -> Form:
     """What a true answer looks like, and hence what to look for in what a model says."""
-    if truth.strip(" .!").lower() in _VERDICTS:
+    if truth.strip(_MARKS).lower() in _VERDICTS:
         return "verdict"
-    return "words" if _IN_WORDS.fullmatch(truth.strip()) else "figures"
+    if _MATHEMATICAL.search(truth):
+        return "figures"
+    items = truth.split(",")
+    named = sum(_LETTERS.search(item) is not None and not re.search(r"\d", item) for item in items)
+    return "words" if 2 * named > len(items) or named == len(items) else "figures"
 
 
 def final_answer(
     text: str, finish_reason: str | None = "stop", letters: str = "", form: Form = "figures"
 ) -> str | None:
     r"""The last balanced ``\boxed{…}``, else what follows "answer is", else by form: the last number, the yes or no
-    at the beginning of the last line or the first, or a short reply of one line; or None.
+    at the beginning of the last line or the first, or a reply of one line; or None.
 
     A sample cut at its token limit (finish_reason ``length``) never came to an answer, unless it boxed one. With
     ``letters`` (a multiple-choice question) only one of them is an answer.
@@ -130,21 +137,21 @@ def _last_number(text: str) -> str | None:
 def _verdict(text: str) -> str | None:
     lines = [line for line in text.splitlines() if line.strip()]
     found = next(filter(None, map(_VERDICT.match, [*lines[-1:], *lines[:1]])), None)
-    return (found[1] or found[2]).lower() if found else None
+    return found[1] or found[2] if found else None
 
 
-def _short_reply(text: str) -> str | None:
-    """What the only line says, without the subject of its sentence."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    if len(lines) != 1:
+def _only_line(text: str) -> str | None:
+    """As it stands, or what "The … is X." says."""
+    line, *more = [line for line in text.splitlines() if line.strip()] or [""]
+    if more:
         return None
-    sentence = _SENTENCE_END.split(_OBLIGING.sub("", lines[0].strip(" *_\"'")), maxsplit=1)[0]
-    said = sentence[found.end() :] if (found := _SAYING.match(sentence)) else sentence
-    return said.strip(" *_\"'") or None if len(_WORD.findall(said)) <= _LONGEST_SAYING else None
+    line = _OBLIGING.sub("", line.strip(_MARKS))
+    said = _SAYING.fullmatch(line)
+    return (said[1] if said else line).strip(_MARKS) or None
 
 
 _READERS: dict[Form, Callable[[str], str | None]] = {
     "figures": _last_number,
-    "words": _short_reply,
+    "words": _only_line,
     "verdict": _verdict,
 }

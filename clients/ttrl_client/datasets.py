@@ -115,7 +115,8 @@ def _item(record: dict[str, Any], number: int, where: str, fields: Fields) -> It
     else:
         answer = _final(_text(record, answer_field, where))
     name = record.get("id", number)
-    group = record.get(fields.group or next((g for g in GROUPS if record.get(g) not in (None, "")), ""))
+    grouped = fields.group or next((g for g in GROUPS if record.get(g) not in (None, "")), None)
+    group = record.get(grouped) if grouped else None
     return Item(
         str(name if name not in (None, "") else number),
         prompt + (fields.suffix or ""),

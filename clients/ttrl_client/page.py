@@ -8,7 +8,7 @@ from typing import Any
 
 from ttrl_client.datasets import QuestionSet
 from ttrl_client.metrics import clusters, shown
-from ttrl_client.report import facts, headings, levels, moments, set_names
+from ttrl_client.report import facts, headings, levels, moments, served, set_names
 from ttrl_client.scoring import equivalent
 from ttrl_client.votes import RATIOS
 
@@ -35,12 +35,11 @@ pre { white-space: pre-wrap; background: #f5f7fa; padding: .6rem .8rem; border-r
 
 def html(data: dict[str, Any], sets: Sequence[QuestionSet], rows: list[dict[str, Any]], svg: str | None) -> str:
     """The whole page; ``svg`` is the picture of the course, where it could be drawn."""
-    served = f"{data['served']['before'] or '-'} → {data['served']['after'] or '-'}"
     parts = [
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
         "<link rel='icon' href='data:,'>",
         f"<title>{escape(data['model'])}</title><style>{STYLE}</style></head><body>",
-        f"<h1>{escape(data['model'])}</h1><p class='quiet'>{escape(served)} · {escape(facts(data))}</p>",
+        f"<h1>{escape(data['model'])}</h1><p class='quiet'>{escape(served(data))} · {escape(facts(data))}</p>",
         _gains(data),
         _course(data, svg),
         _levels(data),

@@ -109,6 +109,11 @@ def moments(data: dict[str, Any]) -> tuple[str, ...]:
     return ("before", "after") if data["history"] else ("before",)
 
 
+def served(data: dict[str, Any]) -> str:
+    """The version at each of the ``moments``."""
+    return " → ".join(data["served"][moment] or "-" for moment in moments(data))
+
+
 def headings(data: dict[str, Any], key: str) -> list[str]:
     """What one figure is called at each of the ``moments``."""
     when = moments(data)
@@ -126,7 +131,7 @@ def markdown(data: dict[str, Any]) -> str:
     lines = [
         f"# {data['model']}",
         "",
-        f"{data['served']['before'] or '-'} → {data['served']['after'] or '-'}, {facts(data)}",
+        f"{served(data)}, {facts(data)}",
         "",
     ]
     gain, flipped = (["Δ", "relative"], ["flips to wrong, to right"]) if twice else ([], [])
@@ -175,9 +180,9 @@ def _course(data: dict[str, Any]) -> str:
 
 def table(data: dict[str, Any]) -> Table:
     """before → after of every set."""
-    k, served, twice = data["settings"]["eval_samples"], data["served"], len(moments(data)) > 1
+    k, twice = data["settings"]["eval_samples"], len(moments(data)) > 1
     # As Text: names are no markup.
-    result = Table(title=Text(f"{data['model']}: {served['before'] or '-'} → {served['after'] or '-'}"))
+    result = Table(title=Text(f"{data['model']}: {served(data)}"))
     result.add_column("set")
     for heading in ("questions", f"avg@{k}", *(("Δ", "relative") if twice else ()), f"maj@{k}", "failed"):
         result.add_column(heading, justify="right")

@@ -40,6 +40,7 @@ _NO_UNITS = _words(
 )
 """Words after a number that change what it says."""
 
+_VERDICTS = {"true": "yes", "false": "no"}
 _SPACE = re.compile(r"(\d (?=[\d.])|\\[a-z]+ (?=[a-z]))| ")
 _TIMES = re.compile(r"\*(?=[a-z\\(√π∞])")
 _LONE = re.compile(r"\(([^()\[\],;=∈]*)\)|[⦃{]([^⦃⦄{},;=∈]*)[⦄}]")
@@ -72,7 +73,7 @@ def _read(answer: str) -> tuple[str, Fraction | str]:
     text = answer.strip().casefold()
     if len(text) > _LONGEST:
         return "", "".join(text.split())
-    named, text = _named(respelt(text))
+    named, text = _named(respelt(_VERDICTS.get(text.rstrip("."), text)))
     return named, _value(_without_unit(text))
 
 

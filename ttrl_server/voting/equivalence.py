@@ -34,7 +34,9 @@ _VISIBLE: dict[int, str | None] = {
     ord("\N{RIGHT SINGLE QUOTATION MARK}"): "'",
     ord("\N{IDEOGRAPHIC FULL STOP}"): ". ",
 }
-_POWER_IN_CODE = re.compile(r"(?<=[0-9)]|(?<![A-Za-z])[A-Za-z])(?:\*\*|\s\*\*\s)(?=-?[0-9]|[A-Za-z](?![A-Za-z])|\()")
+_POWER_IN_CODE = re.compile(
+    r"(?<=[0-9)]|(?<![A-Za-z])[A-Za-z])(?:\*\*|[ \t]\*\*[ \t])(?=-?(?:[0-9]{1,20}|[A-Za-z])(?![0-9A-Za-z]|\*\*))"
+)
 _SYMBOLS = str.maketrans(
     {
         "\N{EN DASH}": "-",

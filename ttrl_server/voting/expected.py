@@ -56,25 +56,29 @@ _INTEGER = re.compile(
 )
 """Said of the answer; "let n be an integer" is said of a variable."""
 
+_PAIR = r"(?:yes\s?(?:or|/)\s?no|true\s?(?:or|/)\s?false)"
 _YES_OR_NO = re.compile(
-    r"\b(?:yes|true)\s?(?:/|or)\s?(?:no|false)\b|\breturn\s(?:true|yes)\sif\b"
-    r"|(?:^|[.!?:\n]\s{0,4})(?:so,?\s)?(?:is|are|was|were|do|does|did|has|have|should)\s"
-    r"(?![^?]{0,400}\bor\b)[^?]{1,400}\?\s{0,4}"
-    r"(?:\(?(?:please\s)?(?:answer|respond|reply|explain|justify|think)\b[^?]{0,120})?\Z",
+    rf"\b(?:answer|respond|reply|say|write|state|return|output)\b[^.?!\n]{{0,40}}?\b{_PAIR}\b"
+    rf"|\A\s{{0,8}}{_PAIR}\s?[:?]|\b{_PAIR}[?.)]{{0,3}}\Z|\breturn\s(?:true|yes)\sif\b"
+    r"|(?:\A\s{0,8}|[.!?]\s{1,4}|\n\s{0,4}\n)(?:is|are|was|were|does|did|has|(?:can|could|will|would)(?!\s(?:you|we)\b))\s"
+    r"(?![^?.!\n]{0,200}\b(?:or|how|what|which|who|where|when|why)\b)[^?.!\n]{1,200}\?\s{0,4}"
+    r"(?:\(?(?:please\s)?(?:answer|respond|reply|explain|justify|think)\b[^?]{0,80})?\Z",
     re.IGNORECASE,
 )
 """Asked for in these words, or by the form of the last sentence."""
 _BARE = re.compile(
-    r"\b(?:answer|respond|response|reply|output|return|provide|give|write|state|print|say|name)\b[^.?\n]{0,30}?"
-    r"\b(?:only|just|nothing\s(?:else\s)?(?:but|than)|(?:one|a\ssingle)\sword)\b"
-    r"|\b(?:only|just)\s(?:answer|respond|reply|return|output|provide|give|write|state|print|say|name)\b"
-    r"|\bin\s(?:one|a\ssingle)\sword\b|\bcomma[- ]separated\b",
+    r"\b(?:answer|respond|reply|return|provide|give|write|state|print|output(?:\sshould\sbe)?)\s{1,4}"
+    r"(?:(?:only|just)\s{1,4}(?:with\s{1,4})?|with\s{1,4}(?:only|just)\s{1,4})"
+    r"(?:the|an?|one|your)\s{1,4}(?!sentence|paragraph|line|poem|story)[a-z]"
+    r"|\bin\s(?:one|a\ssingle)\sword\b",
     re.IGNORECASE,
 )
+_LISTED = re.compile(r"\bcomma[- ]separated\slist\b", re.IGNORECASE)
 _VERDICT = re.compile(
-    r"[\W_]{0,8}(yes|no|true|false)(?:[\W_]{0,4}\Z|[,.;:!)*_\u2013\u2014]|\s[-\u2013\u2014]"
-    r"|\s(?:it|they|he|she|there|this|that|the|we|you)\b)"
-    r"|.{0,200}\b(?:is|'s)\s(true|false)[\W_]{0,4}\Z",
+    r"(?:[\W_]{0,8}|(?:so|therefore|thus|hence),?\s)(yes|no|true|false)"
+    r"(?:[\W_]{0,4}\Z|[,.;:!)*_\u2013\u2014]|\s[-\u2013\u2014]"
+    r"|\s(?:it|they|he|she|there|this|that|the|we|you|I|because|since|as|[0-9])\b)"
+    r"|(?!.{0,200}(?:\b(?:not|never|none|no|doubt|cannot)\b|n['\u2019]t\b)).{0,200}\b(?:is|'s)\s(true|false)[\W_]{0,4}\Z",
     re.IGNORECASE,
 )
 
@@ -91,6 +95,8 @@ class Expected:
     """Whether yes or no (true or false) answers it."""
     bare: bool = False
     """Whether it lists no choices and asks for the answer and nothing else, so that a short reply is one."""
+    listed: bool = False
+    """Whether a list between commas is asked for."""
 
 
 def expected(question: str | None) -> Expected:
@@ -102,6 +108,7 @@ def expected(question: str | None) -> Expected:
         integer=_INTEGER.search(text) is not None,
         verdict=not choices and _YES_OR_NO.search(text.rstrip()) is not None,
         bare=not choices and _BARE.search(text) is not None,
+        listed=not choices and _LISTED.search(text) is not None,
     )
 
 
@@ -177,7 +184,7 @@ def verdict(text: str) -> str | None:
     """The yes, no, true or false that the last line or the first begins with, or says that something is."""
     lines = [line for line in text.splitlines() if line.strip()]
     found = next(filter(None, map(_VERDICT.match, [*lines[-1:], *lines[:1]])), None)
-    return (found[1] or found[2]).lower() if found else None
+    return found[1] or found[2] if found else None
 
 
 def _capital(match: re.Match[str]) -> str:

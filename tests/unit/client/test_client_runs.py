@@ -102,7 +102,8 @@ def process(server: FakeServer, out: Path, *arguments: str | Path, **how: Any) -
     """The command, as ``replay`` gives it, in a process of its own."""
     flags = ["--base-url", server.url, "--api-key", KEY, "--model", "tiny", "--out", str(out), "--max-retries", "0"]
     command = [sys.executable, "-m", "ttrl_client.cli", *map(str, arguments), *flags]
-    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(CLIENTS)}, stdout=subprocess.DEVNULL, **how)
+    env = os.environ | {"PYTHONPATH": str(CLIENTS), "PYTHONDONTWRITEBYTECODE": "1"}  # none that a full disk cuts
+    return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, **how)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -122,6 +123,7 @@ def test_a_run_killed_at_a_random_point_goes_on_and_reports_the_same(
                 break
     assert not (killed / "report.json").exists()
     known = {(row["phase"], row["id"]) for row in _whole(killed / "rows.jsonl") if row["id"]}
+    time.sleep(2 * server.delay_s)  # what was on its way has come
     asked, server.delay_s = len(server.bodies), 0.0
     assert replay(server, killed, path, *flags, "--resume") == 0
     assert timeless(read(killed)) == timeless(read(whole))
@@ -149,7 +151,8 @@ def test_a_full_disk_ends_a_run_with_one_line_and_loses_no_row(
 
 def _growing(path: Path) -> Iterator[int]:
     """Lines of a file that is being written."""
-    while True:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
         yield path.read_bytes().count(b"\n") if path.exists() else 0
         time.sleep(0.005)
 

@@ -52,6 +52,12 @@ def test_the_same_questions_come_out_of_every_kind_of_file(tmp_path: Path, kind:
     ]
 
 
+def test_a_column_without_a_name_is_no_level(tmp_path: Path) -> None:
+    path = tmp_path / "frame.csv"  # as pandas writes one
+    path.write_text(",prompt,answer\n0,2 + 2?,4\n1,3 + 3?,6\n", encoding="utf-8")
+    assert [item.group for item in load(path).items] == [None, None]
+
+
 def test_fields_may_be_named_and_a_suffix_added(tmp_path: Path) -> None:
     path = tmp_path / "odd.jsonl"
     path.write_text('{"q": "2 + 2?", "gold": "4", "topic": "sums"}\n')

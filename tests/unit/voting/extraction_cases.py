@@ -32,6 +32,7 @@ ABOUT_INTEGERS = "Let n be an integer with n > 2. What is the average of n and n
 
 ONE_WORD = "What is the capital of Peru? Answer with just the word."
 RELATED = "What is Sarah to Elizabeth? Respond only with the word that describes their relationship."
+SORTED = "Sort these words and return them as a comma-separated list: pear, when, which"
 PRIME = "Is 91 a prime number?"
 FOLLOWS = "Does it logically follow that:\nSome lawyers are parents?\n(Answer Yes or No)"
 FINISH = "Return True if you can finish all courses, or False otherwise:\n[(0, 2), (2, 0)]"
@@ -249,6 +250,7 @@ CASES: list[tuple[str, str | None, str | None]] = [
     # the form around the answer
     ("The answer is 2**10.", None, "2^10"),
     ("As a check, 4 * **8** = 2**5", None, "2^5"),
+    ("The total is (approx)**45**.", None, "45"),
     ("**Final Answer:** $56$", None, "56"),
     ("**Final Answer: 56 apples**", None, "56"),
     ("**Answer**: `17`", None, "17"),
@@ -465,9 +467,22 @@ CASES: list[tuple[str, str | None, str | None]] = [
     ("Sure! Lima", ONE_WORD, "Lima"),
     ("mother-in-law", RELATED, "mother-in-law"),
     ("THOSE FROM MARS", "Decrypt it. Provide only the decrypted text as your final answer.", "THOSE FROM MARS"),
+    ("A Tale of Two Cities", "Name it. Reply with just the title.", "A Tale of Two Cities"),
+    ("the cat is black", "Decrypt it. Provide only the decrypted text.", "the cat is black"),
+    ("E. coli", "Reply only with a name.", "E. coli"),
+    ("St. Louis", ONE_WORD, "St. Louis"),
+    ("Certainly", ONE_WORD, "Certainly"),
+    ("pear, when, which, ear, for, the, zoo, a, of", SORTED, "pear, when, which, ear, for, the, zoo, a, of"),
+    ("100, Full, floats", SORTED, "100, Full, floats"),
+    ("Sorry, I cannot answer.", ONE_WORD, None),
+    ("I'm sorry, but I can't help with that.", ONE_WORD, None),
+    ("Hello! How can I help you today?", ONE_WORD, None),
+    ("As an AI language model, no.", ONE_WORD, None),
+    ("Gut, danke", "Answer only in German: how are you doing today?", None),
+    ("Happy", "If you give her just one apple, how does she feel?", None),
     ("Friday", "What day was it? Reply with just the weekday name.", "Friday"),
     ("56", "What is 7 * 8? Answer with just the number.", "56"),
-    ("pear, fig, apple", "Sort these words. Return them as a comma-separated list: pear, apple", "pear, fig, apple"),
+    ("pear, fig, apple", SORTED, "pear, fig, apple"),
     ("Lima", "What is the capital of Peru?", None),
     ("Lima\nCusco", ONE_WORD, None),
     ("I do not know.", ONE_WORD, None),
@@ -477,11 +492,25 @@ CASES: list[tuple[str, str | None, str | None]] = [
     ("No, 91 = 7 * 13.", PRIME, "no"),
     ("91 = 7 * 13.\n\n**No**, it is not.", PRIME, "no"),
     ("The answer is no.", PRIME, "no"),
-    ("91 is 7 times 13.", PRIME, None),
     ("No one has proved it.", PRIME, None),
+    ("So no.", PRIME, "no"),
+    ("No because 91 = 7 * 13", PRIME, "no"),
     ("Yes, it does.", FOLLOWS, "yes"),
-    ("So the statement is false.", FOLLOWS, "false"),
-    ("False", FINISH, "false"),
+    ("The statement is false.", FOLLOWS, "no"),
+    ("I do not think that this is true.", FOLLOWS, None),
+    ("None of this is true.", FOLLOWS, None),
+    ("False", FINISH, "no"),
+    ("Yes", "Can a cat fly?", "yes"),
+    ("True.", "True or false: all cats fly.", "yes"),
+    # no yes or no is asked for
+    ("391", "Do not use a calculator. What is 17 * 23?", "391"),
+    ("48", "Do the following calculation: 12 * 4 = ?", "48"),
+    ("The hypotenuse is 5.", "The legs of a right triangle\nare 3 and 4. What is the hypotenuse?", "5"),
+    ("1024", "A quiz has 10 true/false questions. In how many ways can it be answered?", "1024"),
+    ("60 - 24 = 36", "In a poll 60 people said yes or no. 24 said yes. How many said no?", "36"),
+    ("144", "Do you know what 12*12 is?", "144"),
+    ("42", "Should be simple: what is 6*7?", "42"),
+    ("It is 12.", "Is there a number whose half is 6?", "12"),
     ("Yes, 12 does.", "Is there a number whose half is 6? Find it.", "12"),
     ("Bob has 3", "Is Alice or Bob older?", "3"),
     # choice letters, with and without brackets

@@ -84,7 +84,10 @@ HOSTILE = {
     "dates": "1 January " * 10_000,
     "pictures": "the answer is " + "\U0001f389" * 100_000,
     "listed choices": "(A) the acid\n(B) the base\nthe answer is not the acid. " * 1_500,
-    "questions": "is it " * 15_000 + "?",
+    "questions": ". is a" * 16_000 + "?",
+    "questions after empty lines": "\n\nis a" * 16_000 + "?",
+    "one long word": "x" * 100_000,
+    "a sentence": "The " + "is " * 30_000,
     "questions of choice": "is it? or " * 10_000 + "?",
     "requests": "answer with " * 8_000 + "only",
     "verdicts": "yes " * 25_000 + "or no",
@@ -97,6 +100,7 @@ HOSTILE = {
 def test_hostile_text_is_read_in_well_under_a_second(text: str) -> None:
     started = time.process_time()
     answer(text, "stop", text)
+    answer(text, "stop", "Is it? Return just the word, or a comma-separated list")
     assert time.process_time() - started < 0.5
 
 
@@ -118,7 +122,7 @@ STRENGTHS: list[tuple[str, str | None, str | None, Strength | None]] = [
     ("\\[\n3 + 4 = 7\n\\]\n", None, "7", "closing"),
     ("So 3 + 4 = 7.\n\nI hope this helps!", None, "7", "number"),
     ("I do not know.", None, None, None),
-    ("Yes, it is.", "Is 7 prime?", "yes", "choice"),
+    ("Yes, it is.", "Is 7 prime?", "Yes", "choice"),
     ("Lima", "Which city? Answer in one word.", "Lima", "closing"),
 ]
 
