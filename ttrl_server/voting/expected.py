@@ -70,7 +70,7 @@ _BARE = re.compile(
     r"\b(?:answer|respond|reply|return|provide|give|write|state|print|output(?:\sshould\sbe)?)\s{1,4}"
     r"(?:(?:only|just)\s{1,4}(?:with\s{1,4})?|with\s{1,4}(?:only|just)\s{1,4})"
     r"(?:the|an?|one|your)\s{1,4}(?!sentence|paragraph|line|poem|story)[a-z]"
-    r"|\bin\s(?:one|a\ssingle)\sword\b",
+    r"|\b(?:in|with)\s(?:one|a\ssingle)\sword\b",
     re.IGNORECASE,
 )
 _LISTED = re.compile(r"\bcomma[- ]separated\slist\b", re.IGNORECASE)

@@ -98,7 +98,7 @@ _SAYING = re.compile(
     r"(?:The\s.{1,80}\s(?:is|was|are|were)|It(?:\sis|'s))\s(?:an?\s|the\s)?(\S{1,40}(?:\s\S{1,40}){0,3})"
 )
 _SMALL_TALK = re.compile(
-    r"[\W_]{0,8}(?:(?:I|we|you)(?:\s|['\u2019])|(?:sorry|unfortunately|hello|hi|unknown|as\san\sai|there\sis\sno|it\sdepends"
+    r"[\W_]{0,8}(?:(?:I|we)(?:\s|['\u2019])|(?:sorry|unfortunately|hello|hi|unknown|as\san\sai|there\sis\sno|it\sdepends"
     r"|not\s(?:sure|known|enough))\b)",
     re.IGNORECASE,
 )

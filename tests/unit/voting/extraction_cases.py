@@ -480,6 +480,7 @@ CASES: list[tuple[str, str | None, str | None]] = [
     ("As an AI language model, no.", ONE_WORD, None),
     ("Gut, danke", "Answer only in German: how are you doing today?", None),
     ("Happy", "If you give her just one apple, how does she feel?", None),
+    ("wife", "What relation is Amelia to Thomas? Answer with a single word.", "wife"),
     ("Friday", "What day was it? Reply with just the weekday name.", "Friday"),
     ("56", "What is 7 * 8? Answer with just the number.", "56"),
     ("pear, fig, apple", SORTED, "pear, fig, apple"),
