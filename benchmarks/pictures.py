@@ -53,7 +53,7 @@ def lines(path: Path, course: Mapping[str, Sequence[tuple[float, float]]], x: st
         )
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.2 * axes.get_ylim()[1])  # room for the names
     _finish(made, axes, path)
 
 
