@@ -1,4 +1,4 @@
-r"""What a question says about its answer (choices, an integer, yes or no, a word), and which of them a sample names.
+r"""What a question says about its answer (choices, an integer, a bare reply), and which of its choices a sample names.
 
 Choices are read from markers ``(A)``, ``A)``, ``A.`` or ``A:`` that follow each other in one style; an answer given as
 the text of a choice is the letter of that choice, so that "nitric acid" and "B" are one vote.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from ttrl_server.voting.equivalence import canonical, visible
+from ttrl_server.voting.replies import wants_list, wants_verdict, wants_words
 
 TAIL = 20_000
 """Characters from the end of a text (or question) that are looked at."""
@@ -56,32 +57,6 @@ _INTEGER = re.compile(
 )
 """Said of the answer; "let n be an integer" is said of a variable."""
 
-_PAIR = r"(?:yes\s?(?:or|/)\s?no|true\s?(?:or|/)\s?false)"
-_YES_OR_NO = re.compile(
-    rf"\b(?:answer|respond|reply|say|write|state|return|output)\b[^.?!\n]{{0,40}}?\b{_PAIR}\b"
-    rf"|\A\s{{0,8}}{_PAIR}\s?[:?]|\b{_PAIR}[?.)]{{0,3}}\Z|\breturn\s(?:true|yes)\sif\b"
-    r"|(?:\A\s{0,8}|[.!?]\s{1,4}|\n\s{0,4}\n)(?:is|are|was|were|does|did|has|(?:can|could|will|would)(?!\s(?:you|we)\b))\s"
-    r"(?![^?.!\n]{0,200}\b(?:or|how|what|which|who|where|when|why)\b)[^?.!\n]{1,200}\?\s{0,4}"
-    r"(?:\(?(?:please\s)?(?:answer|respond|reply|explain|justify|think)\b[^?]{0,80})?\Z",
-    re.IGNORECASE,
-)
-"""Asked for in these words, or by the form of the last sentence."""
-_BARE = re.compile(
-    r"\b(?:answer|respond|reply|return|provide|give|write|state|print|output(?:\sshould\sbe)?)\s{1,4}"
-    r"(?:(?:only|just)\s{1,4}(?:with\s{1,4})?|with\s{1,4}(?:only|just)\s{1,4})"
-    r"(?:the|an?|one|your)\s{1,4}(?!sentence|paragraph|line|poem|story)[a-z]"
-    r"|\b(?:in|with)\s(?:one|a\ssingle)\sword\b",
-    re.IGNORECASE,
-)
-_LISTED = re.compile(r"\bcomma[- ]separated\slist\b", re.IGNORECASE)
-_VERDICT = re.compile(
-    r"(?:[\W_]{0,8}|(?:so|therefore|thus|hence),?\s)(yes|no|true|false)"
-    r"(?:[\W_]{0,4}\Z|[,.;:!)*_\u2013\u2014]|\s[-\u2013\u2014]"
-    r"|\s(?:it|they|he|she|there|this|that|the|we|you|I|because|since|as|[0-9])\b)"
-    r"|(?!.{0,200}(?:\b(?:not|never|none|no|doubt|cannot)\b|n['\u2019]t\b)).{0,200}\b(?:is|'s)\s(true|false)[\W_]{0,4}\Z",
-    re.IGNORECASE,
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Expected:
@@ -106,9 +81,9 @@ def expected(question: str | None) -> Expected:
     return Expected(
         choices,
         integer=_INTEGER.search(text) is not None,
-        verdict=not choices and _YES_OR_NO.search(text.rstrip()) is not None,
-        bare=not choices and _BARE.search(text) is not None,
-        listed=not choices and _LISTED.search(text) is not None,
+        verdict=not choices and wants_verdict(text),
+        bare=not choices and wants_words(text),
+        listed=not choices and wants_list(text),
     )
 
 
@@ -178,13 +153,6 @@ def marked(text: str, choices: Mapping[str, str]) -> str | None:
         if len(letters) == 1 and letters <= choices.keys():
             return letters.pop()
     return exactly(lines[-1], choices)
-
-
-def verdict(text: str) -> str | None:
-    """The yes, no, true or false that the last line or the first begins with, or says that something is."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    found = next(filter(None, map(_VERDICT.match, [*lines[-1:], *lines[:1]])), None)
-    return found[1] or found[2] if found else None
 
 
 def _capital(match: re.Match[str]) -> str:

@@ -11,7 +11,7 @@ Every pattern here is linear in the text it reads, or bounded by a constant, wha
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,8 +27,8 @@ from ttrl_server.voting.expected import (
     letter_at_end,
     letter_at_start,
     marked,
-    verdict,
 )
+from ttrl_server.voting.replies import short_reply, spoken, verdict
 
 __all__ = ["TAIL", "Expected", "Reading", "Strength", "answer", "expected", "read"]
 
@@ -40,16 +40,11 @@ _WINDOW = 400
 """Characters after a phrase in which its answer must begin and end."""
 _PHRASES = 30
 """Phrases from the end of a text that are tried."""
-_SHORT = 120
-"""Characters of a reply that is an answer by itself."""
-_FEW = 12
-"""Its words, where no list is asked for."""
 _NUMBERS = 500
 """Numbers from the end of a text among which an integer is looked for."""
 _LONGEST_FORMULA = 200
 """Characters of a formula that the last number may stand in."""
 
-_THINK_TAG = re.compile(r"</?think>")
 _BOX_TOKEN = re.compile(r"(\\(?:boxed|fbox)\s{0,8}\{)|\\.|[{}]", re.DOTALL)
 
 _PHRASE = re.compile(
@@ -92,16 +87,6 @@ _DELIMITERS = re.compile(r"\*\*|__|[$`\"]|\\[()\[\]]|\\(?:boxed|fbox)\s{0,8}\{")
 _PICTURES = re.compile(r"[\s\u2600-\u27bf\ufe0f\U0001f000-\U0001faff]{1,20}\Z")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _SUBJECT = re.compile(r"[A-Za-z][A-Za-z,' ]{1,100}\b[^=\n]{0,100}\b(?:is|are|was|were|equals)\s{1,4}(?=\S)")
-_MARKS = " \t*_`\"'.\u201c\u201d"
-_OBLIGING = re.compile(r"\A(?:Sure|Certainly|Okay|Of\scourse)[!,.:]\s{1,4}(?=\S)")
-_SAYING = re.compile(
-    r"(?:The\s.{1,80}\s(?:is|was|are|were)|It(?:\sis|'s))\s(?:an?\s|the\s)?(\S{1,40}(?:\s\S{1,40}){0,3})"
-)
-_SMALL_TALK = re.compile(
-    r"[\W_]{0,8}(?:(?:I|we)(?:\s|['\u2019])|(?:sorry|unfortunately|hello|hi|unknown|as\san\sai|there\sis\sno|it\sdepends"
-    r"|not\s(?:sure|known|enough))\b)",
-    re.IGNORECASE,
-)
 _NO_ANSWER = re.compile(r"(?:not|that|I|we|you|it\sdepends|dependent)\s(?=[a-z(])", re.IGNORECASE)
 _FORMULA_GOES_ON = re.compile(
     r"\s{0,4}(?:,\s{0,4}(?:and\s|or\s)?[$\\]|[-+*/^=<>(\\]|(?:or|and|hundred|thousand|million|billion|trillion|dozen)\b)"
@@ -166,39 +151,28 @@ def read(text: str, finish_reason: FinishReason, expected: Expected) -> Reading:
 
     A reason other than ``stop`` means the text was cut, by max_tokens or by us: then only a complete box counts.
     """
-    tail = _spoken(visible(text))[-TAIL:]
+    tail = spoken(visible(text))[-TAIL:]
     reading = _reading(_boxed(tail, expected.choices), "boxed")
     if reading is _NOTHING and finish_reason == "stop":
-        reading = _reading(_stated(tail, expected.choices), "stated")
-        if reading is _NOTHING:
-            reading = _reading(marked(tail, expected.choices), "choice")
-        if reading is _NOTHING and expected.verdict:
-            reading = _reading(verdict(tail), "choice")
-        if reading is _NOTHING and expected.listed:
-            reading = _reading(_short_reply(tail, ","), "closing")
-        if reading is _NOTHING:
-            reading = _last_value(tail, expected)
-        if reading is _NOTHING and expected.bare:
-            reading = _reading(_short_reply(tail), "closing")
+        reading = next((found for found in _ways(tail, expected) if found is not _NOTHING), _NOTHING)
     return reading
+
+
+def _ways(tail: str, expected: Expected) -> Iterator[Reading]:
+    """The readings that need no box, strongest first."""
+    yield _reading(_stated(tail, expected.choices), "stated")
+    yield _reading(marked(tail, expected.choices), "choice")
+    if expected.verdict:
+        yield _reading(verdict(tail), "choice")
+    if expected.listed:
+        yield _reading(short_reply(tail, ","), "closing")
+    yield _last_value(tail, expected)
+    if expected.bare:
+        yield _reading(short_reply(tail), "closing")
 
 
 def _reading(found: str | None, strength: Strength) -> Reading:
     return Reading(found, strength) if found and canonical(found) else _NOTHING
-
-
-def _spoken(text: str) -> str:
-    """The text outside ``<think>`` blocks: none if one stays open. The prompt may have opened the first one."""
-    kept: list[str] = []
-    start, thinking = 0, False
-    for tag in _THINK_TAG.finditer(text):
-        opens = tag[0] == "<think>"
-        if opens and not thinking:
-            kept.append(text[start : tag.start()])
-        elif not opens and not thinking:
-            kept.clear()
-        thinking, start = opens, tag.end()
-    return "" if thinking else "".join([*kept, text[start:]])
 
 
 def _boxed(text: str, choices: Choices) -> str | None:
@@ -247,20 +221,6 @@ def _read_statement(window: str, choices: Choices) -> str | None:
     if words > 3 and (number := _number_of(sentence)):
         return number
     return None if words > 8 or _NO_ANSWER.match(short) else short
-
-
-def _short_reply(text: str, within: str = "") -> str | None:
-    """A reply of one short line as it stands, or what "The … is X." says; ``within`` must be in it.
-
-    Refusals and greetings, which models repeat most, are none.
-    """
-    line, *more = [line for line in text.splitlines() if line.strip()] or [""]
-    short = len(line) <= _SHORT and (within or len(line.split()) <= _FEW)
-    if more or not short or within not in line or _SMALL_TALK.match(line):
-        return None
-    line = _OBLIGING.sub("", line.strip(_MARKS))
-    said = _SAYING.fullmatch(line)
-    return (said[1] if said else line).strip(_MARKS)
 
 
 def _formula_ahead(window: str, start: int) -> str | None:
