@@ -33,10 +33,10 @@ import aiohttp
 
 from benchmarks import peers, traces
 from benchmarks.engine import KEY, START_S, small
+from ttrl_server.answers import asked, same
 from ttrl_server.config import Config
 from ttrl_server.engine.command import engine_command
 from ttrl_server.process import ChildTree
-from ttrl_server.voting.equivalence import equivalent
 
 AT_ONCE = 2
 MAX_TOKENS = 48
@@ -109,7 +109,9 @@ class Bench:
                 reply = await self._post(self.gateway_url, self._body(question, self.model) | extra, {})
                 evidence = reply["ttrl"]
                 assert evidence["train"] not in ("off", "not stored", "learning is off"), evidence
-                return evidence["sampled_tokens"], equivalent(evidence["answer"] or "", question["answer"])
+                return evidence["sampled_tokens"], same(
+                    evidence["answer"], question["answer"], asked(question["prompt"])
+                )
 
             return await self._all(one)
 
@@ -136,7 +138,7 @@ class Bench:
         correct = 0
         for row, question in zip(result["rows"], self.questions, strict=True):
             found = re.search(LAST_NUMBER, row["text"])
-            correct += found is not None and equivalent(found[1], question["answer"])
+            correct += found is not None and same(found[1], question["answer"], asked(question["prompt"]))
         return Outcome(result["seconds"], sum(row["tokens"] for row in result["rows"]), correct)
 
     async def _all(self, one: Callable[[int, dict[str, Any]], Awaitable[tuple[int, bool]]]) -> Outcome:

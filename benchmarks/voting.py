@@ -10,7 +10,7 @@ questions weigh most), ``samples_saved`` the mean share of a question's samples.
 the mean length of the samples kept for training (whole waves, at most 32) over that of all 64: 1 is no bias; the first
 32 to finish are shown beside it.
 
-Clustering is timed on the recorded answers, each group new to its pool, and on groups of 64 different expressions.
+Clustering is timed on the recorded answers, and on groups of 64 different expressions.
 The last line is JSON.
 """
 
@@ -31,7 +31,6 @@ from benchmarks import traces
 from ttrl_server.sampling import Plan
 from ttrl_server.types import Rollout, StopRule
 from ttrl_server.voting import Ballot, stopping
-from ttrl_server.voting.pool import Pool
 from ttrl_server.voting.tally import vote
 
 GROUP = 32
@@ -71,29 +70,27 @@ class Recorded:
 def read(records: list[dict[str, Any]]) -> tuple[list[Recorded], list[float]]:
     """Every vote read by the server's own code, and the milliseconds each took."""
     recorded, milliseconds = [], []
-    with Pool() as pool:
-        pool.start()
-        for record in records:
-            samples = record["samples"]
-            started = time.perf_counter()
-            ballot = Ballot(record["question"], pool)
-            for i, sample in enumerate(samples):
-                ballot.add(Rollout(i, (0,), (sample["confidence"],), sample["text"], sample["finish_reason"]))
-            outcome = ballot.count()
-            milliseconds.append(1000 * (time.perf_counter() - started))
-            keys: list[str | None] = [None] * len(samples)
-            for number, cluster in enumerate(outcome.clusters):
-                for member in cluster.members:
-                    keys[member] = str(number)
-            recorded.append(
-                Recorded(
-                    record["family"],
-                    outcome.answers,
-                    tuple(keys),
-                    tuple(sample["confidence"] for sample in samples),
-                    tuple(sample["tokens"] for sample in samples),
-                )
+    for record in records:
+        samples = record["samples"]
+        started = time.perf_counter()
+        ballot = Ballot(record["question"])
+        for i, sample in enumerate(samples):
+            ballot.add(Rollout(i, (0,), (sample["confidence"],), sample["text"], sample["finish_reason"]))
+        outcome = ballot.count()
+        milliseconds.append(1000 * (time.perf_counter() - started))
+        keys: list[str | None] = [None] * len(samples)
+        for number, cluster in enumerate(outcome.clusters):
+            for member in cluster.members:
+                keys[member] = str(number)
+        recorded.append(
+            Recorded(
+                record["family"],
+                outcome.answers,
+                tuple(keys),
+                tuple(sample["confidence"] for sample in samples),
+                tuple(sample["tokens"] for sample in samples),
             )
+        )
     return recorded, milliseconds
 
 
@@ -138,16 +135,14 @@ def hardest(groups: int = 20) -> list[float]:
     """Milliseconds for groups of 64 different expressions, none of them seen before."""
     milliseconds = []
     order = random.Random(0)
-    with Pool() as pool:
-        pool.start()
-        for _ in range(groups):
-            texts = [_expression(order) for _ in range(traces.SAMPLES)]
-            ballot = Ballot(None, pool)
-            started = time.perf_counter()
-            for i, text in enumerate(texts):
-                ballot.add(Rollout(i, (0,), (-0.1,), f"Therefore the answer is \\boxed{{{text}}}.", "stop"))
-            ballot.count()
-            milliseconds.append(1000 * (time.perf_counter() - started))
+    for _ in range(groups):
+        texts = [_expression(order) for _ in range(traces.SAMPLES)]
+        ballot = Ballot(None)
+        started = time.perf_counter()
+        for i, text in enumerate(texts):
+            ballot.add(Rollout(i, (0,), (-0.1,), f"Therefore the answer is \\boxed{{{text}}}.", "stop"))
+        ballot.count()
+        milliseconds.append(1000 * (time.perf_counter() - started))
     return milliseconds
 
 

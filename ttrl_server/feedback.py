@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import asyncio
 
+from ttrl_server.answers import asked
 from ttrl_server.config import Config
 from ttrl_server.errors import Overloaded, RequestError
 from ttrl_server.guards.admission import QUEUED, UNSOUND
 from ttrl_server.guards.history import is_held_back, question_key
 from ttrl_server.learning import Learning
 from ttrl_server.types import Experience, Verdict
-from ttrl_server.voting import Checker, feedback, labelled
+from ttrl_server.voting import feedback, labelled
 
 WAITING = 16
-"""Verdicts that may wait for their turn; labels are compared one after the other, so that votes keep the workers."""
-BUDGET_S = 0.5
+"""Verdicts that may wait for their turn; labels are compared one after the other, so that votes keep the processor."""
 
 
 class Feedback:
     """Takes verdicts until their groups are learned from."""
 
-    def __init__(self, config: Config, learning: Learning, checker: Checker) -> None:
-        self._config, self._learning, self._checker = config, learning, checker
+    def __init__(self, config: Config, learning: Learning) -> None:
+        self._config, self._learning = config, learning
         self._turn, self._waiting = asyncio.Lock(), 0
 
     async def give(self, question: str, tenant: str, *, score: int | None, label: str | None) -> str:
@@ -75,5 +75,5 @@ class Feedback:
 
     def _rewards(self, kept: Experience, score: int | None, label: str | None) -> tuple[float, ...]:
         if label is not None:
-            return labelled(kept.vote, label, len(kept.rewards), self._checker, budget_s=BUDGET_S)
+            return labelled(kept.vote, label, len(kept.rewards), asked(None))
         return feedback(kept.vote, score or 0, len(kept.rewards))

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 import structlog
 
+from ttrl_server.answers import asked
+from ttrl_server.answers.keys import key as answer_key
 from ttrl_server.config import Config
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.engine.swap import Swap
@@ -28,7 +30,6 @@ from ttrl_server.registry import versions
 from ttrl_server.store.experiences import Experiences
 from ttrl_server.telemetry import metrics
 from ttrl_server.types import Batch, Experience, Parent, Question, Verdict, last_text
-from ttrl_server.voting import text_key
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -58,8 +59,8 @@ class Learning:
         """Returns when the group is on disk, with what was decided about it."""
         key, said = question_key(experience.group.prompt_token_ids), experience.vote.pseudo_label
         # A pinned version's majority says nothing of how the served one moves.
-        label = text_key(said) if said is not None and question.version is None else None
-        verdict = await self._in_store(self._store.add, experience, key, label, self._judge)
+        found = answer_key(said, asked(last_text(question))) if said and question.version is None else None
+        verdict = await self._in_store(self._store.add, experience, key, found and found.bare, self._judge)
         if verdict.reason == "held_back":
             self._gate.offer(experience.group, last_text(question))
         if question.version is None and verdict.reason not in UNSOUND:

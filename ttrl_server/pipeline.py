@@ -16,7 +16,6 @@ question; what must survive is in the store and the registry.
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 import math
 import time
@@ -27,15 +26,17 @@ from typing import Any
 import structlog
 
 from ttrl_server import voting
+from ttrl_server.answers import asked
 from ttrl_server.batching import Admission, Batcher, Flights, Progress
 from ttrl_server.config import Config
 from ttrl_server.engine.fleet import Fleet, Lease
 from ttrl_server.errors import EngineError, Overloaded, RequestError
 from ttrl_server.guards.admission import admit
+from ttrl_server.guards.reasons import Recent
 from ttrl_server.sampling import Draw, DrawOne, Plan
 from ttrl_server.telemetry import metrics
 from ttrl_server.types import Experience, Group, Question, Rollout, Sampling, Stopped, Verdict, Vote, last_text
-from ttrl_server.voting import Ballot, Checker, TextOnly
+from ttrl_server.voting import Ballot
 
 log = structlog.get_logger()
 
@@ -66,22 +67,22 @@ class Answer:
 class Pipeline:
     """Answers questions by vote. ``record`` is None while nothing is learnt."""
 
-    def __init__(self, config: Config, fleet: Fleet, record: Record | None, checker: Checker | None = None) -> None:
+    def __init__(self, config: Config, fleet: Fleet, record: Record | None) -> None:
         self._config, self._fleet, self._record = config, fleet, record
-        self._checker = checker or TextOnly()
         self.admission = Admission(config.limits.samples_in_flight)
         self._batcher = Batcher(
             fleet, max_questions=config.batch.max_questions, max_wait_s=config.batch.max_wait_ms / 1000
         )
         self._flights: Flights[Answer] = Flights()
         self._background: set[asyncio.Task[str]] = set()
+        self.recent = Recent()
 
     async def answer(self, question: Question, watch: Callable[[Progress], None] | None = None) -> Answer:
         """Votes on one question; raises RequestError, Overloaded or EngineError. ``watch`` is given the progress."""
         started = time.monotonic()
         limit = self._limit(question)
         try:
-            async with asyncio.timeout(limit + self._config.vote.check_budget_s):
+            async with asyncio.timeout(limit + COUNTING_S):
                 answer = await self._flights.join(
                     _identity(question),
                     Progress(question.vote.samples),
@@ -136,8 +137,7 @@ class Pipeline:
         return replace(empty, rollouts=ballot.rollouts), stopped
 
     def _ballot(self, question: Question) -> Ballot:
-        vote = self._config.vote
-        return Ballot(last_text(question), self._checker, budget_s=vote.check_budget_s, weighting=vote.weighting)
+        return Ballot(last_text(question), weighting=self._config.vote.weighting)
 
     def _plan(self, question: Question) -> Plan:
         samples = question.vote.samples
@@ -181,19 +181,15 @@ class Pipeline:
             verdict = Verdict(False, "too_few_samples")
         if vote.majority_ratio is not None:
             metrics.MAJORITY.observe(vote.majority_ratio)
-        return Answer(
-            group,
-            vote,
-            model,
-            await self._keep(question, Experience(question.id, question.tenant, group, vote, rewards, verdict)),
-        )
+        kept = await self._keep(question, Experience(question.id, question.tenant, group, vote, rewards, verdict))
+        self.recent.note(kept)
+        return Answer(group, vote, model, kept)
 
     async def _rewards(self, question: Question, vote: Vote, samples: int) -> tuple[float, ...]:
         """[G] by the label that was given, else by the vote."""
-        guard, budget_s = self._config.guard, self._config.vote.check_budget_s
+        guard = self._config.guard
         if question.label is not None:
-            given = functools.partial(voting.labelled, vote, question.label, samples, self._checker, budget_s=budget_s)
-            return await asyncio.to_thread(given)
+            return await asyncio.to_thread(voting.labelled, vote, question.label, samples, asked(last_text(question)))
         if self._config.train.reward == "signed":
             window = {"majority": guard.min_majority, "margin": guard.min_margin, "rare": guard.rare}
             return voting.signed(vote, samples, **window)
@@ -226,6 +222,8 @@ class Pipeline:
 
 
 TOO_LATE = "deadline_exceeded"
+COUNTING_S = 2.0
+"""Beyond the time for sampling, for the votes to be counted."""
 CERTAINTY_ALTERNATIVES = 5
 """Likeliest tokens asked for at every position where ``vote.fallback`` chooses by self-certainty."""
 

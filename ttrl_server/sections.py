@@ -67,12 +67,6 @@ class VoteConfig(Section):
     """confidence: a vote counts the geometric mean of its tokens' probabilities (after DeepConf, arXiv 2508.15260)."""
     fallback: Literal["first", "best_of_n"] = "first"
     """Which sample answers where nothing can be voted on; best_of_n: the one with the highest self-certainty."""
-    check_budget_s: float = Field(2, gt=0)
-    """Time that deciding which answers of one question are the same may take."""
-    check_workers: int = Field(1, ge=1)
-    """Processes that decide it, where text and rational numbers do not."""
-    check_memory_mib: int = Field(1024, ge=512)
-    """Address space of one of them."""
 
 
 class BatchConfig(Section):

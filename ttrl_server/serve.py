@@ -175,7 +175,6 @@ class Service:
         from ttrl_server.pipeline import Pipeline
         from ttrl_server.registry.ledger import Ledger
         from ttrl_server.store.experiences import Experiences
-        from ttrl_server.voting.pool import Pool
 
         self.config, self.port = config, port
         self.failure: BaseException | None = None
@@ -188,19 +187,18 @@ class Service:
         if not config.engine.url:
             make_socket_dir(config)
         self.fleet = Fleet(config, make_clients(config, self.engine_key))
-        self.checker = Pool(config.vote.check_workers, memory_mib=config.vote.check_memory_mib)
-        gate = Gate(config, self.checker)
+        gate = Gate(config)
         self.swap = Swap(config, self.fleet, Ledger(self.root), self.root, gate.check)
         self.learning: Learning | None = None
         if config.train.enabled:
             store = Experiences.open(config.store.url or f"sqlite:///{config.state_dir / 'store.sqlite'}")
             self.learning = Learning(config, store, self.fleet, self.swap, gate)
         listens = self.learning if config.train.feedback else None
-        feedback = Feedback(config, listens, self.checker) if listens else None
-        pipeline = Pipeline(config, self.fleet, self.learning.record if self.learning else None, self.checker)
+        feedback = Feedback(config, listens) if listens else None
+        pipeline = Pipeline(config, self.fleet, self.learning.record if self.learning else None)
         self.app = app.build(
             OpenAIRoutes(config, self.fleet, pipeline),
-            AdminRoutes(config, self.fleet, self.learning),
+            AdminRoutes(config, self.fleet, self.learning, pipeline.recent),
             FeedbackRoute(feedback),
             AdapterRoutes(Operator(config, self.fleet, self.swap)),
             keys=config.api.keys,
@@ -210,16 +208,14 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _app: object) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(self._run(), name="service")]
+        tasks = [asyncio.create_task(self._run(), name="service"), asyncio.create_task(self._summarise())]
         tasks += self._engines()
-        tasks.append(asyncio.create_task(asyncio.to_thread(self.checker.start)))
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await asyncio.to_thread(self.checker.close)
             if self.learning:
                 await self.learning.close()
 
@@ -252,6 +248,16 @@ class Service:
         if not self.learning:
             return
         await _whatever_happens("learning", self._learn)
+
+    async def _summarise(self) -> None:
+        from ttrl_server.engine.command import version_name
+        from ttrl_server.telemetry import summary
+
+        async def served() -> dict[str, object]:
+            pending = (await self.learning.status())["pending"] if self.learning else 0
+            return {"pending": pending, "served": version_name(self.config, self.fleet.serving)}
+
+        await _whatever_happens("summary", lambda: summary.every_minute(served))
 
     async def _learn(self) -> None:
         from ttrl_server.trainer import supervise

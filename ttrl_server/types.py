@@ -13,9 +13,8 @@ from typing import Any, Literal
 FinishReason = Literal["stop", "length", "abort"]
 StopRule = Literal["none", "exact", "beta", "certificate"]
 Weighting = Literal["uniform", "confidence"]
-Stopped = Literal["full", "exact", "beta", "certificate", "unvotable", "deadline", "budget", "cancelled"]
-"""Why sampling ended: all M drawn; a stop rule; nothing to vote on; the client's time; answers that could not be
-checked within the budget; a client that went away."""
+Stopped = Literal["full", "exact", "beta", "certificate", "unvotable", "deadline", "cancelled"]
+"""Why sampling ended: all M drawn; a stop rule; nothing to vote on; the client's time; a client that went away."""
 VersionState = Literal["candidate", "promoted", "rejected", "retired"]
 
 
@@ -73,7 +72,14 @@ def last_text(question: Question) -> str | None:
         return question.prompt
     if question.kind != "chat":
         return None
-    content = question.prompt[-1].get("content")
+    return spoken(question.prompt[-1].get("content"))
+
+
+def spoken(content: Any) -> str | None:
+    """The words of a message: its content, or the text parts of it; None where it has none."""
+    if isinstance(content, list):
+        parts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
+        return "\n".join(part for part in parts if isinstance(part, str)) or None
     return content if isinstance(content, str) else None
 
 

@@ -20,9 +20,9 @@ from typing import IO, Any
 
 import msgspec
 
+from ttrl_server.answers import asked, same
 from ttrl_server.types import Rollout
 from ttrl_server.voting import judge
-from ttrl_server.voting.pool import Pool
 
 CHUNK = 64
 """Lines that travel to a process together."""
@@ -37,7 +37,7 @@ class Record(msgspec.Struct):
     answer: str | int | float | None = None
 
 
-def vote_line(line: bytes, number: int, pool: Pool, budget_s: float) -> dict[str, Any]:
+def vote_line(line: bytes, number: int) -> dict[str, Any]:
     """The row of one line; a line that is no record gives a row with its error."""
     try:
         record = msgspec.json.decode(line, type=Record)
@@ -45,13 +45,13 @@ def vote_line(line: bytes, number: int, pool: Pool, budget_s: float) -> dict[str
         return {"id": _id(line), "line": number, "error": str(error)}
     if not record.responses:
         return {"id": record.id, "line": number, "error": "responses is empty: there is nothing to vote on"}
-    return vote_record(record, pool, budget_s)
+    return vote_record(record)
 
 
-def vote_record(record: Record, pool: Pool, budget_s: float) -> dict[str, Any]:
+def vote_record(record: Record) -> dict[str, Any]:
     """The vote over a record's responses; all of them count as finished, and ties go to the lowest index."""
     rollouts = [Rollout(i, (), (), text, "stop") for i, text in enumerate(record.responses)]
-    vote = judge(rollouts, record.question, checker=pool, budget_s=budget_s)
+    vote = judge(rollouts, record.question)
     row = {
         "id": record.id,
         "answer": vote.pseudo_label,
@@ -62,14 +62,7 @@ def vote_record(record: Record, pool: Pool, budget_s: float) -> dict[str, Any]:
     }
     if record.answer is None:
         return row
-    return row | {"correct": _same(vote.pseudo_label, str(record.answer), pool, budget_s)}
-
-
-def _same(label: str | None, truth: str, pool: Pool, budget_s: float) -> bool:
-    if label is None:
-        return False
-    keys = pool.keys({label, truth}, budget_s).of
-    return keys[label] == keys[truth]
+    return row | {"correct": same(vote.pseudo_label, str(record.answer), asked(record.question))}
 
 
 def _id(line: bytes) -> Any:
@@ -81,19 +74,18 @@ def _id(line: bytes) -> Any:
 # ---------------------------------------------------------------- many lines
 
 
-def vote_lines(lines: Iterable[bytes], *, jobs: int, budget_s: float) -> Iterator[bytes]:
+def vote_lines(lines: Iterable[bytes], *, jobs: int) -> Iterator[bytes]:
     """A line of JSON for each line of the input that is not blank, in order."""
     chunks = _chunks((number, line) for number, line in enumerate(lines, 1) if line.strip())
     if jobs == 1:
-        with Pool() as pool:
-            yield from itertools.chain.from_iterable(_vote_chunk(chunk, pool, budget_s) for chunk in chunks)
+        yield from itertools.chain.from_iterable(map(_vote_chunk, chunks))
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(budget_s,)) as processes:
-        waiting = [processes.submit(_vote_here, chunk) for chunk in itertools.islice(chunks, 2 * jobs)]
+    with ProcessPoolExecutor(jobs, context) as processes:
+        waiting = [processes.submit(_vote_chunk, chunk) for chunk in itertools.islice(chunks, 2 * jobs)]
         while waiting:  # a bounded number under way, so that an endless input is no endless memory
             yield from waiting.pop(0).result()
-            waiting += [processes.submit(_vote_here, chunk) for chunk in itertools.islice(chunks, 1)]
+            waiting += [processes.submit(_vote_chunk, chunk) for chunk in itertools.islice(chunks, 1)]
 
 
 def _chunks(numbered: Iterator[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
@@ -101,21 +93,8 @@ def _chunks(numbered: Iterator[tuple[int, bytes]]) -> Iterator[list[tuple[int, b
         yield chunk
 
 
-def _vote_chunk(chunk: list[tuple[int, bytes]], pool: Pool, budget_s: float) -> list[bytes]:
-    return [msgspec.json.encode(vote_line(line, number, pool, budget_s)) for number, line in chunk]
-
-
-_here: tuple[Pool, float]
-"""A process's own pool, and the time a question may take."""
-
-
-def _begin(budget_s: float) -> None:
-    global _here
-    _here = (Pool(), budget_s)
-
-
-def _vote_here(chunk: list[tuple[int, bytes]]) -> list[bytes]:
-    return _vote_chunk(chunk, *_here)
+def _vote_chunk(chunk: list[tuple[int, bytes]]) -> list[bytes]:
+    return [msgspec.json.encode(vote_line(line, number)) for number, line in chunk]
 
 
 # ---------------------------------------------------------------- the command
@@ -129,7 +108,7 @@ def main() -> None:
     parser.add_argument("file", nargs="?", default="-", help="JSONL to vote on; - or nothing: standard input")
     parser.add_argument("--output", type=Path, help="where the rows go; default: standard output")
     parser.add_argument("--jobs", type=_positive, default=os.cpu_count() or 1, help="processes that vote")
-    parser.add_argument("--budget-s", type=float, default=2.0, help="seconds of checking one question's answers")
+    parser.add_argument("--budget-s", type=float, help=argparse.SUPPRESS)  # of when checking took processes
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     options = parser.parse_args()
     try:
@@ -159,7 +138,7 @@ def _run(options: argparse.Namespace) -> int:
         sink: IO[bytes] = sys.stdout.buffer
         if options.output:
             sink = open_files.enter_context(options.output.open("wb"))
-        rows = vote_lines(source, jobs=options.jobs, budget_s=options.budget_s)
+        rows = vote_lines(source, jobs=options.jobs)
         for row in rows if options.quiet else _shown(rows, _count(options.file)):
             failed += b'"error":' in row and "error" in msgspec.json.decode(row)  # most rows need no second look
             sink.write(row + b"\n")

@@ -8,9 +8,8 @@ from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.scorer import CORRECT, INCORRECT, Score, Scorer, Target, accuracy, scorer, stderr
 from inspect_ai.solver import TaskState, generate
-from ttrl_client.answers import final_answer, form_of
 from ttrl_client.datasets import load
-from ttrl_client.scoring import equivalent
+from ttrl_client.scoring import expecting, read, same
 
 PRODUCTS = Path(__file__).parent / "products.jsonl"
 
@@ -21,8 +20,9 @@ def right_answer() -> Scorer:
 
     async def score(state: TaskState, target: Target) -> Score:
         reason = "length" if state.output.stop_reason == "max_tokens" else "stop"
-        said = final_answer(state.output.completion, reason, state.metadata["letters"], form_of(target.text))
-        return Score(value=CORRECT if equivalent(said, target.text) else INCORRECT, answer=said)
+        asked = expecting(state.input_text, target.text)
+        said = read(state.output.completion, reason, asked).answer
+        return Score(value=CORRECT if same(said, target.text, asked) else INCORRECT, answer=said)
 
     return score
 
@@ -30,8 +30,5 @@ def right_answer() -> Scorer:
 @task
 def answers(questions: str = str(PRODUCTS)) -> Task:
     """``-T questions=FILE`` names other questions, by the whole path: Inspect loads a task in the task's folder."""
-    samples = [
-        Sample(id=item.id, input=item.prompt, target=item.answer, metadata={"letters": item.letters})
-        for item in load(questions).items
-    ]
+    samples = [Sample(id=item.id, input=item.prompt, target=item.answer) for item in load(questions).items]
     return Task(dataset=MemoryDataset(samples), solver=generate(), scorer=right_answer())

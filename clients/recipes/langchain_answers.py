@@ -6,9 +6,8 @@ import argparse
 from pathlib import Path
 
 from langchain_openai import ChatOpenAI
-from ttrl_client.answers import final_answer
 from ttrl_client.datasets import load
-from ttrl_client.scoring import equivalent
+from ttrl_client.scoring import read, same
 
 PRODUCTS = Path(__file__).parent / "products.jsonl"
 
@@ -24,8 +23,8 @@ ttrl = {"ttrl": {"votes": args.votes, "train": False}} if args.votes else None
 chat = ChatOpenAI(model=args.model, temperature=args.temperature, extra_body=ttrl, timeout=600)
 replies = chat.batch([item.prompt for item in items], config={"max_concurrency": 8})
 said = [
-    final_answer(reply.text, reply.response_metadata["finish_reason"], item.letters, item.form)
+    read(reply.text, reply.response_metadata["finish_reason"], item.asked).answer
     for item, reply in zip(items, replies, strict=True)
 ]
-right = [equivalent(answer, item.answer) for answer, item in zip(said, items, strict=True)]
+right = [same(answer, item.answer, item.asked) for answer, item in zip(said, items, strict=True)]
 print(f"accuracy {sum(right) / len(right):.3f} ({sum(right)} of {len(right)})")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ttrl_client import journal
-from ttrl_client.metrics import Graded, bootstrap, correct_share, mean, paired
+from ttrl_client.metrics import bootstrap, mean, paired
 from ttrl_client.report import BadFolder, change, moments, set_names
 from ttrl_client.report import read as read_report
 
@@ -39,7 +39,7 @@ def read(folder: Path) -> Finished:
     for row in rows:
         name, _, moment = row["phase"].rpartition(" ")
         if moment == moments(report)[-1] and name in after and "answers" in row:
-            after[name][row["id"], row["truth"]] = correct_share(Graded(tuple(row["answers"]), row["truth"]))
+            after[name][row["id"], row["truth"]] = row["share"]
     return Finished(folder.name, report, after)
 
 

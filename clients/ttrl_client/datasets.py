@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ttrl_client import sources
-from ttrl_client.answers import Form, form_of
-from ttrl_client.choices import LETTERS, lettered, options_of
+from ttrl_client.choices import lettered, options_of
 from ttrl_client.presets import PRESETS, Preset
+from ttrl_client.scoring import Asked, expecting
 from ttrl_client.sources import DatasetError, Placed
 
 PROMPTS = ("prompt", "problem", "question", "Question", "input")
@@ -35,13 +35,11 @@ class Item:
     """The true label: for scoring here, never sent unless asked for."""
     group: str | None = None
     """Level or subject, where the data has one."""
-    letters: str = ""
-    """The letters of a multiple-choice question, "ABCD"; its answer is one of them."""
 
     @property
-    def form(self) -> Form:
-        """What its answer looks like."""
-        return form_of(self.answer)
+    def asked(self) -> Asked:
+        """What its answer is read as."""
+        return expecting(self.prompt, self.answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +106,8 @@ def load_joined(named: Iterable[Path | str], name: str, fields: Fields | None = 
 def _item(record: dict[str, Any], number: int, where: str, fields: Fields) -> Item:
     prompt = _text(record, fields.prompt or _first(record, PROMPTS), where)
     answer_field = fields.answer or _first(record, ANSWERS)
-    options, letters = options_of(record, answer_field, number, where), ""
-    if options:
+    if options := options_of(record, answer_field, number, where):
         prompt, answer = lettered(prompt, *options)
-        letters = LETTERS[: len(options[0])]
     else:
         answer = _final(_text(record, answer_field, where))
     name = record.get("id", number)
@@ -122,7 +118,6 @@ def _item(record: dict[str, Any], number: int, where: str, fields: Fields) -> It
         prompt + (fields.suffix or ""),
         answer,
         None if group in (None, "") else str(group),
-        letters,
     )
 
 

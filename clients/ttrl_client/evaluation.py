@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ttrl_client import ask
-from ttrl_client.answers import final_answer
 from ttrl_client.datasets import Item, QuestionSet
 from ttrl_client.journal import Journal
 from ttrl_client.metrics import Graded, SetScore, correct_share, majority, score, shown
 from ttrl_client.progress import Display, Phase
-from ttrl_client.scoring import equivalent
+from ttrl_client.scoring import read, same
 
 Attempt = Callable[[Item, str, Callable[[], Awaitable[Any]]], Awaitable[tuple[Any, float] | None]]
 """Runs one call for a question: its result and seconds; None when it failed, and then its row says so."""
@@ -65,15 +64,15 @@ class Evaluator:
                 phase.failed()
                 return None
             drawn, seconds = timed
-            answers = [final_answer(x.text, x.finish_reason, item.letters, item.form) for x in drawn.samples]
-            winner = majority(answers)
+            answers = [read(x.text, x.finish_reason, item.asked).answer for x in drawn.samples]
+            winner = majority(answers, item.asked)
             row = self._journal.add(
                 title,
                 item.id,
                 truth=item.answer,
                 answers=answers,
-                right=equivalent(winner, item.answer),
-                share=correct_share(Graded(tuple(answers), item.answer)),
+                right=same(winner, item.answer, item.asked),
+                share=correct_share(Graded(tuple(answers), item.answer, item.asked)),
                 tokens=drawn.tokens,
                 seconds=seconds,
             )
@@ -81,4 +80,4 @@ class Evaluator:
             phase.failed()
             return None
         phase.answered(row["share"])
-        return Graded(tuple(row["answers"]), item.answer, item.group, row["tokens"], row["seconds"])
+        return Graded(tuple(row["answers"]), item.answer, item.asked, item.group, row["tokens"], row["seconds"])

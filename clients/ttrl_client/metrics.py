@@ -7,9 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ttrl_client.scoring import equivalent
+from ttrl_server.answers import Asked, keys, same
 
 RESAMPLES = 1000
+UNKNOWN = Asked()
+"""Of a question that is not at hand."""
 Interval = tuple[float, float]
 
 
@@ -19,6 +21,8 @@ class Graded:
 
     answers: tuple[str | None, ...]
     truth: str
+    asked: Asked = UNKNOWN
+    """What the question says about its answer."""
     group: str | None = None
     """Level or subject."""
     tokens: int = 0
@@ -51,7 +55,7 @@ def score(graded: Sequence[Graded], failed: int = 0) -> SetScore:
     """Means over the questions that were answered."""
     each = {
         "avg": [correct_share(g) for g in graded],
-        "maj": [float(equivalent(majority(g.answers), g.truth)) for g in graded],
+        "maj": [float(same(majority(g.answers, g.asked), g.truth, g.asked)) for g in graded],
     }
     each["passed"] = [float(share > 0) for share in each["avg"]]
     groups: defaultdict[str, list[float]] = defaultdict(list)
@@ -94,23 +98,23 @@ def paired(differences: Sequence[float], *, seed: int = 0) -> float | None:
 
 def correct_share(graded: Graded) -> float:
     """Share of the samples that are right: the mean of this is avg@k."""
-    return sum(equivalent(answer, graded.truth) for answer in graded.answers) / len(graded.answers)
+    return sum(same(answer, graded.truth, graded.asked) for answer in graded.answers) / len(graded.answers)
 
 
-def majority(answers: Sequence[str | None]) -> str | None:
+def majority(answers: Sequence[str | None], asked: Asked = UNKNOWN) -> str | None:
     """The answer most samples agree on, as its first sample wrote it; ties go to the one seen first."""
-    found = clusters(answers)
+    found = clusters(answers, asked)
     return found[0][0] if found else None
 
 
-def clusters(answers: Sequence[str | None]) -> list[tuple[str, int]]:
-    """Equivalent answers counted together, as the first of them is written; most frequent first, then first seen."""
-    counts: dict[str, int] = {}
+def clusters(answers: Sequence[str | None], asked: Asked = UNKNOWN) -> list[tuple[str, int]]:
+    """Equal answers counted together, as the first of them is written; most frequent first, then first seen."""
+    found = keys({answer for answer in answers if answer is not None}, asked)
+    counted: defaultdict[str, list[str]] = defaultdict(list)
     for answer in answers:
-        if answer is not None:
-            known = next((first for first in counts if equivalent(first, answer)), answer)
-            counts[known] = counts.get(known, 0) + 1
-    return sorted(counts.items(), key=lambda counted: -counted[1])
+        if answer is not None and (key := found[answer]) is not None:
+            counted[key].append(answer)
+    return sorted(((said[0], len(said)) for said in counted.values()), key=lambda count: -count[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +129,17 @@ class VoteScore:
     """Share of samples whose pseudo-reward is the one the true label gives."""
 
 
-def score_vote(answer: str | None, counts: Mapping[str, int], votes: int, truth: str) -> VoteScore:
+def score_vote(
+    answer: str | None, counts: Mapping[str, int], votes: int, truth: str, asked: Asked = UNKNOWN
+) -> VoteScore:
     """Grade one vote from its tally: ``counts`` votes by answer, of ``votes`` samples.
 
     Which samples earned the pseudo-reward is the server's word: those counted under ``answer``, where it is among them.
     """
-    rewarded = {given for given in counts if (given == answer if answer in counts else equivalent(given, answer))}
-    right = sum(count for given, count in counts.items() if equivalent(given, truth))
-    misled = sum(count for given, count in counts.items() if (given in rewarded) is not equivalent(given, truth))
-    return VoteScore(right / votes, float(equivalent(answer, truth)), 1 - misled / votes)
+    rewarded = {given for given in counts if (given == answer if answer in counts else same(given, answer, asked))}
+    right = {given for given in counts if same(given, truth, asked)}
+    misled = sum(counts[given] for given in rewarded ^ right)
+    return VoteScore(sum(counts[g] for g in right) / votes, float(same(answer, truth, asked)), 1 - misled / votes)
 
 
 def shown(value: float | None) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from ttrl_client.datasets import QuestionSet
+from ttrl_client.datasets import Item, QuestionSet
 from ttrl_client.metrics import clusters, shown
 from ttrl_client.report import facts, headings, levels, moments, served, set_names
-from ttrl_client.scoring import equivalent
+from ttrl_client.scoring import same
 from ttrl_client.votes import RATIOS
 
 MOST_QUESTIONS = 500
@@ -126,7 +126,7 @@ def _questions(questions: QuestionSet, rows: list[dict[str, Any]], when: Sequenc
         sides = {moment: said.get((f"{questions.name} {moment}", item.id), {}) for moment in when}
         marks = "".join(f"<span class='mark'>{_mark(row)}</span>" for row in sides.values())
         answers = "".join(
-            f"<div><b>{moment if len(when) > 1 else 'answers'}</b>{_clusters(row, item.answer)}</div>"
+            f"<div><b>{moment if len(when) > 1 else 'answers'}</b>{_clusters(row, item)}</div>"
             for moment, row in sides.items()
         )
         parts.append(
@@ -143,14 +143,14 @@ def _mark(row: dict[str, Any]) -> str:
     return "<span class='up'>✓</span>" if row.get("right") else "<span class='down'>✗</span>"
 
 
-def _clusters(row: dict[str, Any], truth: str) -> str:
+def _clusters(row: dict[str, Any], item: Item) -> str:
     if "error" in row:
         return f"<p class='down'>{escape(str(row['error']))}</p>"
     answers = row.get("answers") or []
     missing = [(None, count)] if (count := answers.count(None)) else []
     lines = []
-    for answer, count in [*clusters(answers), *missing]:
-        right = " class='right'" if equivalent(answer, truth) else ""
+    for answer, count in [*clusters(answers, item.asked), *missing]:
+        right = " class='right'" if same(answer, item.answer, item.asked) else ""
         bar = f"<span class='bar' style='width:{8 * count / max(1, len(answers)):.2f}em'></span>"
         label = "<i>no answer</i>" if answer is None else escape(str(answer)[:200])
         lines.append(f"<div{right}>{bar}{count} × {label}</div>")

@@ -8,10 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 from ttrl_client import ask
-from ttrl_client.answers import final_answer
 from ttrl_client.datasets import Item
 from ttrl_client.metrics import mean, score_vote
-from ttrl_client.scoring import equivalent
+from ttrl_client.scoring import read, same
 
 Row = dict[str, Any]
 RATIOS = ("majority_ratio", "ground_truth_ratio", "label_accuracy", "reward_accuracy")
@@ -20,11 +19,15 @@ RATIOS = ("majority_ratio", "ground_truth_ratio", "label_accuracy", "reward_accu
 def row(item: Item, reply: ask.Reply) -> Row:
     """All that is known of a question that was answered; without a vote, its answer alone is judged."""
     vote = reply.evidence
-    answer = vote.answer if vote else final_answer(reply.text, reply.finish_reason, item.letters, item.form)
-    known = {"truth": item.answer, "answer": answer, "right": equivalent(answer, item.answer), "text": reply.text}
+    answer = vote.answer if vote else read(reply.text, reply.finish_reason, item.asked).answer
+    known = {"truth": item.answer, "answer": answer, "right": same(answer, item.answer, item.asked), "text": reply.text}
     if vote is None:
         return known | {"vote": None}
-    return known | {"vote": asdict(vote)} | asdict(score_vote(vote.answer, vote.counts, vote.votes, item.answer))
+    return (
+        known
+        | {"vote": asdict(vote)}
+        | asdict(score_vote(vote.answer, vote.counts, vote.votes, item.answer, item.asked))
+    )
 
 
 def figures(rows: Iterable[Row]) -> Row:

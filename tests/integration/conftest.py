@@ -17,6 +17,11 @@ from ttrl_server.serve import Service
 ADMIN = "admin-key"
 
 
+def ones(n: int) -> str:
+    """A question of its own for every ``n``, each longer than the one before."""
+    return f"What is {'1 + ' * n}1?"
+
+
 class Gateway:
     """What a test holds of a running gateway."""
 

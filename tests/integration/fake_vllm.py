@@ -90,7 +90,7 @@ class FakeVLLM:
         if body.get("stream"):
             return StreamingResponse(iter([b"data: one\n\n", b"data: [DONE]\n\n"]), media_type="text/event-stream")
         choices = [
-            {"index": i, "message": {"role": "assistant", "content": self.text(i)}} for i in range(body["n"] or 1)
+            {"index": i, "message": {"role": "assistant", "content": self.text(i)}} for i in range(body.get("n") or 1)
         ]
         return JSONResponse({"model": body["model"], "choices": choices})
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.integration.conftest import Gateway
+from tests.integration.conftest import Gateway, ones
 from tests.integration.fake_vllm import FakeVLLM
 from tests.integration.test_learning_loop import engine, lease, publish
 from ttrl_server.types import Batch
@@ -147,7 +147,7 @@ def test_a_question_whose_majority_keeps_changing_is_frozen(start: Start) -> Non
 
 def test_a_lineage_takes_so_many_questions_and_no_more(start: Start) -> None:
     gateway = start(engine(), guard={"max_questions": 2})
-    asked = ["one", "one two", "one two three", "one two"]
+    asked = [ones(1), ones(2), ones(3), ones(2)]
     assert [gateway.ask(text).json()["ttrl"]["train"] for text in asked] == [
         "queued",
         "queued",
@@ -176,7 +176,7 @@ def held_back_gateway(start: Start, candidate: str, **guard: Any) -> Gateway:
     fake = engine()
     fake.of_version = {f"tiny@v{n}": lambda i: candidate if i % 4 else "9" for n in range(1, 9)}
     gateway = start(fake, **HELD_BACK, guard={"max_copies": 100} | guard)
-    found = [gateway.ask("word " * words).json()["ttrl"]["train"] for words in range(1, 13)]
+    found = [gateway.ask(ones(n)).json()["ttrl"]["train"] for n in range(1, 13)]
     assert set(found) == {"queued", "held_back"}
     return gateway
 
@@ -290,9 +290,9 @@ def test_other_questions_are_no_collapse(start: Start) -> None:
     fake.text = lambda i: "The answer is 7." if i % 4 else "The answer is 9."
     fake.of_version["tiny@v1"] = lambda i: "7" if i % 8 else "9"
     gateway = start(fake, vote={"stop": "none"}, guard={"watch_groups": 1, "min_length": 0.5})
-    gateway.ask("one")
+    gateway.ask(ones(1))
     step(gateway)
-    gateway.ask("one two")
+    gateway.ask(ones(2))
     assert step(gateway)["state"] == "promoted"
     assert gateway.status()["learning"] is True
 

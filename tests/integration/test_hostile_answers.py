@@ -1,4 +1,4 @@
-"""Model text meant to hang, to burst or to break out: the vote is degraded openly, and the service does not notice."""
+"""Model text meant to hang, burst or break out: each such answer counts as it is spelt, and nothing else notices."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
-import psutil
 
 from tests.integration.conftest import Gateway
 from tests.integration.fake_vllm import FakeVLLM
@@ -36,7 +35,7 @@ def test_64_monsters_in_one_group_are_answered_and_the_next_question_is_untouche
 ) -> None:
     texts = [MONSTERS[i % len(MONSTERS)](i) for i in range(64)]
     fake = FakeVLLM(text=lambda i: texts[i] if i < 64 else [GOOD, r"\boxed{\frac{\sqrt2}{2}}", r"\boxed{3}"][i % 3])
-    gateway = start(fake, vote={"samples": 64, "check_budget_s": 1.0}, train={"samples": 32})
+    gateway = start(fake, vote={"samples": 64}, train={"samples": 32})
     hostile = ask(gateway, "What now?")
     assert hostile["votes"] == 64
     assert hostile["train"] != "queued" or hostile["stopped"] == "full"
@@ -44,13 +43,6 @@ def test_64_monsters_in_one_group_are_answered_and_the_next_question_is_untouche
     assert (after["stopped"], after["train"]) == ("full", "queued")
     assert sorted(after["counts"].values()) == [21, 43]  # type: ignore[attr-defined]
     assert gateway.http.get("/ready").status_code == 200
-
-
-def test_answers_that_take_too_long_to_check_degrade_the_vote_openly(start: Callable[..., Gateway]) -> None:
-    towers = FakeVLLM(text=lambda i: rf"\boxed{{\sin({i}x)^{{3}} + \sqrt{{x + {i}}}}}")
-    gateway = start(towers, vote={"samples": 64, "check_budget_s": 1e-6}, train={"samples": 32})
-    evidence = ask(gateway, "What?")
-    assert (evidence["stopped"], evidence["train"]) == ("budget", "budget")
 
 
 def test_model_text_is_never_executed(start: Callable[..., Gateway], tmp_path: Path) -> None:
@@ -69,19 +61,10 @@ async def test_a_hostile_group_does_not_hold_up_an_ordinary_one(start: Callable[
     fake = FakeVLLM(
         text=lambda i: MONSTERS[i % 8](i) if i < 64 else r"\boxed{\sqrt{8}}" if i % 3 else r"\boxed{2\sqrt{2}}"
     )
-    gateway = start(fake, vote={"samples": 64, "check_budget_s": 2.0}, train={"samples": 32})
+    gateway = start(fake, vote={"samples": 64}, train={"samples": 32})
     async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as http:
         bodies = [
             {"model": "tiny", "messages": [{"role": "user", "content": f"{i}"}], "ttrl": {"votes": 64}} for i in (1, 2)
         ]
         replies = [asyncio.create_task(http.post("/v1/chat/completions", json=body)) for body in bodies]
         assert [reply.status_code for reply in await asyncio.gather(*replies)] == [200, 200]
-
-
-def test_no_worker_outlives_the_gateway(start: Callable[..., Gateway]) -> None:
-    gateway = start(FakeVLLM(text=lambda i: GOOD if i % 2 else r"\boxed{\pi}"))
-    ask(gateway, "What?")
-    before = {child.pid for child in psutil.Process().children(recursive=True)}
-    gateway.stop()
-    left = {child.pid for child in psutil.Process().children(recursive=True)}
-    assert len(left) < len(before)

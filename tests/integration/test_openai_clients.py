@@ -50,6 +50,7 @@ def test_a_chat_completion_is_the_majoritys_answer_with_its_evidence(voting: Gat
         "entropy": 0.5,
         "sampled_tokens": 8 * len("The answer is 7."),
         "train": "queued",
+        "why": "waits to be learned from",
     }
     assert raw.headers["x-ttrl-adapter"] == "tiny@base"
     assert raw.headers["x-request-id"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from tests.integration.conftest import ADMIN, Gateway
+from tests.integration.conftest import ADMIN, Gateway, ones
 from tests.integration.test_guards import step
 from tests.integration.test_learning_loop import engine, lease, promote_one, publish
 from ttrl_server.types import Batch
@@ -242,7 +242,7 @@ def fallen_gateway(start: Start) -> Gateway:
     """v1 is sound; v2 passes the gate, and is nonsense on everything clients ask."""
     gateway = with_versions(start, 1, guard={"watch_groups": 4, "watch_window": 8})
     for n in range(8):
-        gateway.ask("sum " * (n + 1))
+        gateway.ask(ones(n + 1))
     gateway.engine.of_version["tiny@v2"] = lambda i: "I cannot say."
     promote_one(gateway)
     return gateway
@@ -253,7 +253,7 @@ def test_a_regression_that_passed_the_gate_is_gone_back_from_within_one_window(s
     asked = 0
     while gateway.status()["served"]["number"] == 2:
         assert asked < 8, "not within one window"
-        gateway.ask("sum " * (asked % 8 + 1))
+        gateway.ask(ones(asked % 8 + 1))
         asked += 1
         gateway.until(lambda: gateway.service.learning.keeper._looking.done())
     assert gateway.status()["served"]["name"] == "tiny@v1"
@@ -271,7 +271,7 @@ def test_harder_questions_are_no_fall(start: Start) -> None:
     gateway = fallen_gateway(start)
     gateway.engine.text = lambda i: "I cannot say."
     for n in range(8):
-        gateway.ask("sum " * (n + 1))
+        gateway.ask(ones(n + 1))
         gateway.until(lambda: gateway.service.learning.keeper._looking.done())
     assert gateway.status()["served"]["number"] == 2
 
@@ -292,13 +292,13 @@ def test_samples_that_a_client_cut_short_make_no_version_fall(start: Start) -> N
     """Both are asked again before anything is done, as they are asked by nobody in particular."""
     gateway = with_versions(start, 1, guard={"watch_groups": 4, "watch_window": 8})
     for n in range(8):
-        gateway.ask("sum " * (n + 1))
+        gateway.ask(ones(n + 1))
     promote_one(gateway)
     gateway.engine.of_version["tiny@v2"] = lambda i: "I cannot"  # for as long as the hostile client asks
     for n in range(4):
-        gateway.ask("sum " * (n + 1), max_tokens=2)
+        gateway.ask(ones(n + 1), max_tokens=2)
     del gateway.engine.of_version["tiny@v2"]
-    gateway.ask("sum " * 5)
+    gateway.ask(ones(5))
     gateway.until(lambda: gateway.service.learning.keeper._looking.done())
     assert gateway.status()["served"]["number"] == 2
 

@@ -11,6 +11,7 @@ from ttrl_server.config import Config
 from ttrl_server.engine.command import version_name
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.errors import RequestError
+from ttrl_server.guards.reasons import Recent
 from ttrl_server.learning import Learning
 from ttrl_server.telemetry import metrics
 
@@ -40,8 +41,8 @@ class _Proposal(msgspec.Struct):
 class AdminRoutes:
     """Handlers of ``/health``, ``/ready``, ``/metrics`` and ``/ttrl/v1/…``."""
 
-    def __init__(self, config: Config, fleet: Fleet, learning: Learning | None) -> None:
-        self._config, self._fleet, self._learning = config, fleet, learning
+    def __init__(self, config: Config, fleet: Fleet, learning: Learning | None, recent: Recent) -> None:
+        self._config, self._fleet, self._learning, self._recent = config, fleet, learning, recent
 
     async def health(self, request: Request) -> Response:
         """The gateway lives."""
@@ -57,11 +58,13 @@ class AdminRoutes:
         return Response(metrics.render(), media_type="text/plain; version=0.0.4")
 
     async def status(self, request: Request) -> Response:
-        """What is served, what waits to be learnt, and whether learning goes on."""
+        """What is served, what waits to be learnt, whether learning goes on, and in words why it does not."""
         learning = await self._learning.status() if self._learning else _NOT_LEARNING
         number = self._fleet.serving  # read last: what was learnt by then is served by then
         served = {"number": number, "name": version_name(self._config, number)}
-        return JSONResponse({"model": self._config.name, "served": served, "ready": self._fleet.ready} | learning)
+        advice = f"learning has ended: {learning['reason']}" if learning["reason"] else self._recent.advice()
+        about = {"model": self._config.name, "served": served, "ready": self._fleet.ready, "advice": advice}
+        return JSONResponse(about | learning)
 
     # ------------------------------------------------------------ the trainer's
 

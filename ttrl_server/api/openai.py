@@ -18,7 +18,9 @@ from ttrl_server.config import Config
 from ttrl_server.engine.command import base_name, version_name
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.errors import RequestError
-from ttrl_server.pipeline import Pipeline
+from ttrl_server.guards.reasons import unvoted_class
+from ttrl_server.pipeline import Answer, Pipeline
+from ttrl_server.telemetry import metrics
 from ttrl_server.types import Question
 
 T = TypeVar("T")
@@ -44,6 +46,9 @@ class OpenAIRoutes:
         shapes.check_common(data, kind)
         asked = extension.read(data, self._config)
         if why := shapes.unvoted(data, kind, self._config, asked):
+            reason = unvoted_class(why)
+            metrics.UNVOTED.labels(reason).inc()
+            self._pipeline.recent.note_unvoted(reason)
             return self._forward(data, samples=data.get("n") or 1, chat=kind == "chat", unvoted=why)
         question = shapes.question(
             data,
@@ -61,7 +66,7 @@ class OpenAIRoutes:
 
     async def _reply(self, request: Request, question: Question) -> Response:
         answer = await _unless_gone(request, self._pipeline.answer(question))
-        return JSONResponse(shapes.response(question, answer), headers={"x-ttrl-adapter": answer.model})
+        return JSONResponse(shapes.response(question, answer), headers=_about(answer))
 
     async def _stream(self, question: Question, options: Any) -> Response:
         """What fails at once is an ordinary error; what fails later is an event in the stream."""
@@ -100,6 +105,12 @@ class OpenAIRoutes:
         names += [version_name(self._config, v) for v in sorted(self._fleet.living()) if v]
         about = {"object": "model", "created": int(time.time()), "owned_by": "ttrl-server"}
         return JSONResponse({"object": "list", "data": [{"id": name, **about} for name in names]})
+
+
+def _about(answer: Answer) -> dict[str, str]:
+    """Headers that say what became of a vote."""
+    unvoted = {"x-ttrl-unvoted": "unvotable"} if answer.vote.stopped == "unvotable" else {}
+    return {"x-ttrl-adapter": answer.model, TRAIN_HEADER: answer.training} | unvoted
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:

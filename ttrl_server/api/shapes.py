@@ -6,12 +6,14 @@ import math
 import time
 from typing import Any, Literal
 
+from ttrl_server.answers.asked import housekeeping
 from ttrl_server.api import body
 from ttrl_server.api.extension import Extension, resolve_model
 from ttrl_server.config import Config
 from ttrl_server.errors import RequestError
+from ttrl_server.guards.reasons import words
 from ttrl_server.pipeline import Answer
-from ttrl_server.types import Group, Question, Sampling, VoteOptions
+from ttrl_server.types import Group, Question, Sampling, VoteOptions, spoken
 
 Kind = Literal["chat", "completion"]
 
@@ -99,8 +101,20 @@ def unvoted(data: dict[str, Any], kind: Kind, config: Config, asked: Extension) 
         )
     if odd:
         return odd
-    greedy = data.get("temperature") == 0 and asked.votes is None and config.vote.policy == "auto"
-    return "temperature" if greedy else None
+    if asked.votes is not None or config.vote.policy != "auto":
+        return None
+    if data.get("temperature") == 0:
+        return "temperature"
+    return "housekeeping" if _is_housekeeping(data, kind) else None
+
+
+def _is_housekeeping(data: dict[str, Any], kind: Kind) -> bool:
+    """Whether a front-end asks of its own accord: Open WebUI says so in ``metadata.task``, others by their words."""
+    metadata = data.get("metadata")
+    if isinstance(metadata, dict) and metadata.get("task"):
+        return True
+    text = spoken(data["messages"][-1].get("content")) if kind == "chat" else data["prompt"]
+    return text is not None and housekeeping(text)
 
 
 def _not_plain(data: dict[str, Any], kind: Kind) -> str | None:
@@ -184,6 +198,7 @@ def evidence(answer: Answer) -> dict[str, Any]:
         "adapter": answer.model,
         "sampled_tokens": answer.sampled_tokens,
         "train": answer.training,
+        "why": words(answer.training),
     }
 
 

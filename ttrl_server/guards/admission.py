@@ -39,7 +39,7 @@ def _unsound(question: Question, group: Group) -> str | None:
 def _no_label(vote: Vote) -> str | None:
     if vote.pseudo_label is None:
         return "unvotable" if vote.stopped == "unvotable" else "no_answer"
-    if vote.stopped in ("deadline", "budget"):  # a label from the quickest samples, or from half-checked answers
+    if vote.stopped == "deadline":  # a label from the quickest samples
         return vote.stopped
     return None
 

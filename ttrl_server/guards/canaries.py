@@ -21,7 +21,7 @@ from ttrl_server.engine.command import base_name
 from ttrl_server.engine.fleet import Replica
 from ttrl_server.errors import ConfigError, EngineError
 from ttrl_server.guards.history import question_key
-from ttrl_server.types import Group, Question, Rollout, Sampling, VoteOptions
+from ttrl_server.types import Group, Question, Rollout, Sampling, VoteOptions, last_text
 
 log = structlog.get_logger()
 
@@ -203,7 +203,5 @@ async def tokenized(config: Config, replica: Replica, questions: list[Labelled])
             log.warning("canary.unusable", question=str(asked.messages)[:200], reason=error.message)
             continue
         if context > len(prompt):
-            content = asked.messages[-1].get("content")
-            text = content if isinstance(content, str) else None
-            found.append(Canary(prompt, asked.sampling, text, asked.answer))
+            found.append(Canary(prompt, asked.sampling, last_text(question), asked.answer))
     return found

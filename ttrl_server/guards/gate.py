@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
+from ttrl_server.answers import asked, keys
 from ttrl_server.config import Config
 from ttrl_server.engine.command import version_name
 from ttrl_server.engine.fleet import Replica
@@ -25,7 +26,7 @@ from ttrl_server.guards import canaries, trials
 from ttrl_server.guards.alarms import outside
 from ttrl_server.guards.canaries import Canary, Reservoir, Sheet
 from ttrl_server.types import Group, Sampling, Signals
-from ttrl_server.voting import Ballot, Checker
+from ttrl_server.voting import Ballot
 
 PRIORITY = 1
 """Behind every client's sample."""
@@ -39,9 +40,9 @@ Keyed = dict[int, tuple[str | None, ...]]
 class Gate:
     """Asks candidates, and remembers what the others said."""
 
-    def __init__(self, config: Config, checker: Checker) -> None:
+    def __init__(self, config: Config) -> None:
         """Raises ConfigError when ``gate.labelled`` cannot be used."""
-        self._config, self._checker = config, checker
+        self._config = config
         self._reservoir = Reservoir(config.gate.canary_questions)
         sampling = Sampling(config.vote.temperature, config.vote.max_tokens)
         given = config.gate.labelled
@@ -120,7 +121,7 @@ class Gate:
     async def _sheet(self, canary: Canary, replica: Replica, number: int, samples: int) -> Sheet | None:
         """None where the engine will not take the question as it is kept."""
         model, sampling = version_name(self._config, number), self._room(canary)
-        ballot = Ballot(canary.text, self._checker, budget_s=self._config.vote.check_budget_s)
+        ballot = Ballot(canary.text)
 
         async def draw(index: int) -> None:
             async with self._slot(replica), replica.slots:
@@ -254,8 +255,8 @@ class Gate:
         """The answers, and the truth under ``TRUTH``, as keys that are equal where they are equivalent."""
         answers = {number: said.answers for number, said in canary.said.items()} | {TRUTH: (canary.truth,)}
         distinct = {answer for row in answers.values() for answer in row if answer is not None}
-        keys = self._checker.keys(distinct, self._config.vote.check_budget_s).of
-        return {number: tuple(None if a is None else keys[a] for a in row) for number, row in answers.items()}
+        found = keys(distinct, asked(canary.text))
+        return {number: tuple(None if a is None else found[a] for a in row) for number, row in answers.items()}
 
 
 TRUTH = -1

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 REGISTRY = CollectorRegistry()
 
 QUESTIONS = Counter("ttrl_questions_total", "Voted questions by outcome", ["outcome"], registry=REGISTRY)
+UNVOTED = Counter("ttrl_unvoted_total", "Completions that were not voted on, by reason", ["reason"], registry=REGISTRY)
 SAMPLES = Counter("ttrl_samples_total", "Samples drawn for votes", registry=REGISTRY)
 SAMPLED_TOKENS = Counter("ttrl_sampled_tokens_total", "Completion tokens drawn for votes", registry=REGISTRY)
 SAMPLES_SAVED = Counter("ttrl_samples_saved_total", "Samples asked for and not needed", registry=REGISTRY)

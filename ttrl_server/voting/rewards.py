@@ -6,8 +6,8 @@ training on true labels, the upper bound of the method, differs from the method 
 
 from __future__ import annotations
 
+from ttrl_server.answers import Asked, keys
 from ttrl_server.types import Vote
-from ttrl_server.voting.ballot import Checker
 
 
 def agreement(vote: Vote, samples: int) -> tuple[float, ...]:
@@ -32,10 +32,11 @@ def signed(vote: Vote, samples: int, *, majority: float, margin: float, rare: fl
     return tuple(earned)
 
 
-def labelled(vote: Vote, label: str, samples: int, checker: Checker, *, budget_s: float) -> tuple[float, ...]:
-    """1 for answers equivalent to ``label``, else 0."""
-    keys = checker.keys({label, *(cluster.answer for cluster in vote.clusters)}, budget_s).of
-    right = {i for cluster in vote.clusters if keys[cluster.answer] == keys[label] for i in cluster.members}
+def labelled(vote: Vote, label: str, samples: int, asked: Asked) -> tuple[float, ...]:
+    """1 for answers that are the same as ``label``, else 0."""
+    found = keys({label, *(cluster.answer for cluster in vote.clusters)}, asked)
+    same = [cluster for cluster in vote.clusters if found[label] and found[cluster.answer] == found[label]]
+    right = {i for cluster in same for i in cluster.members}
     return _ones(right, samples)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ttrl_server.answers import Asked
+from ttrl_server.answers import keys as keys_of
 from ttrl_server.types import Cluster, Rollout, Stopped, Vote, Weighting
-from ttrl_server.voting.equivalence import canonical
 
 
 def vote(
@@ -20,16 +21,19 @@ def vote(
     """Cluster equivalent answers and let the largest cluster win.
 
     ``answers``, ``confidences`` (nats a token) and ``keys`` are [M], by rollout index; equal keys mean the same
-    answer, and are read from the text alone where none are given. With ``weighting`` confidence a sample's vote counts
-    ``weight(confidence)``. Equal clusters are ordered by summed confidence, then by lowest index; the chosen rollout is
-    the most confident of the winners, then the lowest index. Nothing depends on the order in which samples arrived.
+    answer, and are those of an unknown question where none are given. With ``weighting`` confidence a sample's vote
+    counts ``weight(confidence)``. Equal clusters are ordered by summed confidence, then by lowest index; the chosen
+    rollout is the most confident of the winners, then the lowest index. Nothing depends on the order in which samples
+    arrived.
     Raises ValueError when the lengths differ.
     """
     if len(answers) != len(confidences):
         raise ValueError(
             f"{len(answers)} answers but {len(confidences)} confidences: one of each is needed per rollout"
         )
-    keys = [None if a is None else canonical(a) for a in answers] if keys is None else keys
+    if keys is None:
+        found = keys_of({a for a in answers if a is not None}, Asked())
+        keys = [None if a is None else found[a] for a in answers]
     ranked = sorted(_clusters(answers, keys), key=lambda cluster: _rank(cluster, confidences, weighting))
     if not ranked:
         return Vote(tuple(answers), (), None, None, None, chosen=0, stopped=stopped)

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from ttrl_client.answers import final_answer, form_of
 from ttrl_client.datasets import load
-from ttrl_client.scoring import equivalent
+from ttrl_client.scoring import expecting, read, same
 
 PRODUCTS = Path(__file__).parents[1] / "products.jsonl"
 
@@ -21,5 +20,6 @@ def dataset(questions: str | Path = PRODUCTS, **_: Any) -> dict[str, Dataset]:
 
 def score(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
     """1 for a reply whose final answer is the right one. The harness does not say which replies were cut short."""
-    said = final_answer(results[0], letters=doc["letters"], form=form_of(doc["answer"]))
-    return {"acc": float(equivalent(said, doc["answer"]))}
+    asked = expecting(doc["prompt"], doc["answer"])
+    said = read(results[0], "stop", asked).answer
+    return {"acc": float(same(said, doc["answer"], asked))}

@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 from ttrl_client.metrics import Graded, majority, score, score_vote
 
+from ttrl_server.answers import asked
+
 
 def test_avg_maj_and_pass_of_three_questions_by_hand() -> None:
     result = score(
@@ -58,7 +60,7 @@ def test_the_servers_word_decides_which_samples_were_rewarded() -> None:
 
 
 def test_an_answer_for_another_variable_is_another_answer() -> None:
-    assert majority(["y = 5", "x = 5", "x=5"]) == "x = 5"
+    assert majority(["y = 5", "x = 5", "x=5"], asked("x + y = 9. What is x?")) == "x = 5"
 
 
 def test_a_vote_without_a_winner_still_grades_its_samples() -> None:
@@ -66,6 +68,6 @@ def test_a_vote_without_a_winner_still_grades_its_samples() -> None:
 
 
 def test_a_vote_for_another_variable_is_wrong_and_so_are_its_rewards() -> None:
-    graded = score_vote("y = 5", {"y = 5": 3, "x = 4": 1}, votes=4, truth="x = 5")
+    graded = score_vote("y = 5", {"y = 5": 3, "x = 4": 1}, votes=4, truth="x = 5", asked=asked("Find x and y."))
     assert (graded.label_accuracy, graded.ground_truth_ratio) == (0.0, 0.0)
     assert graded.reward_accuracy == pytest.approx(1 / 4)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ttrl_server.voting import TextOnly, feedback, labelled, signed
+from ttrl_server.answers import Asked
+from ttrl_server.voting import feedback, labelled, signed
 from ttrl_server.voting.tally import vote
 
 WINDOW = {"majority": 0.5, "margin": 0.15, "rare": 0.15}
@@ -30,13 +31,13 @@ def test_a_signed_reward_has_a_consensus_window(answers: str, earned: tuple[floa
 
 def test_only_the_rollouts_that_train_earn() -> None:
     assert signed(counted("aaab"), 2, **WINDOW) == (1, 1)
-    assert labelled(counted("aaab"), "b", 3, TextOnly(), budget_s=1) == (0, 0, 0)
+    assert labelled(counted("aaab"), "b", 3, Asked()) == (0, 0, 0)
     assert feedback(counted("baaa"), 1, 2) == (0, 1)
 
 
 def test_a_label_rewards_what_is_equivalent_to_it() -> None:
     outcome = vote(["0.5", "1/2", "2", None], [-1.0] * 4)
-    assert labelled(outcome, "\\frac{1}{2}", 4, TextOnly(), budget_s=1) == (1, 1, 0, 0)
+    assert labelled(outcome, "\\frac{1}{2}", 4, Asked()) == (1, 1, 0, 0)
 
 
 @pytest.mark.parametrize("score", [1, -1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 from dataclasses import replace
 
 import pytest
@@ -12,8 +11,6 @@ from hypothesis import strategies as st
 
 from ttrl_server.types import Rollout
 from ttrl_server.voting import Ballot, agreement, judge
-from ttrl_server.voting.equivalence import canonical
-from ttrl_server.voting.pool import Keys
 from ttrl_server.voting.tally import confidence, most_certain, vote, weight
 
 
@@ -155,18 +152,26 @@ def test_the_best_of_n_is_the_most_certain_that_was_not_cut_off() -> None:
 # ---------------------------------------------------------------- while samples come in
 
 
-class Slow:
-    """A checker that decides nothing."""
-
-    def keys(self, answers: Collection[str], budget_s: float) -> Keys:
-        return Keys({answer: canonical(answer) for answer in answers}, complete=False)
-
-
-def test_a_vote_whose_answers_could_not_be_checked_in_time_says_so() -> None:
-    ballot = Ballot(checker=Slow())
-    ballot.add(rollout(0, "The answer is 7."))
+def test_an_answer_that_has_no_value_is_counted_as_it_is_spelt_and_the_others_by_theirs() -> None:
+    ballot = Ballot("What is it?")
+    for i, text in enumerate(
+        [r"\boxed{9^{9^{9^9}}}", r"\boxed{\sqrt{8}}", r"\boxed{2\sqrt2}", r"\boxed{9^{9^{9^9}}}", r"\boxed{2^{3/2}}"]
+    ):
+        ballot.add(rollout(i, text))
     outcome = ballot.count("exact")
-    assert (outcome.pseudo_label, outcome.stopped) == ("7", "budget")
+    assert (outcome.stopped, [c.members for c in outcome.clusters]) == ("exact", [(1, 2, 4), (0, 3)])
+
+
+def test_a_vote_is_not_decided_by_values_that_may_yet_turn_out_to_have_another_unit() -> None:
+    """Twelve of twenty say 5 or 5 cm; should one still say 5 m, the 5 would belong to nobody."""
+    ballot = Ballot("How long is it?")
+    for i, text in enumerate(["5 cm"] * 6 + ["5"] * 6 + ["7 cm"] * 3):
+        ballot.add(rollout(i, f"The answer is {text}."))
+    assert ballot.count().majority_ratio == 12 / 15
+    assert not ballot.decided("exact", 0.99, 20)
+    for i in range(15, 19):
+        ballot.add(rollout(i, "The answer is 5 cm."))
+    assert ballot.decided("exact", 0.99, 20)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 r"""Pairs of answers, checked by hand: which are the same, and which only look alike.
 
-Written as models write final answers, before the code that is tested on them. By kind; ``SAME_BY_TEXT`` needs no worker
-process, ``SAME_BY_VALUE`` does.
+Written as models write final answers, before the code that is tested on them. By kind; ``SAME_BY_TEXT`` are other
+writings, ``SAME_BY_VALUE`` other expressions of one value. No question is known.
 """
 
 from __future__ import annotations
@@ -512,9 +512,148 @@ DIFFERENT: dict[str, Pairs] = {
 }
 
 
+SAME_TO_A_SCORER: Pairs = [
+    # numbers
+    ("142.0", "142"),
+    ("025", "25"),
+    ("5.", "5"),
+    ("(5)", "5"),
+    ("+5", "5"),
+    ("- 5", "\u22125"),
+    ("1{,}234", "$1,234$"),
+    (r"10,\!080", "10080"),
+    (r"11,\! 111,\! 111,\! 100", "11111111100"),
+    (r"10\,000", "10,000"),
+    ("2^{8}", "2^8"),
+    ("2^8", "256"),
+    ("2^{-3}", "1/8"),
+    (r"6.72 \times 10^{-5}", ".0000672"),
+    # fractions
+    (".5", "1/2"),
+    ("0.1", "1/10"),
+    (r"\frac12", r"\frac{1}{2}"),
+    (r"\frac 12", "0.5"),
+    (r"\frac9{18}", "0.5"),
+    (r"\dfrac{1}{2}", "1/2"),
+    (r"\frac{-1}{2}", r"-\frac{1}{2}"),
+    (r"\frac{1}{-2}", "-0.5"),
+    (r"2\frac{1}{4}", r"\frac{9}{4}"),
+    (r"-2 \frac14", "-2.25"),
+    ("2 1/4", "9/4"),
+    (r"\frac{\sqrt{3}}{3}", r"\sqrt3/3"),
+    (r"3\frac{\pi}{2}", r"\frac{3\pi}{2}"),
+    # signs and units
+    (r"50\%", "50"),
+    (r"\$32,400", "32400"),
+    ("32,400 dollars", "$32400"),
+    (r"90^\circ", "90"),
+    (r"90^{\circ}", "90°"),
+    (r"25^\circ \text{C}", "25"),
+    (r"5 \text{ cm}", "5"),
+    ("5cm", "5 cm"),
+    (r"5\,\text{units}", "5"),
+    (r"15\mbox{ cm}^2", "15"),
+    (r"9.8\text{ m/s}^2", "9.8"),
+    (r"16\pi \text{ square feet}", r"16\pi"),
+    ("3 1/2 feet", "3.5"),
+    ("5 apples", "5"),
+    (r"2^8 \text{ cm}^2", "256"),
+    # names
+    ("x = 5", "5"),
+    ("x=5", "$x = 5.0$"),
+    (r"\theta = 30^\circ", "30"),
+    ("y = -2x", "-2x"),
+    ("f(x) = 2x + 1", "y = 2x+1"),
+    (r"\text{Area} = 5\text{ cm}^2", "5"),
+    ("7 * 8 = 56", "56"),
+    (r"x \approx 3.14", "3.14"),
+    (r"x \in [-2,7]", "[-2, 7]"),
+    (r"x = 1 \text{ or } x = 2", "1, 2"),
+    # roots, signs, expressions
+    (r"\sqrt2", r"\sqrt{2}"),
+    ("sqrt(2)", "√2"),
+    (r"\sqrt[3]2", r"\sqrt[3]{2}"),
+    (r"3\cdot\sqrt{5}", r"3 \sqrt 5"),
+    (r"288 \pi", "288pi"),
+    (r"\frac{1}{2}x", r"\frac12 x"),
+    (r"\frac{11+9a}{20}", "(11+9a)/20"),
+    ("-2 + 7i", "-2+7i"),
+    ("4210_{5}", "4210_5"),
+    # several values
+    (r"\left( 3, \frac{\pi}{2} \right)", r"(3,\frac{\pi}{2})"),
+    ("(1, 2)", r"\left( 1,2 \right)"),
+    ("(0.5, 1)", r"(\frac12,1.0)"),
+    (r"(-\infty, 0]", r"\left(-\infty,0\right]"),
+    (r"(0,9) \cup (9,36)", "(0, 9)∪(9, 36)"),
+    (r"\{1, 2, 3\}", r"\left\{ 3,1,2 \right\}"),
+    (r"\{(1,2),(3,4)\}", r"\{(3,4),(1,2)\}"),
+    (r"\{0.5\}", r"\frac12"),
+    (r"\begin{pmatrix} 1/2 \\ -14 \end{pmatrix}", r"\begin{bmatrix}0.5\\-14\end{bmatrix}"),
+    # words
+    ("2**8", "2^8"),
+    ("**56**", "56"),
+    (r"\frac{1}{2}\frac{1}{3}", r"\frac{1}{2} \cdot \frac{1}{3}"),
+    (r"\text{Evelyn}", "Evelyn"),
+    (r"\text{Monday}.", "monday"),
+    ("(C)", "C"),
+    (r"\textbf{(C)}", "C"),
+]
+
+DIFFERENT_TO_A_SCORER: Pairs = [
+    ("56", "54"),
+    ("5", "-5"),
+    ("1.5", "15"),
+    ("1.5", "1,5"),
+    ("1 2", "12"),
+    ("0.333", "1/3"),
+    ("1/2", "2/1"),
+    ("1/0", "0"),
+    ("2^3", "23"),
+    (r"2^{8}3", "2^{83}"),
+    (r"2\frac14", r"\frac24"),
+    (r"2\frac14", r"\frac{21}{4}"),
+    (r"\frac{1}{2x}", r"\frac{1}{2}x"),
+    (r"\frac{a+b}{2}", "a+b/2"),
+    ("50%", "0.5"),
+    ("5x", "5"),
+    ("5 i", "5"),
+    ("5 million", "5"),
+    ("3 am", "3 pm"),
+    ("10:30", "1030"),
+    ("10!", "10"),
+    ("|x|", "x"),
+    ("x", "y"),
+    ("2x", "x2"),
+    ("x^2", "x2"),
+    ("(x)+2", "(x)2"),
+    ("11_5", "11_6"),
+    ("11_5", "11"),
+    ("x < 5", r"x \le 5"),
+    ("5x - 7y + 11z + 4 = 0", "0"),
+    ("x^2+y^2 = 25", "25"),
+    (r"\sqrt{2}", "2"),
+    (r"\sqrt{2}3", r"\sqrt{23}"),
+    ("(1,234)", "1234"),
+    ("1, 234", "1234"),
+    ("(1,2)", "[1,2]"),
+    ("(1,2)", "(2,1)"),
+    (r"\{1,2\}", "(1,2)"),
+    (r"\{1,2\}", r"\{1,3\}"),
+    (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix} 1 & 2 \end{pmatrix}"),
+    (r"\begin{vmatrix} 1 \end{vmatrix}", r"\begin{pmatrix} 1 \end{pmatrix}"),
+    ("", "0"),
+    ("2**8", "28"),
+    ("3 sevenths", "3"),
+    ("2 millions", "2"),
+    (r"2 \cos \theta", "2"),
+    (r"\frac{1}{2}\frac{1}{3}", r"\frac{1}{21}/3"),
+]
+
+
 def flat(kinds: dict[str, Pairs]) -> Pairs:
     """The pairs of every kind."""
     return [pair for pairs in kinds.values() for pair in pairs]
 
 
-SAME = flat(SAME_BY_TEXT) + flat(SAME_BY_VALUE)
+SAME = flat(SAME_BY_TEXT) + flat(SAME_BY_VALUE) + SAME_TO_A_SCORER
+UNLIKE = flat(DIFFERENT) + DIFFERENT_TO_A_SCORER

@@ -1,6 +1,6 @@
 r"""Texts as models write them, each with the answer a careful reader finds in it.
 
-``WRITTEN`` and ``CHOSEN`` are compared letter by letter, ``CASES`` and ``CUT`` by their canonical form.
+``WRITTEN`` and ``CHOSEN`` are compared letter by letter, ``CASES`` and ``CUT`` by their keys.
 """
 
 from __future__ import annotations
@@ -79,9 +79,9 @@ WRITTEN: list[tuple[str, str | None]] = [
     ("The answer to 2 + 3 is 5", "5"),
     ("The answer would be 9, since 3 * 3 = 9 and 10 is too large.", "9"),
     ("The answer is 16 because 2*8 = 16 and 17 is odd", "16"),
-    ("The answer is 5 apples.", "5"),
-    ("The answer is $5.50 per kilogram.", "5.50"),
-    ("The answer is 12 cm^2.", "12"),
+    ("The answer is 5 apples.", "5 apples"),
+    ("The answer is $5.50 per kilogram.", "$5.50 per kilogram"),
+    ("The answer is 12 cm^2.", "12 cm^2"),
     ("The answer is 3x + 2.", "3x + 2"),
     ("The answer is 5 million.", "5 million"),
     ("The answer is 2 and 3.", "2 and 3"),
@@ -484,7 +484,7 @@ CASES: list[tuple[str, str | None, str | None]] = [
     ("Friday", "What day was it? Reply with just the weekday name.", "Friday"),
     ("56", "What is 7 * 8? Answer with just the number.", "56"),
     ("pear, fig, apple", SORTED, "pear, fig, apple"),
-    ("Lima", "What is the capital of Peru?", None),
+    ("Lima", "What is the capital of Peru?", "Lima"),
     ("Lima\nCusco", ONE_WORD, None),
     ("I do not know.", ONE_WORD, None),
     ("It is a large city on the coast, and it has been the capital for long", ONE_WORD, None),
@@ -513,7 +513,7 @@ CASES: list[tuple[str, str | None, str | None]] = [
     ("42", "Should be simple: what is 6*7?", "42"),
     ("It is 12.", "Is there a number whose half is 6?", "12"),
     ("Yes, 12 does.", "Is there a number whose half is 6? Find it.", "12"),
-    ("Bob has 3", "Is Alice or Bob older?", "3"),
+    ("Bob has 3", "Is Alice or Bob older?", "bob"),
     # choice letters, with and without brackets
     ("The answer is B because it is a stronger acid.", CHOICES, "B"),
     ("The answer is (B), as Acetic and Carbonic acids are weak.", CHOICES, "B"),

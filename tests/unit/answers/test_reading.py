@@ -6,9 +6,12 @@ import time
 
 import pytest
 
-from tests.unit.voting.extraction_cases import CASES, CHOICES, CHOSEN, CUT, WRITTEN
-from ttrl_server.voting.equivalence import canonical
-from ttrl_server.voting.extract import Strength, answer, expected, read
+from tests.unit.answers.extraction_cases import CASES, CHOICES, CHOSEN, CUT, WRITTEN
+from ttrl_server.answers import Strength, asked, read, same
+
+
+def answer(text: str, finish_reason: str, question: str | None = None) -> str | None:
+    return read(text, finish_reason, asked(question)).answer
 
 
 @pytest.mark.parametrize(("text", "expected"), WRITTEN)
@@ -23,8 +26,8 @@ def test_a_choice_is_read_where_it_is_stated_and_never_from_a_stray_capital(
     assert answer(text, "stop", question) == expected
 
 
-def same(found: str | None, wanted: str | None) -> bool:
-    return found == wanted if found is None or wanted is None else canonical(found) == canonical(wanted)
+def alike(found: str | None, wanted: str | None, question: str | None) -> bool:
+    return found == wanted if found is None or wanted is None else same(found, wanted, asked(question))
 
 
 @pytest.mark.parametrize(("text", "question", "wanted"), CASES)
@@ -32,7 +35,7 @@ def test_a_finished_sample_is_read_as_a_careful_reader_does(
     text: str, question: str | None, wanted: str | None
 ) -> None:
     found = answer(text, "stop", question)
-    assert same(found, wanted), f"{found!r} instead of {wanted!r}"
+    assert alike(found, wanted, question), f"{found!r} instead of {wanted!r}"
 
 
 @pytest.mark.parametrize(("text", "question", "wanted"), CUT)
@@ -40,7 +43,7 @@ def test_a_cut_sample_answers_only_what_a_complete_box_holds(
     text: str, question: str | None, wanted: str | None
 ) -> None:
     found = answer(text, "length", question)
-    assert same(found, wanted), f"{found!r} instead of {wanted!r}"
+    assert alike(found, wanted, question), f"{found!r} instead of {wanted!r}"
 
 
 @pytest.mark.parametrize("text", ["The answer is 5. To check we", "2 * 8 = 16 and 3", r"so \boxed{12", "(B)"])
@@ -131,7 +134,7 @@ STRENGTHS: list[tuple[str, str | None, str | None, Strength | None]] = [
 def test_a_reading_says_how_clearly_its_answer_is_stated(
     text: str, question: str | None, found: str | None, strength: Strength | None
 ) -> None:
-    reading = read(text, "stop", expected(question))
+    reading = read(text, "stop", asked(question))
     assert (reading.answer, reading.strength) == (found, strength)
 
 
@@ -151,7 +154,7 @@ QUESTIONS = [
 
 @pytest.mark.parametrize(("question", "choices"), QUESTIONS)
 def test_the_choices_of_a_question_are_its_last_run_of_markers(question: str | None, choices: dict[str, str]) -> None:
-    assert expected(question).choices == choices
+    assert asked(question).choices == choices
 
 
 @pytest.mark.parametrize(
@@ -168,4 +171,4 @@ def test_the_choices_of_a_question_are_its_last_run_of_markers(question: str | N
     ],
 )
 def test_an_integer_is_expected_where_the_question_asks_for_one(question: str, integer: bool) -> None:
-    assert expected(question).integer is integer
+    assert asked(question).integer is integer

@@ -1,0 +1,169 @@
+r"""Which answers are the same, and which only look alike."""
+
+from __future__ import annotations
+
+import time
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.answers.equivalence_pairs import SAME, UNLIKE
+from ttrl_server.answers import Asked, asked, keys, same
+from ttrl_server.answers.keys import key
+
+UNKNOWN = Asked()
+
+
+@pytest.mark.parametrize(("a", "b"), SAME)
+def test_two_spellings_of_one_answer_are_the_same(a: str, b: str) -> None:
+    assert same(a, b, UNKNOWN) or a.startswith("don"), keys({a, b}, UNKNOWN)
+    assert same(b, a, UNKNOWN)
+
+
+@pytest.mark.parametrize(("a", "b"), UNLIKE)
+def test_answers_that_only_look_alike_are_not_the_same(a: str, b: str) -> None:
+    assert not same(a, b, UNKNOWN), keys({a, b}, UNKNOWN)
+    assert not same(b, a, UNKNOWN)
+
+
+def test_no_answer_is_the_same_as_nothing_not_even_as_another_none() -> None:
+    assert not same(None, None, UNKNOWN)
+    assert not same(None, "1", UNKNOWN)
+
+
+@given(st.fractions(max_denominator=10**6))
+def test_every_spelling_of_a_rational_is_one_answer(value: Fraction) -> None:
+    above, _, below = str(value).partition("/")
+    assert same(rf"\frac{{{above}}}{{{below or 1}}}", str(value), UNKNOWN)
+
+
+# ---------------------------------------------------------------- what belongs to a question
+
+QUESTIONS: list[tuple[str, str, str, bool]] = [
+    ("What is the probability?", r"75\%", "3/4", True),
+    ("What is the probability?", "3%", "3", False),
+    ("What percentage is it?", "75%", "75", True),
+    ("What percentage is it?", "0.75%", "75", False),
+    ("Find a + b.", "a+b = 5", "5", True),
+    ("Find a.", "a+b = 5", "5", False),
+    ("What is the equation of the line?", "y = 2x + 1", "2x - y = -1", True),
+    ("What is the equation of the line?", "y = 2x + 1", "y = 2x - 1", False),
+    ("Simplify f.", "f(x) = 2x + 1", "2x+1", True),
+    ("Sort 3, 1, 2.", "1, 2, 3", "3, 2, 1", False),
+    ("Find all roots.", "1, 2, 3", "3, 2, 1", True),
+    ("List the values separated by commas.", "1,234", "1234", False),
+    ("How many?", "1,234", "1234", True),
+    ("Combien coûte-t-il ?", "1,5", "1.5", True),
+    ("How much does it cost?", "1,5", "1.5", False),
+    ("What is the ratio?", "4:6", "2/3", True),
+    ("At what time?", "4:30", "2/15", False),
+    ("Write it in binary.", "101_2", "101", True),
+    ("What is it?", "101_2", "101", False),
+    ("What is the symbol?", "Co", "CO", False),
+    ("What is the capital?", "LIMA", "Lima", True),
+    ("Express it by $m$.", "5 m", "5", False),
+    ("How wide is it?", "5 m", "5", True),
+]
+
+
+@pytest.mark.parametrize(("question", "a", "b", "equal"), QUESTIONS)
+def test_the_question_says_what_is_the_same(question: str, a: str, b: str, equal: bool) -> None:
+    assert same(a, b, asked(question)) is equal
+
+
+# ---------------------------------------------------------------- units among others
+
+
+def test_a_value_without_a_unit_joins_the_only_unit_that_others_gave_it() -> None:
+    found = keys({"5 cm", "5", "6"}, UNKNOWN)
+    assert found["5 cm"] == found["5"] != found["6"]
+
+
+def test_a_value_without_a_unit_stays_alone_where_others_disagree_on_the_unit() -> None:
+    found = keys({"5 cm", "5 m", "5"}, UNKNOWN)
+    assert len(set(found.values())) == 3
+
+
+def test_25_cm_are_a_quarter_of_a_metre_but_25_is_no_quarter() -> None:
+    found = keys({"25 cm", "0.25 m", "25", "0.25"}, UNKNOWN)
+    assert found["25 cm"] == found["0.25 m"]
+    assert found["25"] != found["0.25"]
+
+
+TEXTS = sorted({text for pair in [*SAME[::3], *UNLIKE[::5]] for text in pair})
+
+
+@settings(max_examples=60)
+@given(samples=st.lists(st.sampled_from(TEXTS), min_size=2, max_size=24), random=st.randoms(use_true_random=False))
+def test_what_is_the_same_does_not_depend_on_the_order_of_the_samples(samples: list[str], random: Any) -> None:
+    shuffled = random.sample(samples, len(samples))
+    assert keys(samples, UNKNOWN) == keys(shuffled, UNKNOWN)
+
+
+# ---------------------------------------------------------------- what is meant to harm
+
+
+@given(st.text(alphabet="0123456789.,-+/^_*=(){}[]\\ abfcrx%$e√!|<>:;≤", max_size=60) | st.text(max_size=60))
+def test_no_text_makes_it_raise_and_every_key_is_stable(text: str) -> None:
+    assert key(text, UNKNOWN) == key(text, UNKNOWN)
+
+
+def test_model_text_is_never_evaluated() -> None:
+    attack = "__import__('os').abort()"
+    found = key(attack, UNKNOWN)
+    assert found
+    assert "abort" in found.full
+
+
+MONSTERS = {
+    "power": "10^{999999}",
+    "tower": "9^{9^{9^{9}}}",
+    "tower of e": "e^{e^{e^{e^{e}}}}",
+    "factorial": "(10^9)!",
+    "factorials": "9!!!!!!!!!",
+    "gamma": "(x!)!",
+    "binomial": r"\binom{10^9}{5 \cdot 10^8}",
+    "sine": r"\sin(10^{300})",
+    "root": r"\sqrt[99999]{2}",
+    "small root": r"2^{0.0000000001}",
+    "exponent": "1e999999999",
+    "many digits": "7" * 999,
+    "digits of a fraction": "0." + "1" * 390,
+    "too long": "7" * 200_000,
+    "braces": "{" * 500 + "}" * 500,
+    "open braces": "{" * 1_000,
+    "fractions": r"\frac{" * 160 + "}" * 40,
+    "roots": r"\sqrt{" * 160,
+    "texts": r"\text{" * 160,
+    "brackets": "(" * 500 + "1" + ")" * 499,
+    "commas": "," * 1_000,
+    "values": "1," * 500,
+    "equals": "x=" * 500,
+    "relations": "x<" * 500,
+    "spaces": "5" + " " * 998 + "x",
+    "words": "5" + " of" * 333,
+    "scripts": "x^" * 500,
+    "circles": " ^" * 500,
+    "groups": "1" + ",111" * 249,
+    "NUL": "\x00" * 1_000,
+    "powers of a sum": "(x+1)^{9999}" * 30,
+    "functions": r"\sin" * 100 + "x",
+    "names": "+".join("abcdfghjklmnopqrstuvwxyz" * 3),
+    "plus and minus": r"\pm" * 300,
+    "units": "5 " + "m/s " * 240,
+    "numerals": "one hundred and " * 60,
+    "matrix": r"\begin{pmatrix}" + "1 & " * 200 + r"1\end{pmatrix}",
+    "bars": "|" * 300 + "x" + "|" * 300,
+}
+
+
+@pytest.mark.parametrize("text", MONSTERS.values(), ids=MONSTERS.keys())
+def test_hostile_answers_are_compared_in_no_time_and_make_no_large_number(text: str) -> None:
+    started = time.process_time()
+    for one in (text, f"x = {text}", f"{text}, {text}", f"\\boxed{{{text}}} cm"):
+        found = key(one, UNKNOWN)
+        assert found is None or len(found.full) <= 4 * len(one) + 1_000
+    assert time.process_time() - started < 1

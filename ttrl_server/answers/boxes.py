@@ -1,0 +1,73 @@
+r"""What a sample sets in a box, ``\boxed{…}``: the last one, or the last few where a sentence lists them."""
+
+from __future__ import annotations
+
+import re
+
+from ttrl_server.answers.asked import Asked
+from ttrl_server.answers.choices import alternative, letter_at_start, named
+from ttrl_server.answers.keys import key
+
+_BOX_TOKEN = re.compile(r"(\\(?:boxed|fbox)\s{0,8}\{)|\\.|[{}]", re.DOTALL)
+_BOX_OF_ONE = re.compile(r"\\boxed\s{1,4}([0-9A-Za-z])(?![0-9A-Za-z])")
+_JOINER = re.compile(
+    r"(?:[\s$,;]|[a-zA-Z]\s?(?:=|\\in)\s?(?=\Z)|\\[()\[\],; ]|\\quad|\\qquad|\band\b|\bor\b"
+    r"|\\text\s?\{\s?(?:and|or)\s?\}|[*.](?=\s?\$))*",
+    re.IGNORECASE,
+)
+_JOINS = re.compile(r"[,;]|\band\b|\bor\b", re.IGNORECASE)
+_SENTENCE_IN_BOX = re.compile(r"(?i)(?:\\text\{)?\s{0,4}(?:the\s)?(?:final\s)?answer\s?(?:is|:|=)\s{0,4}\}?")
+
+
+def boxed(text: str, asked: Asked) -> str | None:
+    """What the last complete box with something in it holds, or the last few where they are listed in one sentence.
+
+    A box that holds only a box counts as that one; one that holds a placeholder is none.
+    """
+    boxes = [box for box in _boxes(text) if key(box[2], asked)]
+    if not boxes:
+        alone = _BOX_OF_ONE.findall(text)
+        return _choice_in(alone[-1], asked) if alone else None
+    listed = [boxes[-1]]
+    for box in reversed(boxes[:-1]):
+        between = text[box[1] : listed[0][0]]
+        if len(between) > 60 or not _JOINER.fullmatch(between) or not _JOINS.search(between):
+            break
+        listed.insert(0, box)
+    distinct = {found.full: box[2] for box in listed if (found := key(box[2], asked))}
+    content = ", ".join(distinct.values())
+    if sentence := _SENTENCE_IN_BOX.match(content):
+        content = (
+            content[sentence.end() :].strip().removesuffix("}")
+            if content.count("{") < content.count("}") or "{" not in content[sentence.end() :]
+            else content[sentence.end() :]
+        )
+    return _choice_in(content, asked)
+
+
+def _choice_in(content: str, asked: Asked) -> str:
+    if not asked.choices:
+        if asked.alternatives and (word := alternative(content, asked.alternatives)):
+            return word
+        return content
+    return letter_at_start(content, asked.choices) or named(content, asked) or content
+
+
+def _boxes(text: str) -> list[tuple[int, int, str]]:
+    """Where every complete box begins and ends, and what it holds; boxes around boxes count once."""
+    opened: list[tuple[int, int, bool]] = []
+    found: list[tuple[int, int, str]] = []
+    for token in _BOX_TOKEN.finditer(text):
+        if token[0] == "{" or token[1]:
+            opened.append((token.start(), token.end(), token[1] is not None))
+        elif token[0] == "}" and opened:
+            command, start, is_box = opened.pop()
+            held = text[start : token.start()].strip() if is_box else ""
+            if held:
+                inside = [box for box in found[-1:] if box[0] > command]
+                if inside and held == text[inside[0][0] : inside[0][1]]:
+                    held = inside[0][2]
+                while found and found[-1][0] > command:
+                    found.pop()
+                found.append((command, token.end(), held))
+    return found

@@ -1,0 +1,104 @@
+r"""When two answers are the same answer: they have the same key. Model text is rewritten and parsed, never evaluated.
+
+    answer ─clean─▶ one notation ─▶ word, moment, letter? ─▶ list, tuple, interval, matrix, equation … ─▶ parts
+                                                                         part ─▶ value and unit, or its spelling
+
+Decisions where notations contradict each other. A split vote beats a false equality:
+
+- A unit stays beside its value: 25 cm are not 25 m, 60 min are 1 h. A value without one joins the one unit that the
+  others gave it, and none where they disagree (``shared``).
+- A percentage is a fraction (75 % is 3/4, 3 % is not 3), unless the question asks for a percentage or is unknown.
+- What is counted (5 apples) says nothing where the question names it; other words after a number stay beside it.
+- ``1,234`` is a number unless a list is asked for; ``1, 234`` is a list; ``2,74`` is a decimal where the question is
+  not in English. Lists and sets of figures have no order unless the question asks for one; tuples always have.
+- ``x = 5`` and ``AB = 5 cm`` are 5 (but ``x = 5`` is not ``y = 5`` where the question has both); ``y = 2x`` is ``2x``
+  unless an equation is asked for; ``a+b = 5`` is 5 where the question asks for a+b. A true equation between figures
+  (``8!/4 = 10080``) is its value.
+- Letters are compared in upper and lower case where they are variables or symbols, words are not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection
+from functools import lru_cache
+
+from ttrl_server.answers.asked import Asked
+from ttrl_server.answers.lexicon import NO, NO_SOLUTION, PLACEHOLDERS, REFUSALS, YES
+from ttrl_server.answers.quantities import Key, alone
+from ttrl_server.answers.spelling import clean, unquoted
+from ttrl_server.answers.structures import LONGEST, Structure, tidy
+from ttrl_server.answers.wording import moment
+
+__all__ = ["Key", "key", "keys", "same", "shared"]
+
+
+def keys(answers: Collection[str], asked: Asked) -> dict[str, str | None]:
+    """The key of each answer among these; None where it says nothing (a placeholder, a refusal). Never raises."""
+    return shared({answer: key(answer, asked) for answer in answers})
+
+
+def shared(found: dict[str, Key | None]) -> dict[str, str | None]:
+    """Values without a unit take the one unit that others gave the same value."""
+    measured: defaultdict[str, set[str]] = defaultdict(set)
+    for known in found.values():
+        if known and known.full != known.bare:
+            measured[known.bare].add(known.full)
+    plain = {known.bare for known in found.values() if known and known.full == known.bare}
+    joins = {bare: next(iter(full)) for bare, full in measured.items() if bare in plain and len(full) == 1}
+    taken = list(joins.values())  # 25 cm are 0.25 m, but 25 is not 0.25
+    joins = {bare: full for bare, full in joins.items() if taken.count(full) == 1}
+    return {answer: known and joins.get(known.full, known.full) for answer, known in found.items()}
+
+
+def same(a: str | None, b: str | None, asked: Asked) -> bool:
+    """Whether two answers to one question are the same; no answer is the same as nothing."""
+    if a is None or b is None:
+        return False
+    found = keys({a, b}, asked)
+    return found[a] is not None and found[a] == found[b]
+
+
+def key(answer: str, asked: Asked) -> Key | None:
+    """The key of one answer by itself; None where it says nothing. Never raises."""
+    if len(answer) > LONGEST:
+        return alone(" ".join(answer.casefold().split()))
+    return _known(answer, asked) if asked.text else _unasked(answer)
+
+
+@lru_cache(maxsize=16_384)
+def _unasked(answer: str) -> Key | None:
+    return _known(answer, Asked())
+
+
+def _known(answer: str, asked: Asked) -> Key | None:
+    """A whole answer in words that mean something by themselves, or else what it is made of."""
+    text = tidy(clean(answer))
+    words = unquoted(text).casefold().strip(" .!?:;,\"'")
+    if not words or words in PLACEHOLDERS or (words in REFUSALS and asked.kind not in ("words", "unknown")):
+        return None
+    if asked.choices and (letter := _letter(words, asked)):
+        return alone(letter)
+    if words in NO_SOLUTION or words == r"\emptyset":
+        return alone("no solution")
+    if verdict := _verdict(words, asked):
+        return alone(verdict)
+    if (when := moment(words)) and not (asked.ratio and ":" in when):
+        return alone(when)
+    return Structure(asked).key(text)
+
+
+def _letter(words: str, asked: Asked) -> str | None:
+    """Of the listed choice that is named by its letter or by its whole text."""
+    bare = words.strip("()[]").upper()
+    named = [letter for letter, text in asked.choices.items() if text.casefold() == words]
+    return bare if bare in asked.choices else named[0] if len(named) == 1 else None
+
+
+def _verdict(words: str, asked: Asked) -> str | None:
+    """``yes`` or ``no``; of a longer answer its first word, where one of them is asked for."""
+    said = re.split(r"[\s,.;:!]", words, maxsplit=1)[0] if asked.kind == "verdict" else words
+    if said in ("correct", "incorrect") and asked.kind != "verdict":
+        return None
+    return "yes" if said in YES else "no" if said in NO else None

@@ -1,0 +1,196 @@
+"""The words that reading and comparing answers rest on, each list once."""
+
+from __future__ import annotations
+
+
+def listed(text: str) -> list[str]:
+    """The words of a text, in their order."""
+    return text.split()
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(text.split())
+
+
+# ---------------------------------------------------------------- mathematics
+
+FUNCTIONS = words(
+    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh asin acos atan log ln lg exp sqrt"
+)
+NAMED = {"pi": "pi"}
+"""Constants by the word for them; e and i are letters."""
+GREEK = words(
+    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau "
+    "upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega ell"
+)
+
+# ---------------------------------------------------------------- numbers in words
+
+SMALL = {
+    word: value
+    for value, word in enumerate(
+        listed(
+            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+            "seventeen eighteen nineteen"
+        )
+    )
+}
+TENS = {
+    word: 10 * value
+    for value, word in enumerate(listed("twenty thirty forty fifty sixty seventy eighty ninety"), start=2)
+}
+SCALES = {
+    "dozen": 12,
+    "hundred": 100,
+    "thousand": 1_000,
+    "lakh": 10**5,
+    "million": 10**6,
+    "crore": 10**7,
+    "billion": 10**9,
+    "bn": 10**9,
+    "trillion": 10**12,
+    "quadrillion": 10**15,
+    "万": 10**4,
+    "亿": 10**8,
+    "millionen": 10**6,
+    "milliarden": 10**9,
+    "millions": 10**6,
+    "milliards": 10**9,
+    "millones": 10**6,
+}
+PARTS = {
+    "half": 2,
+    "third": 3,
+    "quarter": 4,
+    "fourth": 4,
+    "fifth": 5,
+    "sixth": 6,
+    "seventh": 7,
+    "eighth": 8,
+    "ninth": 9,
+    "tenth": 10,
+    "eleventh": 11,
+    "twelfth": 12,
+    "twentieth": 20,
+    "hundredth": 100,
+    "thousandth": 1000,
+}
+
+# ---------------------------------------------------------------- words that are answers, and words that are none
+
+YES = words("yes true yeah yep ja oui sí sì si sim да はい 是 是的 对 예 네 correct")
+NO = words("no false nope nein non não nao нет いいえ 否 不是 不 아니요 incorrect")
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+NO_SOLUTION = frozenset(
+    {
+        "no solution",
+        "no solutions",
+        "no real solution",
+        "no real solutions",
+        "there is no solution",
+        "there are no solutions",
+        "empty set",
+        "the empty set",
+        "keine lösung",
+        "aucune solution",
+        "sin solución",
+        "无解",
+        "없음",
+    }
+)
+PLACEHOLDERS = frozenset(
+    {
+        "your answer",
+        "your answer here",
+        "your final answer",
+        "your final answer here",
+        "answer",
+        "answer here",
+        "final answer",
+        "the answer",
+        "the final answer",
+        "insert answer here",
+        "value",
+        "number",
+        "letter",
+        "result",
+        "your choice",
+        "your choice here",
+        "your letter",
+        "solution",
+        "your solution",
+        "n/a",
+        "...",
+        "…",
+        "?",
+        "??",
+        "todo",
+        "tbd",
+        "placeholder",
+        "blank",
+        "xxx",
+        "[answer]",
+        "<answer>",
+    }
+)
+REFUSALS = frozenset(
+    {
+        "don't know",
+        "i don't know",
+        "i do not know",
+        "do not know",
+        "i'm not sure",
+        "i am not sure",
+        "not sure",
+        "unsure",
+        "none of the above",
+        "none of these",
+        "none of the options",
+        "none of the choices",
+        "i cannot answer",
+        "i can't answer",
+        "cannot answer",
+        "no answer",
+        "not given",
+        "not available",
+        "unanswerable",
+    }
+)
+"""What must not win a vote, unless a listed choice says it."""
+REMARKS = words(
+    "correct right incorrect wrong clear verified confirmed helpful useful consistent reasonable valid unique final "
+    "above below complete given found here there ready"
+)
+"""What a later sentence says *of* the answer: "This answer is correct." answers nothing."""
+DIRECTIONS = words(
+    "north south east west northeast northwest southeast southwest up down left right upward upwards downward "
+    "downwards forward forwards backward backwards clockwise counterclockwise anticlockwise inward outward"
+)
+ARTICLES = words("the a an")
+SAYS_NOTHING = words(
+    "of the in all total altogether left remaining exactly about approximately roughly around a an such each every "
+    "there are is was were on to for from with at as by per more needed required people unit units square "
+    "입니다 이다 이에요 예요 です である 个 個 개"
+)
+"""Words after a number that do not say what is counted."""
+CHANGES_VALUE = FUNCTIONS | words(
+    "and but not nor or plus minus times divided over choose mod less than squared cubed factorial half halves third "
+    "thirds quarter quarters hundredth hundredths root"
+)
+"""Words after a number that make it another."""
+
+# ---------------------------------------------------------------- words around an answer, in the languages models speak
+
+ANSWER = (
+    r"(?:answers?|ans|antwort(?:en)?|l[öo]sung|ergebnis|r[ée]ponses?|r[ée]sultat|respuestas?|resultado|resposta|risposta|"
+    r"risultato|odpowied[źz]|wynik|antwoord|svar|vastaus|cevap|sonuç|ответ|відповідь|odpověď|válasz|đáp án|jawaban)"
+)
+CHOICE = r"(?:option|choice|letter|optie|opción|opcion|opzione|opção|opcao|réponse|вариант|seçenek|lựa chọn|pilihan)"
+IS = r"(?:is|are|was|were|equals|ist|lautet|sind|est|sont|es|son|é|è|sono|is|jest|är|er|on|=|:)"
+COUNTING = (
+    r"how\s(?:many|much(?!\sof\sa\b)|old|tall|far|long|high|deep|wide|heavy|large|big|fast|often|hot|cold)"
+    r"|combien|wie\s?viele?|wie\s(?:lange?|hoch|weit|alt|gro[ßs]s?|teuer|warm)|cu[áa]nt[oa]s?|quant[oiae]s?|hoeveel|ile|hur\smånga|hvor\smange"
+    r"|сколько|скільки|kaç|berapa|bao\snhiêu|多少|几(?:个|天|人|本|只|次|页|元|岁|倍|名|辆|块|分|小时)|几何|いくつ|いくら|何(?:個|人|円|本|枚|分|時|回|歳)|몇|얼마"
+)
+"""What asks for a number."""

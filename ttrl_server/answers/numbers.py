@@ -1,0 +1,149 @@
+"""The number that a sample ends with: bold, in a formula, or the last that does not merely limit another."""
+
+from __future__ import annotations
+
+import re
+
+from ttrl_server.answers.asked import Asked
+from ttrl_server.answers.choices import exactly
+from ttrl_server.answers.keys import key
+
+_NUMBERS = 500
+"""Numbers from the end of a text among which the answer is looked for."""
+_LONGEST_FORMULA = 200
+"""Characters of a formula that the last number may stand in."""
+
+_PLAIN = r"-?[0-9]{1,40}(?:[./][0-9]{1,40})?"
+_MONTH = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
+_NUMBER = re.compile(
+    rf"(?<![A-Za-z0-9])(?:\\?\{{|[(\[])\s?{_PLAIN}(?:\s?,\s?{_PLAIN}){{1,8}}\s?(?:\\?\}}|[)\]])"
+    rf"|\b{_MONTH}\s[0-9]{{1,2}}(?![0-9])(?:st|nd|rd|th)?(?:,?\s[0-9]{{4}})?"
+    rf"|(?<![A-Za-z0-9])[0-9]{{1,2}}(?:st|nd|rd|th)?\s{_MONTH}\b(?:,?\s[0-9]{{4}})?"
+    r"|(?<![\w-])[0-9]{4}-[0-9]{2}-[0-9]{2}(?![0-9])"
+    r"|(?<![\w:])[0-9]{1,9}(?::[0-9]{1,9}){1,3}(?:\s?[AaPp]\.?[Mm]\b\.?)?"
+    r"|(?:(?<![\w)}\]^{])-)?"
+    r"(?:(?:[0-9]{1,40}\s?)?\\[dt]?frac(?:\{-?[0-9]{1,40}\}\{[0-9]{1,40}\}|[0-9]{2})"
+    r"|(?:(?<![A-Za-z0-9])[0-9]{1,40}\s?)?(?:\\sqrt\{[0-9]{1,40}\}|√(?:[0-9]{1,40}|\([0-9]{1,40}\)))"
+    r"|(?<![A-Za-z0-9^])(?<![A-Za-z]_)(?<!\^[-{])(?<!\^\{-)"
+    r"(?:(?:[0-9]{1,3}(?:(?:,|\{,\}|,?\\[!,])[0-9]{3}){1,10}(?![0-9])|[0-9]+)(?:[.][0-9]+|,[0-9]{1,2}(?![0-9]))?|\.[0-9]+)"
+    r"(?:\s?(?:×|\*|·|\\times|\\cdot)\s?10\s?\^\s?\{?-?[0-9]{1,6}\}?|\^\{?-?[0-9]{1,6}\}?"
+    r"|[eE][-+]?[0-9]{1,6}(?![A-Za-z0-9])|\s[0-9]{1,40}(?=/[0-9]))?"
+    r"(?:/[0-9]+){0,2}(?:\s?(?:π|\\pi(?![a-z])))?(?:\s?\\?%)?)"
+)
+"""Not a digit of a name (x2, x_1) or an exponent (cm^2), nor a minus that subtracts (5-3)."""
+_THOUSANDS = re.compile(r"(?<=[0-9])(?:,|\{,\}|,?\\[!,])(?=[0-9]{3})")
+ROUNDED = re.compile(r"(?<=[0-9π)}])\s?(?:≈|\\approx(?![a-z]))")
+FORMULA = re.compile(
+    rf"\$\$(.{{1,{_LONGEST_FORMULA}}}?)\$\$|\\\[(.{{1,{_LONGEST_FORMULA}}}?)\\\]|\\\((.{{1,{_LONGEST_FORMULA}}}?)\\\)"
+    rf"|(?<![\\$])\$(?!\s*\$)((?:[^$\n\\]|\\.){{1,{_LONGEST_FORMULA}}})(?<!\$)\$(?![0-9$])",
+    re.DOTALL,
+)
+_SEVERAL = re.compile(r",|\\text\s?\{\s?(?:or|and)\b|\bor\b")
+_BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
+_QUALIFIES = re.compile(
+    r"(?:\b(?:(?:less|more|greater|fewer|smaller|larger|bigger|higher|lower)\sthan(?:\sor\sequal\sto)?|between|from|through|up\sto|at\s(?:most|least)"
+    r"|out\sof|(?<=\d\s)of|below|under|above|within|divisible\sby|multiples?\sof|among|to|every|per|by|than|over)\s"
+    r"(?:the\s|a\s)?\$?|\bbetween\s\S{1,20}\sand\s\$?)\Z",
+    re.IGNORECASE,
+)
+_STEP = re.compile(
+    r"(?:\bsteps?|\bparts?|\brows?|\bpages?|\bfigures?|\bequations?|\bmethods?|\brules?|\bexamples?|\bstep\s?#|\bcase)\s\Z",
+    re.IGNORECASE,
+)
+
+
+_MATRIX_FORMULA = re.compile(r"\\begin\{[a-z]*(?:matrix|array)\}")
+
+
+def short_formula(text: str, asked: Asked) -> str | None:
+    """A reply that is one formula or expression and nothing else; or a matrix, the last formula of a sentence."""
+    formulas = [m[m.lastindex or 0].strip() for m in FORMULA.finditer(text)]
+    if formulas and _MATRIX_FORMULA.search(formulas[-1]) and "=" not in formulas[-1]:
+        return formulas[-1]
+    bare = text.strip().strip("$").rstrip(".").strip()
+    if (
+        "\n" in bare
+        or len(bare) > 80
+        or len(bare.split()) > 9
+        or re.search(r"[^\W\d_]{4,}", re.sub(r"\\[a-zA-Z]+", "", bare))
+    ):
+        return None
+    if (
+        asked.kind == "number"
+        and re.search(r"\d|\\[a-z]", bare)
+        and not re.search(r"[=:]|\.\s", bare)
+        and (re.search(r"[{}^√\\]", bare) or asked.decimal_comma)
+    ):
+        return bare
+    return None
+
+
+def last_value(text: str, asked: Asked) -> tuple[str | None, bool]:
+    """The last number that a reply says, or the formula it stands in, and whether that is in its last line.
+
+    A number that only says how far another one reaches is none.
+    """
+    last_line = text.rstrip(" \t\r\n$*`\\])").rfind("\n") + 1
+    if (bold := _only_bold(text[last_line:])) and not asked.integer:
+        return exactly(bold, asked) or bold, True
+    numbers = list(_NUMBER.finditer(text))[-_NUMBERS:]
+    if asked.integer:
+        numbers = [match for match in numbers if _is_integer(match[0], asked)]
+    if not numbers:
+        return None, False
+    number = numbers[-1]
+    for earlier in reversed(numbers[:-1]):
+        if re.search(r"[.!?]\s|\n", text[earlier.end() : number.start()]) or not _limits(text, number):
+            break
+        number = earlier
+    found = (not asked.integer and _formula_around(text, number)) or _plain(number[0])
+    found = exactly(found, asked) or found
+    return found, number.end() > last_line
+
+
+def _only_bold(line: str) -> str | None:
+    """The number in the only bold words of a line, where these are no part of a formula."""
+    bold = list(_BOLD.finditer(line))
+    if len(bold) != 1 or re.search(r"[=*/+<>]", line[bold[0].end() :]) or len(bold[0][1].split()) > 4:
+        return None
+    numbers = _NUMBER.findall(bold[0][1])
+    return _plain(numbers[0]) if len(numbers) == 1 and not FORMULA.search(bold[0][1]) else None
+
+
+def _limits(text: str, number: re.Match[str]) -> bool:
+    """Whether a number only says how far another one reaches: "42 integers less than 1000", "36 (step 2)"."""
+    before = text[max(number.start() - 40, 0) : number.start()]
+    return _QUALIFIES.search(before) is not None or _STEP.search(before) is not None
+
+
+def _formula_around(text: str, number: re.Match[str]) -> str | None:
+    """What stands after the last equals sign of the formula that holds the number, if that is a whole expression."""
+    reach = max(number.start() - 2 * _LONGEST_FORMULA, text.rfind("\n\n", 0, number.start()) + 1, 0)
+    for formula in FORMULA.finditer(text, reach):
+        if formula.start() < number.start() < formula.end():
+            content = ROUNDED.split(formula[formula.lastindex or 0], maxsplit=1)[0]
+            if content.count("=") < 2 or not _SEVERAL.search(content):
+                content = content.rsplit("=", 1)[-1]
+            content = content.lstrip().rstrip(" .,;\n")
+            whole = content.count("{") == content.count("}") and content.count(r"\begin") == content.count(r"\end")
+            return content if whole and re.search("[0-9]", content) else None
+    return None
+
+
+def _is_integer(number: str, asked: Asked) -> bool:
+    found = key(number, asked)
+    return found is not None and re.fullmatch(r"-?[0-9]+", found.bare) is not None
+
+
+def _plain(number: str) -> str:
+    """Without the separators between thousands; a bracketed list keeps its commas."""
+    return number if number[:1] in "([{\\" else _THOUSANDS.sub("", number)
+
+
+def number_of(sentence: str) -> str | None:
+    """Its first number where it begins with one ("40 dollars and …"), else its last ("the number of 3 …, or 10")."""
+    leading = _NUMBER.match(sentence.lstrip("$"))
+    if leading:
+        return _plain(leading[0])
+    found = _NUMBER.findall(sentence)
+    return _plain(found[-1]) if found else None

@@ -1,0 +1,191 @@
+"""Parts of an answer that hold no further parts: a value with its unit or what is counted, or words as they stand."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import NamedTuple
+
+from ttrl_server.answers import values
+from ttrl_server.answers.asked import Asked, stem
+from ttrl_server.answers.lexicon import ARTICLES, CHANGES_VALUE, DIRECTIONS, SAYS_NOTHING
+from ttrl_server.answers.spelling import unquoted
+from ttrl_server.answers.units import Unit, unit
+from ttrl_server.answers.wording import numeral
+
+
+class Key(NamedTuple):
+    """What an answer is compared by."""
+
+    full: str
+    """With its unit, in base units."""
+    bare: str
+    """As written, without its unit."""
+
+
+def alone(text: str) -> Key:
+    """Of what has no unit."""
+    return Key(text, text)
+
+
+def spelt(text: str, asked: Asked) -> Key:
+    """Words as they stand, without articles, hyphens and marks; upper and lower case are one unless they mean
+    something: in symbols, and in one or two letters."""
+    plain = unquoted(text).replace("{", "").replace("}", "")
+    short = asked.kind != "unknown" and not asked.choices and len(plain) <= 2 and plain.isalpha()
+    plain = plain if asked.cased or short else plain.casefold()
+    words = re.sub(r"(?<=[^\W\d_])-(?=[^\W\d_])", " ", plain).strip(" .,;:!?\"'").split()
+    while len(words) > 1 and words[0].lower() in ARTICLES:
+        del words[0]
+    return alone(" ".join(words))
+
+
+_SIGNS = re.compile(r"[\d√\\+*/!|=^_∞⌊⌈]|(?<=\S)\s?-|-\s?[A-Za-z]|(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
+_RANGE = re.compile(r"\d+(?:\.\d+)?(?:--?\d+(?:\.\d+)?)+")
+_DATE_IN_FIGURES = re.compile(r"\d{1,4}/\d{1,2}/\d{2,4}")
+
+
+def valued(text: str, asked: Asked) -> Key | None:
+    """Mathematics by its value; ranges and scores (``1914-1918``, ``2-1``) and dates in figures as they are spelt."""
+    if _RANGE.fullmatch(text) or _DATE_IN_FIGURES.fullmatch(text):
+        return alone(text.replace("--", "-"))
+    letters = re.fullmatch(r"[A-Za-z]+", text) is not None
+    if not _SIGNS.search(text) or (letters and (len(text) == 2 or asked.cased)):
+        return None
+    maybe_a_choice = asked.kind == "unknown" and len(text) == 1
+    value = values.expression(text.lower() if maybe_a_choice else text)
+    return None if value is None else alone(value)
+
+
+def in_words(text: str, asked: Asked) -> Key | None:
+    """``two thirds``, ``5 million people``."""
+    said = numeral(unquoted(text))
+    if said is None:
+        return None
+    value, rest = said
+    if rest and not text[:1].isdigit() and not unit(rest) and not all(stem(w) in asked.stems for w in rest.split()):
+        return None  # Seven Samurai are not 7
+    return _labelled(value, rest, asked) if rest else alone(str(value))
+
+
+# ---------------------------------------------------------------- with something after it
+
+_PLAIN_NUMBER = re.compile(
+    r"[+-]?\s?(?:\d+(?:\.\d+)?\s?\\frac\s?\{\d+\}\{\d+\}|\\frac\s?\{-?\d+\}\{\d+\}|\d+ \d+/\d+"
+    r"|(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3}(?![A-Za-z0-9])|\s?\*\s?10\s?\^\s?(?:\{-?\d+\}|-?\d+))?"
+    r"(?:/\d+(?:\.\d+)?)?)"
+)
+_UNIT_STARTS = re.compile(r"(?<=[\s)}\d])(?=‹)|(?<=[\s)}])(?=[A-Za-z])|(?<=[\d)}])(?=[A-Za-z%°])|(?=[%°€£¥])")
+_BASED = re.compile(r"[({]?(\d[0-9A-Fa-f]*)[)}]?\s?(?:_\s?[({]?\s?‹?(\w+)›?\s?[)}]?|\s(?:in\s)?base[- ]?(\w+))")
+_SURE = frozenset({"cm", "mm", "km", "in", "ft"})
+"""Units that are no two variables side by side, after a formula with letters in it."""
+
+
+def measured(text: str, asked: Asked) -> Key | None:
+    """A value with a unit, a base or other words after it."""
+    if based := _BASED.fullmatch(text):
+        return _in_base(based[1], based[2] or based[3], asked)
+    number = _PLAIN_NUMBER.match(text)
+    if number and text[number.end() :].strip():
+        size = values.number(number[0].replace("+", ""))
+        if size is not None and (found := _number_and(size, text[number.end() :], asked)):
+            return found
+    for start in _UNIT_STARTS.finditer(text):
+        before, after = text[: start.start()].strip(), text[start.start() :]
+        known = unit(_plain(after)) if before and not _is_choose(after) else None
+        if known is None or _is_variable(before, after, text[start.start() - 1], asked):
+            continue
+        value = values.expression(before)
+        if value is not None and (":" not in value or not re.search(r"[A-Za-z]", _plain(after))):
+            return _with_unit(value, values.number(before), known, asked)
+    return None
+
+
+def money(amount: Key, sign: str, asked: Asked) -> Key:
+    """An amount with the sign of its currency before it."""
+    known = unit(sign)
+    if known is None or amount.full != amount.bare:
+        return amount
+    return _with_unit(amount.bare, values.number(amount.bare), known, asked)
+
+
+def _plain(text: str) -> str:
+    return unquoted(text).replace("{", "").replace("}", "")
+
+
+def _is_choose(after: str) -> bool:
+    """Of 6C2: no coulombs."""
+    return re.match(r"[A-Z]\d", after) is not None
+
+
+def _is_variable(before: str, after: str, left: str, asked: Asked) -> bool:
+    """A single letter that is no unit here, set against its number or a name in the question; or 2πrh."""
+    if after.strip().startswith("‹"):
+        return False
+    letter = _plain(after).strip()
+    if len(letter) == 1 and letter.isalpha():
+        return left != " " or letter in asked.names
+    return (
+        re.search(r"[A-Za-z]", before) is not None
+        and bool(re.fullmatch(r"[A-Za-z]{1,2}", after))
+        and after not in _SURE
+    )
+
+
+def _number_and(size: Fraction, rest: str, asked: Asked) -> Key | None:
+    """A plain number by what stands after it: a unit, or words that are counted."""
+    spaced, words = rest[:1] == " ", _plain(rest)
+    letter = words.strip().rstrip(".")
+    named = len(letter) == 1 and letter in asked.names and not rest.strip().startswith("‹")
+    if _is_choose(rest):
+        return None
+    if (known := unit(words, spaced=spaced)) and not named:
+        return _with_unit(str(size), size, known, asked)
+    if len(letter) == 1 and letter.isascii():
+        return None
+    # Against the number only what is set as text, words of East Asia, and 5-pound.
+    if spaced or rest[:1] in "‹%°" or re.match(r"[\u3040-\ud7af]|[-–][a-z]{3,}", rest):
+        return _labelled(size, words, asked)
+    return None
+
+
+def _labelled(size: Fraction, words: str, asked: Asked) -> Key | None:
+    """With words after it, which stay beside it unless the question names them."""
+    words = re.sub(r"(?:\A|\s)\([A-Za-z ,.'-]*\)", " ", words)
+    listed = re.findall(r"[^\W\d_]+", words)
+    if re.search(r"(?:\A|\s)[-–]|[-–]\s|[\d=+*/^\\<>(){}|]", words) or len(listed) > 8:
+        return None
+    if any(w.lower() in CHANGES_VALUE for w in listed) or not any(len(w) > 2 or not w.isascii() for w in listed):
+        return None
+    words, value = words.strip(" .,!"), str(size)
+    for end in range(len(words.split()), 0, -1):  # km north
+        if known := unit(" ".join(words.split()[:end])):
+            beside = _counted(" ".join(words.split()[end:]), asked)
+            found = _with_unit(value, size, known, asked)
+            return Key(f"{found.full} {beside}".rstrip(), value) if beside else found
+    beside = _counted(words, asked)
+    return Key(f"{value} {beside}", value) if beside else alone(value)
+
+
+def _counted(words: str, asked: Asked) -> str:
+    stems = [stem(word) for word in re.findall(r"[^\W\d_]+", words.lower())]
+    return " ".join(s for s in stems if s not in asked.stems - DIRECTIONS and s not in SAYS_NOTHING)
+
+
+def _with_unit(value: str, size: Fraction | None, known: Unit, asked: Asked) -> Key:
+    if known.dimension == "unit":
+        return alone(value)
+    if known.dimension == "percent":
+        if asked.percent or asked.kind == "unknown":
+            return Key(f"{value} %", value)
+        return alone(str(size / 100) if size is not None else f"{value}/100")
+    if size is not None:
+        return Key(f"{size * known.scale} {known.dimension}", value)
+    return Key(f"{value}×{known.scale} {known.dimension}", value)
+
+
+def _in_base(digits: str, base: str, asked: Asked) -> Key:
+    """``101_2``: a number without its base joins it only where the question asks for one."""
+    said = numeral(base)
+    written = f"{digits.upper()} base {said[0] if said else base}"
+    return Key(written, str(values.number(digits))) if asked.base else alone(written)

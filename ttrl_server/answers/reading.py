@@ -1,0 +1,90 @@
+r"""The final answer of one sample, read from its text.
+
+What a model says last in the strongest form wins: a complete ``\boxed{…}``, else a phrase such as "the answer is …",
+else what the kind of question lets one look for: a marked choice, the yes or no, the word it offers, the last number, a
+short reply, what a sentence says of what was asked. To an open question only the first two are answers. A sample that
+was cut off has an answer only if a complete box holds it.
+
+Every pattern here is linear in the text it reads, or bounded by a constant, whatever the text is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from ttrl_server.answers.asked import TAIL, Asked
+from ttrl_server.answers.boxes import boxed
+from ttrl_server.answers.choices import alternative, marked
+from ttrl_server.answers.keys import key
+from ttrl_server.answers.numbers import last_value, short_formula
+from ttrl_server.answers.replies import fact, is_no_answer, short_reply, under_label, verdict
+from ttrl_server.answers.said import said
+from ttrl_server.answers.spelling import visible
+from ttrl_server.answers.statements import MARK, stated
+
+Strength = Literal["boxed", "stated", "choice", "closing", "number"]
+"""Where an answer stands, strongest first; ``closing`` is in the last line or all there is, ``number`` before that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one sample answers, as it wrote it, or the letter of the listed choice that it wrote out."""
+
+    answer: str | None
+    strength: Strength | None
+    """None when there is no answer."""
+
+
+NOTHING = Reading(None, None)
+
+
+def read(text: str, finish_reason: str | None, asked: Asked) -> Reading:
+    """The final answer and how clearly it is one. Never raises.
+
+    A reason other than ``stop`` means the text was cut, by max_tokens or by us: then only a complete box counts.
+    """
+    tail = said(visible(text))[-TAIL:]
+    reading = _reading(boxed(tail, asked), "boxed", asked)
+    unlisted = asked.choices and reading.answer not in asked.choices
+    if (reading is NOTHING or unlisted) and finish_reason in ("stop", None):
+        ways = [found for found in _ways(tail, asked) if found is not NOTHING]
+        # A box that holds no choice may hold a step on the way to one.
+        chosen = [found for found in ways if not reading.answer or found.answer in asked.choices]
+        reading = chosen[0] if chosen else reading
+    return reading
+
+
+def _ways(tail: str, asked: Asked) -> Iterator[Reading]:
+    """The readings that need no box, strongest first."""
+    kind, empty = asked.kind, is_no_answer(tail)
+    if kind == "open" and (empty or not MARK.search(tail)):
+        return
+    yield _reading(stated(tail, asked), "stated", asked)
+    if kind == "choice":
+        yield _reading(marked(tail, asked), "choice", asked)
+    if kind == "verdict":
+        yield _reading(verdict(tail), "choice", asked)
+    if kind == "alternative":
+        yield _reading(alternative(tail, asked.alternatives), "choice", asked)
+    if asked.listed or kind == "words":
+        yield _reading(short_reply(tail, within="" if kind == "words" else ","), "closing", asked)
+    if not empty and kind in ("number", "unknown", "choice", "words"):
+        yield from _values(tail, asked)
+    if kind in ("fact", "words", "alternative"):
+        yield _reading(under_label(tail, asked), "closing", asked)
+    if kind == "fact" and not empty:
+        yield _reading(fact(tail), "closing", asked)
+
+
+def _values(tail: str, asked: Asked) -> Iterator[Reading]:
+    """A formula or number: any where one is asked for, the value of a choice, and one in the last line for words."""
+    yield _reading(short_formula(tail, asked), "closing", asked)
+    value, closing = last_value(tail, asked)
+    if asked.kind in ("number", "unknown") or value in asked.choices or (asked.kind == "words" and closing):
+        yield _reading(value, "closing" if closing else "number", asked)
+
+
+def _reading(found: str | None, strength: Strength, asked: Asked) -> Reading:
+    return Reading(found, strength) if found and key(found, asked) else NOTHING

@@ -1,0 +1,333 @@
+r"""What an answer is made of: lists, tuples, intervals, matrices, relations, equations, and what they hold.
+
+Every method takes a text in the notation of ``spelling.clean`` and gives its key, or None where it is nothing of that
+kind; they are tried in order, and call each other for the parts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ttrl_server.answers import values
+from ttrl_server.answers.asked import Asked
+from ttrl_server.answers.quantities import Key, alone, in_words, measured, money, spelt, valued
+from ttrl_server.answers.spelling import closes_at_the_end, split, unquoted
+
+LONGEST = 1_000
+"""Characters; a longer answer is compared as plain text."""
+_DEEPEST = 6
+_MOST_PARTS = 64
+
+_OUTER = ' \t\n,;:`"“”'
+
+
+def tidy(text: str) -> str:
+    """Without the marks and brackets around the whole of it that say nothing."""
+    text = text.strip(_OUTER)
+    while len(text) > 1 and text.endswith((".", "!")) and not re.search(r"\d!$|[a-z)}]!$|\.\.\.$", text):
+        text = text[:-1].rstrip(_OUTER)
+    if text.startswith("‹") and text.endswith("›") and text.count("‹") == 1:
+        text = text[1:-1].strip()
+    if text.startswith("{") and closes_at_the_end(text) and "," not in text:
+        return tidy(text[1:-1])
+    return text
+
+
+_GROUPED = re.compile(r"-?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?")
+_DECIMAL_COMMA = re.compile(r"(-?\d{1,3}(?:\.\d{3})*|-?\d+),(\d+)")
+_HEAD = re.compile(r"[$€£¥₹]?(-?\d[\d.,]*(?<![.,]))")
+_CURRENCY = re.compile(r"(-?)\s?([$€£¥₹])\s?(-?[\d.].*)")
+_LEADING_PLACE = re.compile(r"\d{1,3}\.{1,3}\s?(?=[A-Za-z])")
+_MODULO = re.compile(r"(.+?)\s?\(?\s?mod\s?([\w{}]+)\s?\)?")
+_PLUS_MINUS = re.compile(r"\s?\\pm\s?")
+
+_OR = ("‹ or ›", "‹or›", " or ", "‹or ", " or›", " oder ", " ou ", " o ", "或")
+_AND = ("‹and›", " and ", "‹and ", " and›", " & ", " und ", " et ", "和")
+_EITHER = (" and/or ", "‹and/or›")
+_WORDS = re.compile(r"[^\W\d_][^\W\d_ .'-]*(?:[ '-][^\W\d_][^\W\d_.'-]*)*\.?")
+
+_RELATION = re.compile(r"<=|>=|!=|<|>")
+_FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
+_INTERVAL = re.compile(r"([\[(])([^,]+),([^,]+)([\])])")
+_ALL_REALS = re.compile(r"\\mathbb\s?\{?R\}?|(?:all )?reals?(?: numbers?)?")
+_CONDITION = re.compile(r"\s?\\?[a-zA-Z]\s?(?:\\in\s?\\mathbb\s?\{?\w\}?\s?)?[|:]\s?(.+)")
+
+_VARIABLE = re.compile(r"(?!\\(?:infty|pi)\s?\Z|[ei]\Z|pi\Z)\\?[A-Za-z]+(?:_\{?\w+\}?)?'?(?:\([a-z]\))?")
+_INDEXED = r"(?:\\?[A-Za-z]{1,12}|‹[^‹›]{1,40}›)(?:_\{?‹?[\w ,]+›?\}?)?'{0,3}"
+_NAME = re.compile(
+    r"m?\s?\\(?:angle|triangle|overline|overrightarrow|widehat|hat|vec|bar|Delta|mathbf|mathbb|arc)\s?"
+    r"\{?[A-Za-z ]{1,6}\}?"  # an angle, a length
+    rf"|{_INDEXED}(?:\^\{{?[-\w()]{{1,6}}\}}?)?(?:\s?\([^()=]{{1,30}}\))?"  # x_1, f'(x), P(A)
+    r"|\|\s?(?:\\vec)?[A-Za-z{}]{1,8}\s?\|"  # |AB|
+    r"|\\frac\s?\{\s?[A-Za-z]{1,4}\s?\}\s?\{\s?[A-Za-z]{1,4}\s?\}|[A-Za-z]{1,3}/[A-Za-z]{1,3}"  # NO/BO, dy/dx
+    r"|\([a-zA-Z](?:_\d)?(?:,\s?[a-zA-Z](?:_\d)?){1,4}\)"  # (x, y)
+    r"|[A-Z][a-z]?_?\{?\d?\}?(?:\s?:\s?[A-Z]_?\{?\d?\}?)+"  # V_1:V_2
+    r"|\\(?:sin|cos|tan|log|ln)\s?\(?(?:\\?[A-Za-z]+|\d+°?)\s?\)?|\\(?:lim|int|sum|prod)(?![a-z])[^=]{1,80}"
+    r"|[A-Za-z][A-Za-z ]{1,60}"  # the total cost
+)
+"""What may stand before ``=`` without saying more than what is named."""
+_SAYS = re.compile(r"\s*(?:=|\\equiv|\\in)\s*(?=\S)")
+_NAMING = ("=", r"\equiv", r"\in ", r"\in⦃", r"\in[", r"\in(")
+_APPROXIMATELY = re.compile(r"\\approx|\\simeq|\\sim(?![a-z])")
+_POINT = re.compile(r"[A-Z]'?\s?(\(.+,.+\))")
+
+
+class Structure:
+    """Keys of answers to one question."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.asked, self._depth = asked, 0
+
+    def key(self, text: str) -> Key:
+        """The key of a text or of a part of one."""
+        text = tidy(text)
+        if self._depth > _DEEPEST or len(text) > LONGEST:
+            return spelt(text, self.asked)
+        self._depth += 1
+        try:
+            found = in_words(text, self.asked) or self._in_parts(text)
+            return found or measured(text, self.asked) or valued(text, self.asked) or spelt(text, self.asked)
+        finally:
+            self._depth -= 1
+
+    def _in_parts(self, text: str) -> Key | None:
+        ways = (self._rewritten, self._listed, self._ratio, self._relation, self._named, self._bracketed)
+        return next((found for way in ways if (found := way(text))), None)
+
+    def _rewritten(self, text: str) -> Key | None:
+        """What is another text with something beside it: grouped digits, a currency, a modulus, ±, a move's number."""
+        head = _HEAD.match(text)
+        if head and not self.asked.listed:
+            decimal = _DECIMAL_COMMA.fullmatch(head[1]) if self.asked.decimal_comma else None
+            if _GROUPED.fullmatch(head[1]):
+                return self.key(text[: head.start(1)] + head[1].replace(",", "") + text[head.end() :])
+            if decimal:
+                return self.key(f"{decimal[1].replace('.', '')}.{decimal[2]}{text[head.end() :]}")
+        if sign := _CURRENCY.fullmatch(text):
+            return money(self.key(sign[1] + sign[3]), sign[2], self.asked)
+        if modulo := _MODULO.fullmatch(text):
+            value = self.key(modulo[1]).bare
+            return Key(f"{value} mod {modulo[2]}", value)
+        if text.count(r"\pm") == 1 and "," not in text:
+            both = [_PLUS_MINUS.sub(f" {sign} ", text).strip().removeprefix("+") for sign in "+-"]
+            return None if "=" in text or "<" in text else _collected([self.key(one) for one in both], ordered=False)
+        place = _LEADING_PLACE.match(text)
+        return self.key(text[place.end() :]) if place else None
+
+    # ------------------------------------------------------------ several values
+
+    def _listed(self, text: str) -> Key | None:
+        """Several values: between commas, or joined by and, or."""
+        grouped = re.search(r",\s", text) is not None and any(_GROUPED.fullmatch(p) for p in split(text, ", "))
+        comma = ", " if grouped and not self.asked.listed else ","
+        parts = [part for part in split(text, *_EITHER, *_OR, *_AND, comma, ";") if part]
+        if not 1 < len(parts) <= _MOST_PARTS:
+            return None
+        wordy = all(_WORDS.fullmatch(unquoted(part)) for part in parts)
+        if wordy and max(len(part.split()) for part in parts) > 6:
+            return None
+        if named := self._several_names(parts):
+            return named
+        found = [self.key(part) for part in parts]
+        if all(_RELATION.search(part) for part in parts) and all("∞" in key.full for key in found):
+            return _union(found) if len(split(text, *_OR)) > 1 else _both(found)
+        joined = len(split(text, *_EITHER, *_OR, *_AND)) > 1
+        kept = wordy and not joined and self.asked.kind == "unknown"
+        return _collected(found, ordered=self.asked.ordered or kept)
+
+    def _several_names(self, parts: Sequence[str]) -> Key | None:
+        """``x = 1, y = 2`` is the tuple of what they name, by name."""
+        named: dict[str, Key] = {}
+        for part in parts:
+            left, right = self._name(part)
+            name = re.sub(r"[\s(){}]", "", left)
+            if not left or name in named or re.search(r"[<>=]", right):
+                return None
+            named[name] = self.key(right)
+        return _tuple("(", [named[name] for name in sorted(named)], ")")
+
+    def _ratio(self, text: str) -> Key | None:
+        """``11:21``, ``11 to 21`` where a ratio is asked for: in lowest terms."""
+        parts = split(text.rpartition("=")[2], ":", "‹to›", " to ") if self.asked.ratio else []
+        sizes = [size for part in parts if (size := values.number(part)) is not None]
+        if len(parts) < 2 or len(sizes) < len(parts) or not sizes[0] or not sizes[-1]:
+            return None
+        first, *others = sizes
+        return alone(str(first / others[0]) if len(sizes) == 2 else ":".join(str(size / first) for size in sizes))
+
+    # ------------------------------------------------------------ relations
+
+    def _relation(self, text: str) -> Key | None:
+        """``x > 5`` and its other spellings as the interval they say; of two variables with the smaller side first."""
+        sides = [side.strip() for side in _RELATION.split(text)]
+        signs = _RELATION.findall(text)
+        if len(signs) not in (1, 2) or "=" in "".join(sides) or not all(sides):
+            return None
+        names = [_VARIABLE.fullmatch(side) is not None for side in sides]
+        if len(signs) == 2:
+            within = names[1] and signs[0][0] == signs[1][0] != "!"
+            return self._between(sides[0], signs, sides[2]) if within else None
+        sign = signs[0]
+        if names[1] and not names[0]:
+            sides.reverse()
+            sign = _FLIPPED[sign]
+        elif not names[0] or names[1]:
+            return self._compared(sides, sign)
+        value = self.key(sides[1]).bare
+        lines = {"<": "(-∞,{})", "<=": "(-∞,{}]", ">": "({},∞)", ">=": "[{},∞)", "!=": "(-∞,{})∪({},∞)"}
+        return alone(lines[sign].format(value, value))
+
+    def _between(self, left: str, signs: list[str], right: str) -> Key:
+        if signs[0][0] == ">":
+            left, right, signs = right, left, signs[::-1]
+        low, high = self.key(left).bare, self.key(right).bare
+        return alone(f"{'[' if '=' in signs[0] else '('}{low},{high}{']' if '=' in signs[1] else ')'}")
+
+    def _compared(self, sides: list[str], sign: str) -> Key:
+        keys = [self.key(side).full for side in sides]
+        if sign[0] == ">":
+            keys.reverse()
+        return alone(f"{' != '.join(sorted(keys))}" if sign == "!=" else f" {sign.replace('>', '<')} ".join(keys))
+
+    # ------------------------------------------------------------ names and equations
+
+    def _named(self, text: str) -> Key | None:
+        """What an answer says of what it names; of a chain of equal figures, their value; an equation as it is."""
+        if not re.search(r"=|\\equiv|\\approx|\\in(?![a-z])", text):
+            point = _POINT.fullmatch(text)
+            return self.key(point[1]) if point and closes_at_the_end(point[1]) else None
+        exact, *rounded = (part.strip() for part in _APPROXIMATELY.split(text, maxsplit=1))
+        text = rounded[0] if rounded and (not exact or _NAME.fullmatch(exact)) else exact
+        if self.asked.equation and (equation := self._equation(text)):
+            return equation
+        name, rest = self._name(text)
+        if not name:
+            return self._chain(text) if "=" in text else self.key(text)
+        value = self.key(rest)
+        another = self._depth == 1 and len(self.asked.names) > 1 and name in self.asked.names
+        return Key(f"{value.full} ({name})", value.bare) if another else value  # of x and y, one is asked for
+
+    def _name(self, text: str) -> tuple[str, str]:
+        """``x``, ``5`` of ``x = 5``; "" and the text where it begins with no name, nor with what is asked for."""
+        left = split(text, *_NAMING)[0]
+        at = len(text) - len(text.lstrip()) + len(left)
+        says = _SAYS.match(text, at)
+        if not left or len(left) > 120 or not says or re.search(r"[<>]", left):
+            return "", text
+        compact = left.replace(" ", "")
+        asked_for = len(compact) > 2 and re.search(r"[A-Za-z]", compact) is not None and compact in self.asked.text
+        return (left, text[says.end() :]) if _NAME.fullmatch(left) or asked_for else ("", text)
+
+    def _chain(self, text: str) -> Key | None:
+        sides = split(text, "=")
+        if len(sides) < 2 or not all(sides):
+            return None
+        found = [self.key(side) for side in sides]
+        if all(map(_is_figures, sides)):
+            rounded = len({key.bare for key in found}) > 1 and _nearly(sides[0], sides[-1])
+            return found[0] if rounded else found[-1]
+        if equation := self._equation(text):
+            return equation
+        settled = len(sides) > 2 and len({key.full for key in found[1:]}) == 1
+        return found[-1] if settled else alone(" = ".join(key.full for key in found))
+
+    def _equation(self, text: str) -> Key | None:
+        """What an equation of variables says, up to a factor; one of figures as it is spelt, where one is asked for."""
+        sides = split(text, "=")
+        if len(sides) != 2 or not all(sides):
+            return None
+        left, right = re.sub(r"^[fgh]\s?\(\s?x\s?\)$", "y", sides[0]), sides[1]
+        if found := values.equation(left, right):
+            return alone(found)
+        both = [values.expression(side) for side in (left, right)] if self.asked.equation else [None]
+        figures = all(value is not None and ":" not in value for value in both)
+        return alone(f"eq {''.join(left.split())}={''.join(right.split())}") if figures else None
+
+    # ------------------------------------------------------------ brackets
+
+    def _bracketed(self, text: str) -> Key | None:
+        if len(parts := split(text, r"\cup")) > 1:
+            return _union([self.key(part) for part in parts])
+        if _ALL_REALS.fullmatch(text):
+            return alone("(-∞,∞)")
+        if infinite := re.fullmatch(r"([+-]?)\s?\\infty\s?", text):
+            return alone("-∞" if infinite[1] == "-" else "∞")
+        if text.lstrip("([{ ").startswith("⟦"):
+            return self._matrix(text.strip("()[]{} "))
+        if not text or text[0] not in "([⦃{]" or not (closes_at_the_end(text) or text[0] == "]"):
+            return None
+        inner, parts = text[1:-1], split(text[1:-1], ",", ";")
+        if text[0] == "⦃" or (text[0] == "{" and len(parts) > 1):
+            return self._set(inner, [part for part in parts if part])
+        if len(parts) == 1:
+            return self.key(inner) if text[0] != "]" else None
+        if text[0] == "[" and all(part.startswith("[") and closes_at_the_end(part) for part in parts):
+            rows = ["".join(f"⟨{cell}⟩" for cell in split(part[1:-1], ",")) for part in parts]
+            return self._matrix(f"⟦{';'.join(rows)}⟧")
+        found = [self.key(part) for part in parts]
+        if self.asked.listed and (text[0] == "[" or len(parts) > 2):
+            return _collected(found, ordered=self.asked.ordered)
+        return _tuple("(" if text[0] == "]" else text[0], found, ")" if text[-1] == "[" else text[-1])
+
+    def _set(self, inner: str, parts: list[str]) -> Key:
+        condition = _CONDITION.match(inner)
+        if condition and _RELATION.search(condition[1]):
+            return self.key(condition[1])
+        if len(parts) < 2:
+            return self.key(inner) if parts else alone("no solution")
+        return _collected([self.key(part) for part in parts], ordered=self.asked.ordered)
+
+    def _matrix(self, text: str) -> Key | None:
+        """Rows of cells; bars around them make it a determinant."""
+        if not text.endswith("⟧"):
+            return None
+        rows = [
+            ",".join(self.key(cell).full for cell in re.findall(r"⟨([^⟨⟩]*)⟩", row))
+            for row in text[1:-1].removeprefix("|").split(";")
+        ]
+        return alone(f"{'det' if text.startswith('⟦|') else 'mat'}[{';'.join(rows)}]")
+
+
+def _tuple(opens: str, found: list[Key], closes: str) -> Key:
+    return Key(*(opens + ",".join(key[i] for key in found) + closes for i in (0, 1)))
+
+
+def _collected(found: list[Key], *, ordered: bool) -> Key:
+    full, bare = [key.full for key in found], [key.bare for key in found]
+    return _braced(full, bare) if ordered else _braced(sorted(full), sorted(bare))
+
+
+def _braced(full: list[str], bare: list[str]) -> Key:
+    return Key("{" + ", ".join(full) + "}", "{" + ", ".join(bare) + "}")
+
+
+def _union(found: list[Key]) -> Key:
+    return alone("∪".join(sorted(key.full for key in found)))
+
+
+def _both(found: list[Key]) -> Key:
+    """``x > 1 and x < 5`` is the interval between; of others, and where nothing is between, either is meant."""
+    halves = [_INTERVAL.fullmatch(key.full) for key in found]
+    below = next((half for half in halves if half and half[2] != "-∞" and half[3] == "∞"), None)
+    above = next((half for half in halves if half and half[2] == "-∞" and half[3] != "∞"), None)
+    if len(found) != 2 or not below or not above:
+        return _union(found)
+    low, high = values.number(below[2]), values.number(above[3])
+    if low is not None and high is not None and low >= high:
+        return _union(found)
+    return alone(f"{below[1]}{below[2]},{above[3]}{above[4]}")
+
+
+def _is_figures(side: str) -> bool:
+    """Whether a side of an equation has no variables: it may be measured."""
+    value = values.expression(side)
+    if value is not None:
+        return ":" not in value
+    return re.match(r"-?\$?\d", side) is not None and not re.search(r"[A-Za-z]", unquoted(side))
+
+
+def _nearly(left: str, right: str) -> bool:
+    """Whether the right side is the left one rounded: the exact one is the answer."""
+    exact, rounded = values.approximate(left), values.approximate(right)
+    return exact is not None and rounded is not None and abs(exact - rounded) <= 0.006 * max(abs(exact), 1e-9)

@@ -1,0 +1,375 @@
+"""What an expression is worth, as a key that equal expressions share.
+
+An exact rational where it is one, else the value to 15 digits of 50; with variables, the values at fixed points, so
+that ``x(x+1)`` and ``x^2+x`` meet (two different expressions that agree at all of them to 15 digits have not been
+seen). The points are positive, and then each variable in turn is negative: that tells ``|x|`` from ``x``, and what is
+not real there (``ln x + ln y`` where ``ln xy`` is) is left out. An equation is what it says up to a factor.
+
+Nothing here can take long, whatever is asked: an expression has at most 400 signs, and every operation looks at the
+size of its result before it makes it. So it needs no process that could be killed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+import mpmath
+
+from ttrl_server.answers.expressions import Tree, Unreadable, names, parse
+
+DIGITS = 15
+_mp = mpmath.MPContext()
+_mp.dps = 50
+_alone = threading.Lock()
+"""mpmath changes its own precision while it computes, so two threads must not."""
+_LARGEST = 10_000
+"""Decimal digits of a number that is made; larger ones are compared as they are spelt."""
+_MOST_NAMES = 8
+
+Value = Any
+"""Fraction, mpf or mpc."""
+
+
+class Undecidable(ValueError):
+    """The expression has no value that could be compared."""
+
+
+@lru_cache(maxsize=16_384)
+def expression(text: str) -> str | None:
+    """The key of an expression; None when it can only be compared as it is spelt. Never raises."""
+    try:
+        tree = parse(text)
+        with _alone:
+            return _key(tree)
+    except _NO_VALUE:
+        return None
+
+
+@lru_cache(maxsize=4_096)
+def equation(left: str, right: str) -> str | None:
+    """The key of ``left = right`` with variables: the ratios of left − right at the points; None as above."""
+    try:
+        tree: Tree = ("-", parse(left), parse(right))
+        if not names(tree):
+            return None
+        with _alone:
+            first, *others = _at_points(tree)
+            if _is_zero(first) or not others:
+                return None  # true for every value, like 0 = 0: it says nothing
+            return "eq:" + ";".join(_shown(value / first) for value in others)
+    except _NO_VALUE:
+        return None
+
+
+@lru_cache(maxsize=16_384)
+def number(text: str) -> Fraction | None:
+    """The exact value of an expression without variables, where it is rational; None otherwise. Never raises."""
+    try:
+        tree = parse(text)
+        if names(tree):
+            return None
+        with _alone:
+            value = _rational(_value(tree, {}))
+            return value if isinstance(value, Fraction) else None
+    except _NO_VALUE:
+        return None
+
+
+@lru_cache(maxsize=4_096)
+def approximate(text: str) -> float | None:
+    """The value of an expression without variables, where it is real; None otherwise. Never raises."""
+    try:
+        tree = parse(text)
+        if names(tree):
+            return None
+        with _alone:
+            value = _rational(_value(tree, {}))
+            return None if isinstance(value, _mp.mpc) else float(value)
+    except _NO_VALUE:
+        return None
+
+
+_NO_VALUE = (Unreadable, Undecidable, ArithmeticError, ValueError, TypeError, RecursionError, OverflowError)
+
+
+def _key(tree: Tree) -> str:
+    variables = sorted(names(tree))
+    if not variables:
+        return _shown(_value(tree, {}))
+    values, below = _at_points(tree), _below_zero(tree, variables)
+    if all(_close(value, values[0]) for value in [*values, *below]):
+        return _shown(values[0])  # the variables cancel out
+    return f"{','.join(variables)}:{';'.join(map(_shown, values))}|{';'.join(map(_shown, below))}"
+
+
+def _points(variables: list[str]) -> list[dict[str, Value]]:
+    return [{name: _place(name, point) for name in variables} for point in range(3)]
+
+
+def _at_points(tree: Tree) -> list[Value]:
+    variables = sorted(names(tree))
+    if len(variables) > _MOST_NAMES:
+        raise Undecidable("too many variables")
+    return [_finite(_value(tree, point)) for point in _points(variables)]
+
+
+def _below_zero(tree: Tree, variables: list[str]) -> list[Value]:
+    found: list[Value] = []
+    for negative in variables:
+        point = {name: _place(name, 0) * (-1 if name == negative else 1) for name in variables}
+        try:
+            value = _finite(_value(tree, point))
+        except _NO_VALUE:
+            continue
+        if not isinstance(value, _mp.mpc) or _is_zero(value.imag):
+            found.append(value)
+    return found
+
+
+@lru_cache(maxsize=4_096)
+def _place(name: str, point: int) -> Value:
+    """A fixed number between 1 and 2 for a variable at a point."""
+    digest = hashlib.sha256(f"{name} {point}".encode()).hexdigest()
+    return 1 + _mp.mpf(int(digest[:40], 16)) / 16**40
+
+
+# ---------------------------------------------------------------- operations
+
+
+def _value(tree: Tree, at: Mapping[str, Value]) -> Value:
+    operation = tree[0]
+    if operation == "number":
+        return tree[1]
+    if operation == "name":
+        return at[tree[1]]
+    if operation == "constant":
+        return _CONSTANTS[tree[1]]()
+    return _bounded(_OPERATIONS[operation](*(_value(part, at) for part in tree[1:])))
+
+
+def _bounded(value: Value) -> Value:
+    if isinstance(value, Fraction):
+        size = max(value.numerator.bit_length(), value.denominator.bit_length()) / 3.32
+    else:
+        size = abs(_mp.mag(value)) / 3.32 if _mp.isfinite(value) and value else 0
+    if size > _LARGEST:
+        raise Undecidable("too large")
+    return value
+
+
+def _real(value: Value) -> Value:
+    return _mp.mpf(value.numerator) / value.denominator if isinstance(value, Fraction) else value
+
+
+def _both(a: Value, b: Value) -> tuple[Value, Value]:
+    return (a, b) if isinstance(a, Fraction) and isinstance(b, Fraction) else (_real(a), _real(b))
+
+
+def _add(a: Value, b: Value) -> Value:
+    a, b = _both(a, b)
+    return a + b
+
+
+def _subtract(a: Value, b: Value) -> Value:
+    a, b = _both(a, b)
+    return a - b
+
+
+def _multiply(a: Value, b: Value) -> Value:
+    a, b = _both(a, b)
+    return a * b
+
+
+def _divide(a: Value, b: Value) -> Value:
+    a, b = _both(a, b)
+    if not b:
+        raise Undecidable("a division by zero")
+    return a / b
+
+
+def _raise(base: Value, exponent: Value) -> Value:
+    """Real where a real number is meant: (−8)^(1/3) is −2."""
+    exponent = _rational(exponent)
+    if not isinstance(base, Fraction):
+        base = _rational(base) if isinstance(exponent, Fraction) else base
+    digits = abs(_log10(base)) * abs(_log_free(exponent))
+    if digits > _LARGEST:
+        raise Undecidable("too large")
+    if not base:
+        if not isinstance(exponent, Fraction) or exponent <= 0:
+            raise Undecidable("a power of zero")
+        return Fraction(0)
+    if isinstance(exponent, Fraction):
+        if exponent.denominator == 1:
+            whole = int(exponent)
+            if isinstance(base, Fraction) and _log10_exact(base) * abs(whole) <= _LARGEST:
+                return base**whole
+            return _real(base) ** whole
+        if exponent.denominator <= 64 and abs(exponent.numerator) <= 4096:
+            return _raise(_nth_root(exponent.denominator, base), Fraction(exponent.numerator))
+    return _real(base) ** _real(exponent)
+
+
+def _log_free(exponent: Value) -> float:
+    size = abs(_real(exponent))
+    if size > 1e6:
+        raise Undecidable("too large an exponent")
+    return float(size)
+
+
+def _log10(base: Value) -> float:
+    size = abs(_real(base))
+    return float(_mp.log10(size)) if size else 0.0
+
+
+def _log10_exact(base: Fraction) -> float:
+    return max(base.numerator.bit_length(), base.denominator.bit_length()) / 3.32
+
+
+def _nth_root(degree: int, value: Value) -> Value:
+    negative = not isinstance(value, _mp.mpc) and value < 0
+    if negative and degree % 2:
+        return -_nth_root(degree, -value)
+    if isinstance(value, Fraction) and not negative:
+        above, below = _exact_root(degree, value.numerator), _exact_root(degree, value.denominator)
+        if above is not None and below is not None:
+            return Fraction(above, below)
+    return _mp.mpc(_real(value)) ** (_mp.mpf(1) / degree) if negative else _mp.root(_real(value), degree)
+
+
+def _exact_root(degree: int, whole: int) -> int | None:
+    if whole.bit_length() > 400:
+        return None
+    near = int(_mp.nint(_mp.root(whole, degree)))
+    return near if near**degree == whole else None
+
+
+def _root(degree: Value, value: Value) -> Value:
+    degree = _rational(degree)
+    if not isinstance(degree, Fraction) or degree.denominator != 1 or not 1 < degree <= 64:
+        raise Undecidable("an odd root")
+    return _nth_root(int(degree), value if isinstance(value, Fraction) else _rational(value))
+
+
+def _factorial(value: Value) -> Value:
+    value = _rational(value)
+    if isinstance(value, Fraction) and value.denominator == 1:
+        if not 0 <= value <= 3_000:
+            raise Undecidable("a factorial")
+        return Fraction(math.factorial(int(value)))
+    if isinstance(value, _mp.mpc) or abs(_real(value)) > 3_000:
+        raise Undecidable("a factorial")
+    return _mp.gamma(_real(value) + 1)
+
+
+def _binomial(above: Value, below: Value) -> Value:
+    above, below = _rational(above), _rational(below)
+    if isinstance(above, Fraction) and isinstance(below, Fraction):
+        if above.denominator == below.denominator == 1 and 0 <= below <= 3_000 and 0 <= above <= 10_000:
+            return Fraction(math.comb(int(above), int(below)))
+        raise Undecidable("a binomial")
+    if any(isinstance(x, _mp.mpc) or abs(_real(x)) > 3_000 for x in (above, below)):
+        raise Undecidable("a binomial")
+    return _mp.binomial(_real(above), _real(below))
+
+
+def _ln(value: Value) -> Value:
+    if not value:
+        raise Undecidable("a logarithm of zero")
+    return Fraction(0) if value == 1 else _mp.log(_real(value))
+
+
+def _exp(value: Value) -> Value:
+    if abs(_real(value)) > 2 * _LARGEST:
+        raise Undecidable("too large")
+    return _mp.exp(_real(value))
+
+
+def _floor(value: Value, up: bool = False) -> Value:
+    if isinstance(value, _mp.mpc):
+        raise Undecidable("a floor")
+    return Fraction(int(_mp.ceil(_real(value)) if up else _mp.floor(_real(value))))
+
+
+def _tame(function: Callable[[Value], Value]) -> Callable[[Value], Value]:
+    """A function of mpmath's, for arguments of a size at which it is quick."""
+
+    def apply(value: Value) -> Value:
+        value = _real(value)
+        if abs(value) > 1e6:
+            raise Undecidable("too large an angle")
+        return function(value)
+
+    return apply
+
+
+_OPERATIONS: dict[str, Callable[..., Value]] = {
+    "+": _add,
+    "-": _subtract,
+    "*": _multiply,
+    "/": _divide,
+    "^": _raise,
+    "!": _factorial,
+    "abs": abs,
+    "root": _root,
+    "binom": _binomial,
+    "floor": _floor,
+    "ceil": lambda value: _floor(value, up=True),
+    "lg": lambda value: _ln(value) / _ln(Fraction(10)),
+    "ln": _ln,
+    "exp": _exp,
+    **{name: _tame(getattr(_mp, name)) for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")},
+    **{f"arc{name}": _tame(getattr(_mp, f"a{name}")) for name in ("sin", "cos", "tan", "cot", "sec", "csc")},
+    **{f"a{name}": _tame(getattr(_mp, f"a{name}")) for name in ("sin", "cos", "tan")},
+}
+_CONSTANTS: dict[str, Callable[[], Value]] = {"pi": lambda: +_mp.pi, "e": lambda: +_mp.e, "i": lambda: _mp.mpc(0, 1)}
+
+
+# ---------------------------------------------------------------- values
+
+
+def _finite(value: Value) -> Value:
+    if not isinstance(value, Fraction) and not _mp.isfinite(value):
+        raise Undecidable("no finite value")
+    return value
+
+
+def _is_zero(value: Value) -> bool:
+    return bool(abs(value) < 1e-35)
+
+
+def _close(a: Value, b: Value) -> bool:
+    return bool(abs(_real(a) - _real(b)) < 1e-30 * (1 + abs(_real(b))))
+
+
+def _rational(value: Value) -> Value:
+    """The fraction that a computed value comes to, where it does: √16 is 4."""
+    if isinstance(value, Fraction):
+        return value
+    if isinstance(value, _mp.mpc):
+        if not abs(value.imag) < 1e-40 * (1 + abs(value.real)):
+            return value
+        value = value.real
+    if not _mp.isfinite(value) or abs(value) > 1e30 or (value and abs(value) < 1e-30):
+        return value
+    near = Fraction(_mp.nstr(value, 48)).limit_denominator(10**6)
+    return near if abs(_real(near) - value) < 1e-38 * (1 + abs(value)) else value
+
+
+def _shown(value: Value) -> str:
+    """A fraction, or real and imaginary part to 15 significant digits; a part that is rounding alone is left out."""
+    value = _rational(_finite(value))
+    if isinstance(value, Fraction):
+        if max(value.numerator.bit_length(), value.denominator.bit_length()) < 2_000:
+            return str(value)
+        return "#" + hashlib.sha256(f"{value.numerator:x}/{value.denominator:x}".encode()).hexdigest()
+    parts = [_mp.mpf(value.real), _mp.mpf(value.imag)] if isinstance(value, _mp.mpc) else [value]
+    scale = max(abs(part) for part in parts)
+    shown = [_mp.nstr(part, DIGITS) if abs(part) > scale * 1e-30 else "0" for part in parts]
+    return "+i".join(shown) if len(shown) == 2 and shown[1] != "0" else shown[0]
