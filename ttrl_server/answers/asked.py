@@ -58,6 +58,11 @@ class Asked:
     text: str = ""
     """Without spaces: an expression that the question names may name its value (``a+b = 5``)."""
 
+    @property
+    def known(self) -> bool:
+        """Whether there is a question at all."""
+        return bool(self.text)
+
 
 def asked(question: str | None) -> Asked:
     """What a question says about its answer, from its last ``TAIL`` characters. Never raises."""
@@ -149,7 +154,7 @@ _CASED = re.compile(
 )
 _FOREIGN = re.compile(
     r"[àâçèéêëîïôùûüÿœäößñáíóúõãåøæąćęłńśźżčďěňřšťůžğş]|[а-яё]|¿"
-    r"|\b(?:combien|quel(?:le)?s?|wie\s?viele?|welche[rs]?|cu[áa]nt[oa]s?|cu[áa]l|quanto|qual[ei]?|hoeveel|welke|ile|jak|der|die|das|und|est|les|une|della|gli|het|een)\b",
+    r"|\b(?:combien|quel(?:le)?s?|wie\s?viele?|welche[rs]?|cu[áa]nt[oa]s?|cu[áa]l|quanto|qual[ei]?|hoeveel|welke|ile|jak|der|die|das|und|ist|sind|wer|wo|wann|est|les|une|qui|quand|come|quando|dove|della|gli|het|een|por|qu[eé]|d[oó]nde|qui[eé]n)\b",
     re.IGNORECASE,
 )
 _MARKED = re.compile(
@@ -275,13 +280,16 @@ def _kind(text: str, choices: Mapping[str, str], alternatives: tuple[str, ...]) 
     figured = (formula and not _WORDY.search(head)) or _MARKED.search(text)
     if (_OPEN.search(head) or _OPEN.search(last)) and not figured:
         return "open"
-    if _VERDICT.search(tail):
+    foreign = _FOREIGN.search(text) is not None
+    if _VERDICT.search(tail) and not foreign:
         return "verdict"
     if _COUNTED.search(last) or formula or _MARKED.search(text) or _EXPRESSED.search(text):
         return "number"
     figures = _FIGURES.search(text) is not None
     if figures and _NUMBER.search(last) and not _OPEN_WH.match(last):
         return "number"
+    if foreign and last.endswith("?") and len(text) <= 300:
+        return "number" if figures else "fact"
     if _OPEN_WH.search(last) or (_OPEN_WH.search(head) and not _FACT.search(last)):
         return "open"
     if figures and _NUMBER.search(text) and _MATHEMATICS.search(text):

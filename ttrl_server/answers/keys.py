@@ -76,7 +76,7 @@ def _known(answer: str, asked: Asked) -> Key | None:
     """A whole answer in words that mean something by themselves, or else what it is made of."""
     text = tidy(clean(answer))
     words = unquoted(text).casefold().strip(" .!?:;,\"'")
-    if not words or words in PLACEHOLDERS or (words in REFUSALS and asked.kind not in ("words", "unknown")):
+    if not words or words in PLACEHOLDERS or (words in REFUSALS and asked.known and asked.kind != "words"):
         return None
     if asked.choices and (letter := _letter(words, asked)):
         return alone(letter)

@@ -7,6 +7,8 @@ import re
 from ttrl_server.answers.asked import Asked
 from ttrl_server.answers.choices import exactly
 from ttrl_server.answers.keys import key
+from ttrl_server.answers.lexicon import SCALES, SMALL, TENS
+from ttrl_server.answers.units import unit
 
 _NUMBERS = 500
 """Numbers from the end of a text among which the answer is looked for."""
@@ -25,7 +27,7 @@ _NUMBER = re.compile(
     r"(?:(?:[0-9]{1,40}\s?)?\\[dt]?frac(?:\{-?[0-9]{1,40}\}\{[0-9]{1,40}\}|[0-9]{2})"
     r"|(?:(?<![A-Za-z0-9])[0-9]{1,40}\s?)?(?:\\sqrt\{[0-9]{1,40}\}|√(?:[0-9]{1,40}|\([0-9]{1,40}\)))"
     r"|(?<![A-Za-z0-9^])(?<![A-Za-z]_)(?<!\^[-{])(?<!\^\{-)"
-    r"(?:(?:[0-9]{1,3}(?:(?:,|\{,\}|,?\\[!,])[0-9]{3}){1,10}(?![0-9])|[0-9]+)(?:[.][0-9]+|,[0-9]{1,2}(?![0-9]))?|\.[0-9]+)"
+    r"(?:[0-9]{1,3}(?:\.[0-9]{3}){1,5},[0-9]{1,9}|(?:[0-9]{1,3}(?:(?:,|\{,\}|,?\\[!,])[0-9]{3}){1,10}(?![0-9])|[0-9]+)(?:[.][0-9]+|,[0-9]{1,2}(?![0-9]))?|\.[0-9]+)"
     r"(?:\s?(?:×|\*|·|\\times|\\cdot)\s?10\s?\^\s?\{?-?[0-9]{1,6}\}?|\^\{?-?[0-9]{1,6}\}?"
     r"|[eE][-+]?[0-9]{1,6}(?![A-Za-z0-9])|\s[0-9]{1,40}(?=/[0-9]))?"
     r"(?:/[0-9]+){0,2}(?:\s?(?:π|\\pi(?![a-z])))?(?:\s?\\?%)?)"
@@ -52,6 +54,11 @@ _STEP = re.compile(
 )
 
 
+_UNIT_AFTER = [re.compile(rf"\s?((?:[A-Za-z°µ€£¥₹%][\w/^²³.]{{0,12}}\s?){{{n}}})(?<![\s.])") for n in range(1, 5)]
+_ALSO_WORDS = frozenset({"in", "a", "A", "min", "bar", "second", "times", "unit", "units"})
+"""Units that are words, or letters, of other meanings in a sentence."""
+_IN_WORDS = "|".join(sorted([*SMALL, *TENS, *SCALES], key=len, reverse=True))
+_NUMBER_IN_WORDS = re.compile(rf"\b(?:{_IN_WORDS})\b(?:[\s-](?:and\s)?(?:{_IN_WORDS})\b){{0,8}}", re.IGNORECASE)
 _MATRIX_FORMULA = re.compile(r"\\begin\{[a-z]*(?:matrix|array)\}")
 
 
@@ -61,21 +68,10 @@ def short_formula(text: str, asked: Asked) -> str | None:
     if formulas and _MATRIX_FORMULA.search(formulas[-1]) and "=" not in formulas[-1]:
         return formulas[-1]
     bare = text.strip().strip("$").rstrip(".").strip()
-    if (
-        "\n" in bare
-        or len(bare) > 80
-        or len(bare.split()) > 9
-        or re.search(r"[^\W\d_]{4,}", re.sub(r"\\[a-zA-Z]+", "", bare))
-    ):
-        return None
-    if (
-        asked.kind == "number"
-        and re.search(r"\d|\\[a-z]", bare)
-        and not re.search(r"[=:]|\.\s", bare)
-        and (re.search(r"[{}^√\\]", bare) or asked.decimal_comma)
-    ):
-        return bare
-    return None
+    plain = re.search(r"\n|[=:]|\.\s|[^\W\d_]{4,}", re.sub(r"\\[a-zA-Z]+", "", bare)) is None and len(bare) <= 80
+    formula = re.search(r"[{}^√\\]", bare) is not None and re.search(r"\d|\\[a-z]", bare) is not None
+    foreign = asked.decimal_comma and re.fullmatch(r"[-\d.,\s$€£%]+", bare) is not None
+    return bare if asked.kind == "number" and plain and (formula or foreign) else None
 
 
 def last_value(text: str, asked: Asked) -> tuple[str | None, bool]:
@@ -90,15 +86,36 @@ def last_value(text: str, asked: Asked) -> tuple[str | None, bool]:
     if asked.integer:
         numbers = [match for match in numbers if _is_integer(match[0], asked)]
     if not numbers:
-        return None, False
+        return (_in_words(text), True) if asked.kind == "number" else (None, False)
     number = numbers[-1]
     for earlier in reversed(numbers[:-1]):
         if re.search(r"[.!?]\s|\n", text[earlier.end() : number.start()]) or not _limits(text, number):
             break
         number = earlier
-    found = (not asked.integer and _formula_around(text, number)) or _plain(number[0])
-    found = exactly(found, asked) or found
-    return found, number.end() > last_line
+    formula = _formula_around(text, number)
+    found = formula if formula and not asked.integer else _with_unit(text, number, asked)
+    return exactly(found, asked) or exactly(_plain(number[0]), asked) or found, number.end() > last_line
+
+
+def _with_unit(text: str, number: re.Match[str], asked: Asked) -> str:
+    """The number with the currency before or the unit after it: "25 m" and "25 cm" are two answers."""
+    found, before = _plain(number[0]), text[number.start() - 1 : number.start()]
+    in_formula = any(f.start() < number.start() < f.end() for f in FORMULA.finditer(text, max(number.start() - 200, 0)))
+    if before and before in "€£¥₹$" and not in_formula:
+        return before + found
+    for words in range(4, 0, -1):
+        after = _UNIT_AFTER[words - 1].match(text, number.end())
+        letter = after is not None and len(after[1]) == 1 and after[1] in asked.names
+        if after and not letter and after[1] not in _ALSO_WORDS and unit(after[1]):
+            return f"{found} {after[1]}"
+    return found
+
+
+def _in_words(text: str) -> str | None:
+    """The only number in words of a short reply."""
+    runs = [match[0] for match in _NUMBER_IN_WORDS.finditer(text)]
+    short = len(text.split()) <= 12 and "\n" not in text.strip()
+    return runs[0] if short and len(runs) == 1 and (runs[0].lower() != "one" or len(text.split()) <= 3) else None
 
 
 def _only_bold(line: str) -> str | None:

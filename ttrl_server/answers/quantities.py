@@ -32,7 +32,7 @@ def spelt(text: str, asked: Asked) -> Key:
     """Words as they stand, without articles, hyphens and marks; upper and lower case are one unless they mean
     something: in symbols, and in one or two letters."""
     plain = unquoted(text).replace("{", "").replace("}", "")
-    short = asked.kind != "unknown" and not asked.choices and len(plain) <= 2 and plain.isalpha()
+    short = asked.known and not asked.choices and len(plain) <= 2 and plain.isalpha()
     plain = plain if asked.cased or short else plain.casefold()
     words = re.sub(r"(?<=[^\W\d_])-(?=[^\W\d_])", " ", plain).strip(" .,;:!?\"'").split()
     while len(words) > 1 and words[0].lower() in ARTICLES:
@@ -52,7 +52,7 @@ def valued(text: str, asked: Asked) -> Key | None:
     letters = re.fullmatch(r"[A-Za-z]+", text) is not None
     if not _SIGNS.search(text) or (letters and (len(text) == 2 or asked.cased)):
         return None
-    maybe_a_choice = asked.kind == "unknown" and len(text) == 1
+    maybe_a_choice = not asked.known and len(text) == 1
     value = values.expression(text.lower() if maybe_a_choice else text)
     return None if value is None else alone(value)
 
@@ -176,7 +176,7 @@ def _with_unit(value: str, size: Fraction | None, known: Unit, asked: Asked) -> 
     if known.dimension == "unit":
         return alone(value)
     if known.dimension == "percent":
-        if asked.percent or asked.kind == "unknown":
+        if asked.percent or not asked.known:
             return Key(f"{value} %", value)
         return alone(str(size / 100) if size is not None else f"{value}/100")
     if size is not None:

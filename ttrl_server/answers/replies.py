@@ -27,7 +27,7 @@ _FEW = 12
 _MARKS = " \t*_`\"'.\u201c\u201d"
 _OBLIGING = re.compile(r"\A(?:Sure|Certainly|Okay|Of\scourse)[!,.:]\s{1,4}(?=\S)")
 _SAYING = re.compile(
-    r"(?:The\s.{1,80}\s(?:is|was|are|were)|It(?:\sis|'s))\s(?:an?\s|the\s)?(\S{1,40}(?:\s\S{1,40}){0,3})"
+    r"(?:The\s.{1,80}\s(?:is|was|are|were)|It(?:\sis|'s)|C'est|Es\sist|Das\sist|È|É|Это)\s(?:an?\s|the\s)?(\S{1,40}(?:\s\S{1,40}){0,3})"
 )
 _SMALL_TALK = re.compile(
     r"[\W_]{0,8}(?:(?:I|we)(?:\s|['\u2019])|(?:sorry|unfortunately|hello|hi|unknown|as\san\sai|there\sis\sno|it\sdepends"

@@ -133,19 +133,21 @@ class Structure:
         if all(_RELATION.search(part) for part in parts) and all("∞" in key.full for key in found):
             return _union(found) if len(split(text, *_OR)) > 1 else _both(found)
         joined = len(split(text, *_EITHER, *_OR, *_AND)) > 1
-        kept = wordy and not joined and self.asked.kind == "unknown"
+        kept = wordy and not joined and not self.asked.known
         return _collected(found, ordered=self.asked.ordered or kept)
 
     def _several_names(self, parts: Sequence[str]) -> Key | None:
         """``x = 1, y = 2`` is the tuple of what they name, by name."""
         named: dict[str, Key] = {}
+        one_variable = len({re.sub(r"_.*", "", part) for part in parts}) == 1  # x_1 and x_2 are two values of x
         for part in parts:
             left, right = self._name(part)
             name = re.sub(r"[\s(){}]", "", left)
             if not left or name in named or re.search(r"[<>=]", right):
                 return None
             named[name] = self.key(right)
-        return _tuple("(", [named[name] for name in sorted(named)], ")")
+        found = [named[name] for name in sorted(named)]
+        return _collected(found, ordered=self.asked.ordered) if one_variable else _tuple("(", found, ")")
 
     def _ratio(self, text: str) -> Key | None:
         """``11:21``, ``11 to 21`` where a ratio is asked for: in lowest terms."""
@@ -162,6 +164,8 @@ class Structure:
         """``x > 5`` and its other spellings as the interval they say; of two variables with the smaller side first."""
         sides = [side.strip() for side in _RELATION.split(text)]
         signs = _RELATION.findall(text)
+        if text[0] in "⦃{(" and closes_at_the_end(text):
+            return None
         if len(signs) not in (1, 2) or "=" in "".join(sides) or not all(sides):
             return None
         names = [_VARIABLE.fullmatch(side) is not None for side in sides]
@@ -224,6 +228,8 @@ class Structure:
         if len(sides) < 2 or not all(sides):
             return None
         found = [self.key(side) for side in sides]
+        if values.expression(sides[0]) is None and _is_figures(sides[-1]) and not _is_figures(sides[0]):
+            return found[-1]  # a sum, an integral, a determinant, and what it comes to
         if all(map(_is_figures, sides)):
             rounded = len({key.bare for key in found}) > 1 and _nearly(sides[0], sides[-1])
             return found[0] if rounded else found[-1]

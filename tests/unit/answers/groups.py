@@ -587,6 +587,20 @@ GROUPS: dict[str, list[tuple[str, list[str], str]]] = {
     "a box without braces": [
         ("How many?", [r"$\boxed 6$", "6", r"\boxed{6}", r"$\boxed 7$"], "AAAB"),
     ],
+    "units in sentences": [
+        ("How wide is the river?", ["It is 25 m wide.", "It is 25 cm wide.", "It is about 25 metres.", "25 m"], "ABAA"),
+        ("How much money has he?", ["He has $15 left.", "15 dollars", "$15", "€15", "It is 15 €."], "AAABB"),
+        ("How long does it take?", ["It takes 2 hours.", "It takes 2 minutes.", "120 minutes", "2 h"], "ABAA"),
+        ("How many are there?", ["There are 12 of them in the box.", "twelve", "There are twelve.", "12"], "AAAA"),
+        ("¿Cuántos kilómetros?", ["Son 1.234,5 km.", "1234,5", "1234.5 km", "5 km"], "AAAB"),
+    ],
+    "sums, sets and determinants": [
+        ("Find the sum." + BOX, boxed(r"\sum_{k=1}^{100} k = 5050", "5050", "S_{100} = 5050", "5000"), "AAAB"),
+        ("Compute it." + BOX, boxed(r"\begin{vmatrix} 1 & 2 \\ 3 & 4 \end{vmatrix} = -2", "-2", "2"), "AAB"),
+        ("Evaluate." + BOX, boxed(r"\int_0^1 x \, dx = \frac12", r"\frac{1}{2}", "1"), "AAB"),
+        ("Find the roots." + BOX, boxed("x_1 = 2, x_2 = 3", r"\{2, 3\}", "x = 3 \\text{ or } x = 2", "(2, 3)"), "AAAB"),
+        ("For which x?" + BOX, boxed(r"\{x \mid x > 2\}", "x > 2", r"\{x : x > 2\}", r"\{2\}"), "AAAB"),
+    ],
     "one expression that cannot be valued": [
         ("What is it?" + BOX, boxed("9^{9^{9^{9}}}", "5", "5", r"\frac{10}{2}", "9^{9^{9^{9}}}"), "ABBBA"),
     ],
