@@ -9,8 +9,9 @@ nothing of the server, so that the client may import it.
 
 from __future__ import annotations
 
-from ttrl_server.answers.asked import Asked, Kind, asked
+from ttrl_server.answers.asked import Asked, asked
 from ttrl_server.answers.keys import keys, same
+from ttrl_server.answers.kinds import Kind
 from ttrl_server.answers.reading import Reading, Strength, read
 
 __all__ = ["Asked", "Kind", "Reading", "Strength", "asked", "keys", "read", "same"]

@@ -6,7 +6,7 @@ import math
 import time
 from typing import Any, Literal
 
-from ttrl_server.answers.asked import housekeeping
+from ttrl_server.answers.kinds import housekeeping
 from ttrl_server.api import body
 from ttrl_server.api.extension import Extension, resolve_model
 from ttrl_server.config import Config

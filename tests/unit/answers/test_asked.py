@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.votable import outcome
 from ttrl_server.answers import Kind, asked
-from ttrl_server.answers.asked import housekeeping
+from ttrl_server.answers.kinds import housekeeping
 
 KINDS: list[tuple[str, Kind]] = [
     ("What is 7 * 8? Answer with just the number.", "number"),

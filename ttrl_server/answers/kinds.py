@@ -1,0 +1,328 @@
+"""Of what kind the answer to a question is, read from how it asks: the lists of phrases, and their order.
+
+A kind is decided by the surest sign first. Work that is asked for (write, explain, list …) and questions for reasons,
+ways and advice are ``open``; so is what nothing speaks for, unless it is one short question.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+from ttrl_server.answers.lexicon import COUNTING, words
+
+Kind = Literal["choice", "verdict", "alternative", "number", "words", "fact", "open", "unknown"]
+"""A listed choice; yes or no; one of the words the question offers; a number or formula; nothing but the answer;
+who, what, where or when, answered in a sentence; nothing comparable; nobody can tell."""
+
+
+def _any(*phrases: str) -> str:
+    """A pattern for any of the phrases; in them a space is white space, and each line holds several, between commas."""
+    each = [phrase.strip() for line in phrases for phrase in line.split(",") if phrase.strip()]
+    return "(?:" + "|".join(phrase.replace(" ", r"\s{1,3}") for phrase in each) + ")"
+
+
+def _pattern(*alternatives: str) -> re.Pattern[str]:
+    return re.compile("|".join(alternatives), re.IGNORECASE)
+
+
+# ---------------------------------------------------------------- what front-ends ask
+
+_HOUSEKEEPING = re.compile(
+    "|".join(
+        (
+            r"\A\s{0,8}(?:#{1,6}\s?)?task:\s{0,4}.{0,200}\b"
+            + _any(
+                "titles?, tags?, follow[- ]?up, quer(?:y|ies), autocomplet\\w*, emojis?, suggest\\w*, summar\\w*",
+                "categor\\w*, analy[sz]e the chat",
+            )
+            + r"\b",
+            r"\b(?:generate|create|provide|write|suggest|give)\b[^.\n]{0,80}\b(?:title|headline|topic)\b[^.\n]{0,120}"
+            r"\b(?:conversation|chat|dialogue|discussion|prompt|message|query)\b",
+            r"\b(?:summari[sz]e|summary\sof)\s(?:the|our|this)\s(?:conversation|chat|dialogue|discussion)\b",
+            r"\bgenerate\s[^.\n]{0,40}\b(?:tags|follow-?\s?up\squestions|search\squeries)\b",
+            r"<chat_history>|\bchat\shistory:\s|\b(?:four\sto\sfive\sword|conversation)\stitle\b",
+            r"\b(?:conversation|chat)\sa\s(?:name|title)\b|\bfitting\semoji\b",
+            r"(?:会话|对话|聊天)[^。\n]{0,30}标题|生成.{0,10}标题|タイトル",
+        )
+    ),
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def housekeeping(text: str) -> bool:
+    """Whether this is what a chat front-end asks of its own accord: a title, tags, follow-ups, a summary."""
+    return _HOUSEKEEPING.search(text[:4_000]) is not None
+
+
+# ---------------------------------------------------------------- work, reasons, ways, advice
+
+_POLITE = _any(
+    "hi, hello, hey, please, kindly, now, (?:can|could|would|will) you, help me, let's, let us",
+    "i (?:want|need|would like|'d like) (?:you )?to, you (?:should|will|need to|must), your task is to",
+)
+_WORK = _any(
+    "write, explain, describe, summari[sz]e, create, design, draft, compose, discuss, suggest, recommend, brainstorm",
+    "rewrite, rephrase, paraphrase, expand, elaborate, translate, improve, edit, proofread, correct, analy[sz]e",
+    "compare, contrast, outline, plan, develop, generate, prepare, introduce, talk, imagine, pretend, act as, simulate",
+    "help me, make, build, implement, code, program, come up",
+    "think of, draw an?, prove, show that, justify, define, review",
+    "remove, reply to, respond to, continue, complete and, finish the, turn, take, use, learn, teach, guide, walk me",
+    "set up, craft, propose, organi[sz]e, schedule, react, role, convert it, tell me (?:about|the history|an?)",
+    'simplify (?:["“]|the (?:text|sentence|paragraph|passage|language)), add(?! \\$?\\d)',
+    "provide (?!the (?:name|answer|number|word|date|value)|an? \\w+ (?:rating|label|score))",
+    "list(?! (?:all|the) (?:\\w+ )?(?:integers|values|numbers|factors|roots|solutions|primes))",
+    "give (?:me )?(?:some|examples|ideas|tips|advice|\\w+ ideas|an? (?:idea|brief|short|example|detailed|overview))",
+    "give (?:me )?an? (?:recipe|summary|few|list)",
+    "evaluate the (?!expression|integral|sum|limit|function|following expression|product|determinant|value)",
+)
+_ASKS_FOR_WORK = _pattern(rf"\A(?:[^a-z]*{_POLITE}[,!\s]*){{0,3}}{_WORK}\b")
+_WORDY = _pattern(
+    r"\b"
+    + _any(
+        "prove, show that, essay, story, poem, code, program, function to, python, java, script, pros and cons",
+        "explain, describe, brief, summary, review, recipe, tips, ideas, table",
+    )
+    + r"\b"
+)
+"""Work in words or code, whatever figures stand in the request."""
+_ASKS_HOW = _pattern(
+    r"\b"
+    + _any(
+        "why, how (?:do|does|did|can|could|should|would|to|come|is|are|was|were|might|will|about|have|has|else)\\b",
+        "how (?:much|big) of an?, tell me, (?:can|could|would) you, do you (?:know|think|have)",
+        "what (?:if|about|causes?|happens?|else|makes?|should|would|could|can|do|did|steps|ways|factors|needs)\\b",
+        "what does(?! \\S+ equal), what (?:kinds?|sorts?|types?) of",
+        "what (?:are|were) (?:some|good|different|your|you|any)\\b, what (?:is|'s|was) (?:your|needed|good|it like)\\b",
+        "what (?:are|were) the (?:most|main|best|key|major|different|differences?|pros|advantages|benefits)\\b",
+        "what (?:are|were) the (?:important|effects|implications|reasons|steps|signs|names of some)\\b",
+        "what (?:is|'s|was) the (?:best|most|difference|purpose|point|meaning|significance|importance|role|history)\\b",
+        "what (?:is|'s|was) the (?:reason|impact|effect|idea|plot|theory|process|relationship|distinction|easiest)\\b",
+        "what (?:is|'s|was) an? (?:good|great|nice|fun)\\b, (?:is|are|was|were) there (?:any|an?|some)\\b",
+        "i (?:want|need|would like|am trying|'m trying)\\b, give me (?:some|an?|few|tips|advice)\\b, ideas for",
+    ),
+    r"\bwhat\s(?:is|are)\s(?:an?\s)?(?!(?:the|its|it|this|that)\b|\d)\w+(?:\s\w+){0,2}\?*\s*\Z",
+)
+
+# ---------------------------------------------------------------- yes or no, and nothing but the answer
+
+_PAIR = r"(?:yes\s?(?:or|/)\s?no|true\s?(?:or|/)\s?false)"
+_AUXILIARY = _any(
+    "is, isn't, are, aren't, was, were, do, does, did, has, have, had, can, could, will, would, should, must, may"
+)
+_ASKS_VERDICT = _pattern(
+    rf"\b(?:answer|respond|reply|say|write|state|return|output|decide|determine)\b[^.?!\n]{{0,40}}?\b{_PAIR}\b",
+    rf"\A\s{{0,8}}{_PAIR}\s?[:?]|\b{_PAIR}[?.)]{{0,3}}\Z|\breturn\s(?:true|yes)\sif\b",
+    r"\bverify\sthe\s(?:correctness|truth|statement)\b",
+    r"\b(?:check|determine|decide)\s(?:if|whether)\b[^.?!\n]{1,120}(?:duplicates?|correct|true|valid|equal)\b",
+)
+_IS_VERDICT = _pattern(
+    rf"(?:\A\s{{0,8}}|[.!?:]\s{{1,4}}|\n\s{{0,4}}\n|\n(?-i:(?=[A-Z]))){_AUXILIARY}\s"
+    r"(?!(?:you|we|i|u|not|the\sfollowing)\b|there\s(?:any|an?\b)|anyone|somebody|someone)"
+    r"(?![^?.!\n]{0,200}\b(?:or|how|what|which|who|where|when|why)\b)(?:[^?.!\n]|\.(?=\S)){1,200}?(?:\?|\Z)\s{0,4}"
+    r"(?:\(?(?:please\s)?(?:answer|respond|reply|explain|justify|think)\b[^?]{0,80})?\Z"
+)
+"""Asked for by the form of the last sentence."""
+_ASKS_BARE = _pattern(
+    r"\b(?:answer|respond|reply|return|provide|give|write|state|print|output(?:\sshould\sbe)?)\s{1,4}"
+    r"(?:(?:only|just)\s{1,4}(?:with\s{1,4})?|with\s{1,4}(?:only|just)\s{1,4})"
+    r"(?:the|an?|one|your)\s{1,4}(?!sentence|paragraph|line|poem|story)[a-z]",
+    r"\b(?:in|with)\s(?:one|a\ssingle)\s(?:word|letter|number|name|date|year)\b",
+    r"\bthe\s(?:result|answer|number|word|name|value|letter)\sonly\b",
+)
+
+# ---------------------------------------------------------------- numbers and formulas
+
+_QUANTITIES = _any(
+    "sum, product, quotient, remainder, value, area, perimeter, circumference, volume, length, width, height, radius",
+    "diameter, hypotenuse, slope, average, mean, median, mode, probability, number, total, cost, price, distance",
+    "speed, age, degrees?, measure, angle, ratio",
+    "percent(?:age)?, solutions?, roots?, domain, range, derivative, integral",
+    "limit, determinant, matrix, coefficient, result, power, fraction, decimal, greatest, least, minimum, maximum",
+    "smallest, largest, greater, lesser, tip, amount",
+)
+_QUANTITY = (
+    r"\bdifference\s(?:between|of)\s[^?\n]{0,60}?(?:\d|\$|\bsquare|\bsum|\bproduct|\blargest|\bgreatest)"
+    r"|\b(?:what(?:'s|\sis|\sare|\swas|\swere)|find|determine|give|estimate|calculate|compute|work\sout|figure\sout|state)"
+    rf"\s(?:[\w'-]+,?\s){{0,5}}?{_QUANTITIES}\b"
+)
+"""A quantity, asked for by its name."""
+_COUNTED = _pattern(
+    rf"\b(?:{COUNTING})\b|{_QUANTITY}|多少|几|몇|いく",
+    r"\bwhat\s(?:percent(?:age)?|fraction|numbers?|values?|total|remainder|digit|sum|cost|price)\b",
+    r"\b(?:total|order)\scost\b|\bnumber\s(?:whose|that|which|such)\b",
+    r"\bwhat\s(?:does|do|did|will|would|must|should)\s[^?.!\n]{1,80}\s"
+    r"(?:cost|pay|earn|owe|weigh|spend|equal|measure|receive|total)\b",
+)
+_CALCULATED = _pattern(
+    r"\b(?:calculate|compute|evaluate|simplify|solve|differentiate|integrate|factor(?:i[sz]e)?|round|convert)\b",
+    r"\bfind\s(?:the|all|an?|its|[a-zA-Z$\\(])|\bdetermine\s(?:the|all|its|a\s)|\bwhat\snumber\b",
+    r"\bwhat\s(?:is|are|was|were|does|percent(?:age)?|fraction|number|value|year|age|digit)\b[^?\n]{0,200}\d",
+    r"[-+*/×÷^]\s?\d{1,20}\s?=\s?\??",
+)
+_FORMULA = re.compile(
+    r"\$[^$\n]{1,300}\$|\\\(|\\\[|\\frac|\\boxed|\\begin\{|\d\s?[+*×÷^=]\s?[\d?]|\d\s-\s\d"
+    r"|(?<![\w/])\d{1,6}\s?/\s?\d{1,6}(?![\w/])|[a-z]\s?=\s?-?\d"
+)
+_FIGURES = _pattern(r"\d|\bhalf\b|\btwice\b|\bdouble\b|\$|\\")
+_MATHEMATICS = _pattern(
+    r"\b"
+    + _any(
+        "integers?, polynomial, triangle, equation, probability, fraction, matrix, digits?, divisible, prime numbers?",
+        "angles?, perimeter, circumference, hypotenuse, (?:square|cube) root, decimal, reciprocal, consecutive",
+        "arithmetic, geometric, sphere, cylinder, arrange",
+    )
+    + r"\b"
+)
+_EXPRESSED = _pattern(
+    r"\b(?:express|give|write|leave|state)\s(?:your|the|all|each)\s(?:answers?|results?|solutions?)\b",
+    r"\bexpress\sthe\sresult\b",
+)
+MARKED = _pattern(
+    r"\\boxed|\b(?:in|within)\sa\sbox\b|####|<\s?(?:final_)?answer\s?>|\b(?:final\s)?answer\s?:\s{0,4}\Z",
+    r"['\"`](?:the\s)?(?:final\s)?answer(?:\sis)?\s?:?|\banswer\b.{0,20}\btags?\b",
+)
+"""Whether the question asks to mark the answer."""
+
+# ---------------------------------------------------------------- facts
+
+_FACT = _pattern(
+    r"\b"
+    + _any(
+        "who(?:se|m)?\\b(?! (?:wants|needs|cares)), which\\b, in what year, what colou?r",
+        "where (?:is|are|was|were|did|does|do)\\b(?! (?:i|you|we)\\b), when (?:is|was|were|did|does|will)\\b",
+    ),
+    r"\bwhat\s"
+    + _any(
+        "year, day, date, time, month, country, city, state, language, breed, animal, planet, sound, name, song, movie",
+        "film, book, company, team, sport, word, material, continent, currency, element, gas, river, ocean, mountain",
+        "nationality, religion, genre, shape",
+    )
+    + r"\b",
+    r"\bwhat\s(?:is|'s|was|are|were)\s(?:the\s)?(?:\w+\s){0,4}?"
+    + _any(
+        "names?, capitals?, title, colou?r, currency, language, author, president, inventor, founder, location",
+        "birthplace, date, year, largest, biggest, smallest, longest, tallest, highest, deepest, fastest, oldest",
+        "first, last, closest, nearest, opposite, abbreviation",
+        "symbol, formula, term, word, national, official, scientific",
+        "chemical, boiling, freezing, melting, population",
+    )
+    + r"\b",
+    r"\bwhat\s(?:is|are)\s[^?]{1,60}\s(?:made\s(?:out\s)?of|made\sfrom|called|known\sas)\b",
+    r"\b(?:is|are)\s(?:called|known\sas)\s*:?\s*\Z",
+    r"\b(?:identify|classify|categori[sz]e|guess|name|find\sout)\s(?:the|which|what|whether|an?|this|one)\b",
+    r"\b(?:pick|choose|select)\s(?:the|a|one|which)\s(?:\w+\s){0,2}(?:category|label|option|word|answer|class)\b",
+    r"\bgive\sthe\s\w+(?:\s\w+){0,3}\sa\s(?:category|label)|\bprovide\san?\s\w+\s(?:rating|label|score)\b",
+    r"\bdetermine\s(?:whether|the\s(?:type|category|name|sentiment|language|genre))\b",
+    r"\bextract\sthe\s(?:address|name|date|phone|email|number|price|title)\b",
+)
+
+FOREIGN = re.compile(
+    "[àâçèéêëîïôùûüÿœäößñáíóúõãåøæąćęłńśźżčďěňřšťůžğş]|[а-яё]|¿|\\b"
+    + _any(
+        "combien, quel(?:le)?s?, est, les, une, qui, quand, wie viele?",
+        "welche[rs]?, der, die, das, und, ist, sind, wer",
+        "wo, wann, cu[áa]nt[oa]s?, cu[áa]l, por, qu[eé], d[oó]nde",
+        "qui[eé]n, quanto, qual[ei]?, come, quando, dove, della",
+        "gli, hoeveel, welke, het, een, ile, jak",
+    )
+    + r"\b",
+    re.IGNORECASE,
+)
+"""A question in a language that writes decimals with a comma, as far as its letters and commonest words tell."""
+
+_SHORT = 300
+
+
+def kind(text: str, choices: bool, alternatives: Sequence[str]) -> Kind:
+    """The first kind that fits."""
+    head, tail = text[:4_000].strip(), text[-2_000:].strip()
+    last = _last_sentence(tail)
+    if housekeeping(head):
+        return "open"
+    if choices:
+        return "choice"
+    verdict = _ASKS_VERDICT.search(tail) is not None
+    if alternatives and (alternatives[-1].startswith("not ") or not verdict):
+        return "alternative"
+    if verdict:
+        return "verdict"
+    if _ASKS_BARE.search(text):
+        return "number" if _COUNTED.search(text) or _CALCULATED.search(text) or _FORMULA.search(text) else "words"
+    formula = _FORMULA.search(text) is not None
+    marked = MARKED.search(text) is not None
+    works = _ASKS_FOR_WORK.search(head) or _ASKS_FOR_WORK.search(last)
+    if works and not marked and (not formula or _WORDY.search(head)):
+        return "open"
+    foreign = FOREIGN.search(text) is not None
+    if _IS_VERDICT.search(tail) and not foreign:
+        return "verdict"
+    if marked or formula or _COUNTED.search(last) or _EXPRESSED.search(text):
+        return "number"
+    return _asked_in_words(text, head, last, foreign)
+
+
+def _asked_in_words(text: str, head: str, last: str, foreign: bool) -> Kind:
+    """Where no formula stands in the question, and nothing is said of the answer's form."""
+    figures = _FIGURES.search(text) is not None
+    calculated = _CALCULATED.search(text) or _COUNTED.search(text)
+    if figures and (_CALCULATED.search(last) or _COUNTED.search(last)) and not _ASKS_HOW.match(last):
+        return "number"
+    if foreign and last.endswith("?") and len(text) <= _SHORT:
+        return "number" if figures else "fact"
+    if _ASKS_HOW.search(last) or (_ASKS_HOW.search(head) and not _FACT.search(last)):
+        return "open"
+    if figures and calculated and _MATHEMATICS.search(text):
+        return "number"
+    if _FACT.search(head[:600]) or _FACT.search(last):
+        return "fact"
+    if calculated and _MATHEMATICS.search(text):
+        return "number"
+    asks = len(text) <= _SHORT and last.endswith("?")
+    return "unknown" if asks or not re.search(r"[a-z]{3}", text, re.IGNORECASE) else "open"
+
+
+def _last_sentence(text: str) -> str:
+    """The last question, or else the last sentence."""
+    parts = [part.strip() for part in re.split(r"(?<=[.!?])\s+|\n+", text) if part.strip()]
+    return ([part for part in parts if part.endswith("?")] or parts or [text])[-1]
+
+
+# ---------------------------------------------------------------- words that the question offers
+
+_ITEM = r"[\"'“‘]?[A-Za-z][A-Za-z&-]{0,20}(?:\s(?!or\b|and\b)[A-Za-z&][A-Za-z&-]{0,20}){0,3}[\"'”’]?"
+_WORD = r"[\"'“‘]?([A-Za-z][A-Za-z-]{1,20})[\"'”’]?"
+_OFFERS = _pattern(
+    r"\b(?:one\sof(?:\sthe)?(?:\sfollowing)?(?:\s(?:categories|labels|options|classes|words))?"
+    r"|(?:classif(?:y|ied)|categori[sz]ed?|label(?:led)?)\b[^.?\n:]{0,80}?\b(?:as|into)(?:\seither)?"
+    r"|(?:pick|choose|select)[^.?\n]{0,40}?\bfrom(?:\sthe\slist\sof)?"
+    r"|(?:answer|respond|reply)\s(?:only\s|just\s)?(?:with\s)?(?:only\s|just\s|either\s){0,2})\s?:?\s"
+    rf"({_ITEM}(?:\s?[,/]\s?{_ITEM}){{0,12}}(?:,?\s(?:or|and)\s|/){_ITEM})"
+)
+_OR_NOT = _pattern(
+    rf"\b(?:whether|if|as)\s[^?.!\n]{{0,120}}?{_WORD}(?:\s[^?.!\n]{{1,60}})?\sor\snot\b",
+)
+_EITHER = _pattern(
+    r"(?:\A\s{0,8}|[.!?:]\s{1,4}|\n\s{0,4})(?:is|are|was|were|does|do|did|has|have)\s[^?.!\n]{0,80}?\b(?:an?\s|the\s)?"
+    rf"{_WORD},?\sor\s(?:an?\s|the\s)?{_WORD}(?:\s[a-z]{{1,20}})?\s{{0,4}}(?:\?|\Z)",
+    rf"\bwhich\b[^?.!\n]{{0,80}}[,:]\s(?:an?\s|the\s)?{_WORD},?\sor\s(?:an?\s|the\s)?{_WORD}\s{{0,4}}(?:\?|\Z)",
+)
+_NO_OFFER = words("yes no true false not more less so what if why how both neither other two it them letter number")
+
+
+def alternatives(text: str) -> tuple[str, ...]:
+    """The words of "Is 57 even or odd?", or the labels to choose from; yes and no, true and false are another kind."""
+    tail = text[-4_000:]
+    denied = [found[1].lower() for found in _OR_NOT.finditer(tail[:1_000])]
+    if denied and denied[-1] not in ("true", "correct", "valid", "right"):
+        return denied[-1], f"not {denied[-1]}"
+    if offers := list(_OFFERS.finditer(tail)):
+        split = re.split(r"\s?[,/]\s?(?:or\s|and\s)?|\s(?:or|and)\s", offers[-1][1])
+        offered = [item.strip(" \"'“”‘’").lower() for item in split]
+    elif found := list(_EITHER.finditer(tail)):
+        offered = [word.lower() for word in found[-1].groups() if word]
+    else:
+        return ()
+    several = len(set(offered)) == len(offered) > 1 and not _NO_OFFER & {word.split()[-1] for word in offered}
+    return tuple(offered) if several else ()
