@@ -280,7 +280,6 @@ def main() -> None:
         json.dumps(
             {
                 "wrong": round(len(outcomes["wrong"]) / len(made), 5),
-                "refused": round(len(outcomes["refused"]) / len(made), 5),
                 "ratio_to_before": round(ratio_to_before, 4),
             }
         )

@@ -125,7 +125,12 @@ _ORDERED = re.compile(
     r"|\bsequence\b|\bpermutation\b|排序|顺序|順序|reihenfolge|\bordre\b|\borden(?:a|e)?\b",
     re.IGNORECASE,
 )
-_PERCENT = re.compile(r"\bper\s?cent(?:ages?)?\b|%|\bpourcentage\b|\bprozent\b|\bporcentaje\b|百分", re.IGNORECASE)
+_PERCENT = re.compile(
+    r"\bpercentages?\b|\bwhat\s(?:\w+\s){0,3}per\s?cent\b|\b(?:in|as\sa)\s(?:per\s?cent\b|%)|\bpourcentage\b|\bprozentsatz\b"
+    r"|\bporcentaje\b|百分之几|百分比",
+    re.IGNORECASE,
+)
+"""A percentage is asked for; "What is 15 % of 80?" asks for none."""
 _EQUATION = re.compile(
     r"\b(?:equation|formula)\sof\b|\bwhat\sis\s(?:the|an)\s(?:[a-z-]{1,20}\s){0,3}equation\b"
     r"|\b(?:which|write|find|give|determine|state)\s(?:an?\s|the\s|one\s)?(?:[a-z-]{1,20}\s){0,3}equations?\b"

@@ -26,21 +26,23 @@ _WORD = re.compile(r"[^\W_]+")
 _MEASURED = re.compile(r"[-+$€£ ]{0,4}[0-9][0-9.,]{0,40}\s?[A-Za-z°% ]{0,40}")
 _WRAPPERS = re.compile(r"\\(?:text|math)[a-z]{0,6}\s{0,4}\{|\\mbox\s{0,4}\{|\\[,;:!() \[\]]|\*\*|\\?[{}$`\"]")
 _LETTER = re.compile(
-    rf"(?:{CHOICE}\s{{1,3}})?(?:[(\[]([A-Za-z])[)\]]|([A-Z])(?:\)|(?![\w'(^]))|([b-z])(?=[).]|\s?$|[.,]\s))",
+    rf"(?:{CHOICE}\s{{1,3}})?(?:[(\[]([A-Za-z])[)\]]|([A-Z])(?:\)|(?![A-Za-z0-9_₀-₉'(^]))|([b-z])(?=[).]|\s?$|[.,]\s))",
     re.IGNORECASE,
 )
-_ANOTHER_LETTER = re.compile(r"\s*(?:[=+*/^<>_\\]|[-\u2013\u2014]\s*[A-Z](?![A-Za-z])|(?:,|&|and\b|or\b)\s*\(?[A-Z]\b)")
+_ANOTHER_LETTER = re.compile(
+    r"\s*(?:[=+*^<>_\\]|/\s*[A-Z](?![a-z])|[-\u2013\u2014]\s*[A-Z](?![A-Za-z])|(?:,|&|and\b|or\b)\s*\(?[A-Z]\b)"
+)
 _AN_EXPRESSION = re.compile(r"\s*[-\u2013]\s*[A-Z0-9]|\.\s?[A-Z]\.")
 _PICKS = re.compile(
-    rf"\b(?:choose|chose|select|pick|go\s{{1,4}}with|leaving|leaves)\s{{1,4}}(?:(?:only|just)\s)?(?:(?:{CHOICE}|answer)\s{{1,4}})?(?=\**\(?[A-Z]\b)"
+    rf"\b(?:choose|chose|select|pick|go\s{{1,4}}with|leaving|leaves|say|must\s{{1,4}}be)\s{{1,4}}(?:(?:only|just)\s)?(?:(?:{CHOICE}|answer)\s{{1,4}})?(?=\**\(?[A-Z]\b)"
     rf"|\b(?:it(?:'s|\s{{1,4}}is)|(?:therefore|thus|hence|so),?(?:\sit\sis)?)\s{{1,4}}(?:{CHOICE}\s{{1,4}})?"
     r"(?=\**\(?[A-Z]\)?\**(?:[.,]\s|[. \t]{0,4}$))"
     r"|\A[^.\n]{1,40}:\s(?=\(?[A-Z]\)?\.?\s{0,4}\Z)"
-    r"|(?:故选|因此选|应选|答案选|所以选|选择|选项|只有选项|故答案为)[:：]?\s{0,2}(?=\(?[A-Z])",
+    r"|(?:故选|因此选|应选|答案选|所以选|选择|选项|只有选项|故答案为|选)[:：]?\s{0,2}(?=\(?[A-Z])",
     re.IGNORECASE | re.MULTILINE,
 )
 _LINE_LETTER = re.compile(
-    rf"[\s*\-#>]{{0,8}}(?:(?i:{CHOICE})\s)?(?:\(([A-Za-z])\)|([A-Z])(?:[).:、．](?=[\s*\w]|$)|[\s*.]*$)|([a-z])(?:[).](?=\s|$)|[\s*.]*$))"
+    rf"[\s*\-#>]{{0,8}}(?:(?i:{CHOICE})\s)?(?:\(([A-Za-z])\)|([A-Z])(?:[).:、．](?=[\s*\w]|$)|[\s*.!]*$)|([a-z])(?:[).](?=\s|$)|[\s*.]*$))"
 )
 _INNER_LETTER = re.compile(r"(?<!\bnot\s)(?<!\bnor\s)\(([A-Z])\)|\*\*([A-Z])(?:[).:][^*\n]{0,80})?\*\*")
 

@@ -132,6 +132,11 @@ _ASKS_BARE = _pattern(
     r"\bthe\s(?:result|answer|number|word|name|value|letter)\sonly\b",
 )
 
+_BARE_NUMBER = _pattern(
+    r"\b(?:only|just)\s(?:with\s)?(?:the|an?|one|your)\s(?:\w+\s){0,2}(?:number|integer|value|digits?|amount|sum)\b",
+    r"\b(?:one|a\ssingle)\snumber\b|\bthe\snumber\sonly\b",
+)
+
 # ---------------------------------------------------------------- numbers and formulas
 
 _QUANTITIES = _any(
@@ -249,7 +254,10 @@ def kind(text: str, choices: bool, alternatives: Sequence[str]) -> Kind:
     if verdict:
         return "verdict"
     if _ASKS_BARE.search(text):
-        return "number" if _COUNTED.search(text) or _CALCULATED.search(text) or _FORMULA.search(text) else "words"
+        counted = (
+            _BARE_NUMBER.search(text) or _COUNTED.search(text) or _CALCULATED.search(text) or _FORMULA.search(text)
+        )
+        return "number" if counted else "words"
     formula = _FORMULA.search(text) is not None
     marked = MARKED.search(text) is not None
     works = _ASKS_FOR_WORK.search(head) or _ASKS_FOR_WORK.search(last)

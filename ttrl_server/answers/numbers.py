@@ -7,7 +7,7 @@ import re
 from ttrl_server.answers.asked import Asked
 from ttrl_server.answers.choices import exactly
 from ttrl_server.answers.keys import key
-from ttrl_server.answers.lexicon import SCALES, SMALL, TENS
+from ttrl_server.answers.lexicon import PARTS, SCALES, SMALL, TENS
 from ttrl_server.answers.units import unit
 
 _NUMBERS = 500
@@ -58,7 +58,18 @@ _UNIT_AFTER = [re.compile(rf"\s?((?:[A-Za-z°µ€£¥₹%][\w/^²³.]{{0,12}}\s
 _ALSO_WORDS = frozenset({"in", "a", "A", "min", "bar", "second", "times", "unit", "units"})
 """Units that are words, or letters, of other meanings in a sentence."""
 _IN_WORDS = "|".join(sorted([*SMALL, *TENS, *SCALES], key=len, reverse=True))
-_NUMBER_IN_WORDS = re.compile(rf"\b(?:{_IN_WORDS})\b(?:[\s-](?:and\s)?(?:{_IN_WORDS})\b){{0,8}}", re.IGNORECASE)
+_PARTS = "|".join(PARTS)
+_NUMBER_IN_WORDS = re.compile(
+    rf"\b(?:an?|{_IN_WORDS})[\s-](?:{_PARTS})s?\b|\bhalf\b|\b(?:{_IN_WORDS})\b(?:[\s-](?:and\s)?(?:{_IN_WORDS})\b){{0,8}}",
+    re.IGNORECASE,
+)
+_NAMED = re.compile(r"\\[a-zA-Z]+|\b(?:sqrt|sin|cos|tan|log|ln|exp|pi)\b(?=\s?[(\d]|\W|\Z)|(?<=\d)(?:sqrt|pi)\b")
+_FORMULA_SIGNS = re.compile(
+    r"sqrt\s?\(|(?<![a-z])pi\b|[{}^√\\±]|\)\s?\(|(?<![A-Za-z])[a-z]\s?=\s?.*\bor\b|\d\s?[a-z]\s?[-+]|(?<![A-Za-z])[a-z]\s?[-+]\s?\d"
+)
+_TOTAL = re.compile(r"\s(?:\w+\s){0,2}(?:in\stotal|altogether|in\sall|overall)\b", re.IGNORECASE)
+_REMARK = re.compile(r"\s\([^()\n]{1,80}\)[\s.*]*\Z")
+_ASIDE = re.compile(r"\b(?:after|since|because|when|while|before|having|given)\b", re.IGNORECASE)
 _MATRIX_FORMULA = re.compile(r"\\begin\{[a-z]*(?:matrix|array)\}")
 
 
@@ -68,8 +79,8 @@ def short_formula(text: str, asked: Asked) -> str | None:
     if formulas and _MATRIX_FORMULA.search(formulas[-1]) and "=" not in formulas[-1]:
         return formulas[-1]
     bare = text.strip().strip("$").rstrip(".").strip()
-    plain = re.search(r"\n|[=:]|\.\s|[^\W\d_]{4,}", re.sub(r"\\[a-zA-Z]+", "", bare)) is None and len(bare) <= 80
-    formula = re.search(r"[{}^√\\]", bare) is not None and re.search(r"\d|\\[a-z]", bare) is not None
+    plain = re.search(r"\n|:|\.\s|[^\W\d_]{4,}", _NAMED.sub("", bare)) is None and len(bare) <= 80
+    formula = re.search(r"\d|\\[a-z]|pi", bare) is not None and _FORMULA_SIGNS.search(bare) is not None
     foreign = asked.decimal_comma and re.fullmatch(r"[-\d.,\s$€£%]+", bare) is not None
     return bare if asked.kind == "number" and plain and (formula or foreign) else None
 
@@ -87,14 +98,27 @@ def last_value(text: str, asked: Asked) -> tuple[str | None, bool]:
         numbers = [match for match in numbers if _is_integer(match[0], asked)]
     if not numbers:
         return (_in_words(text), True) if asked.kind == "number" else (None, False)
-    number = numbers[-1]
-    for earlier in reversed(numbers[:-1]):
-        if re.search(r"[.!?]\s|\n", text[earlier.end() : number.start()]) or not _limits(text, number):
-            break
-        number = earlier
+    number = _main(text, numbers)
     formula = _formula_around(text, number)
     found = formula if formula and not asked.integer else _with_unit(text, number, asked)
     return exactly(found, asked) or exactly(_plain(number[0]), asked) or found, number.end() > last_line
+
+
+def _main(text: str, numbers: list[re.Match[str]]) -> re.Match[str]:
+    """Of the numbers in the last sentence, the one that the others only explain or limit."""
+    remark = _REMARK.search(text)
+    outside = [number for number in numbers if not remark or number.start() <= remark.start() + 1]
+    if remark and outside and "\n" not in text[outside[-1].end() : remark.start()]:
+        numbers = outside
+    number = numbers[-1]
+    sentence = [n for n in numbers if not re.search(r"[.!?]\s|\n", text[n.end() : number.start()])]
+    if total := next((n for n in sentence[:-1] if _TOTAL.match(text, n.end())), None):
+        return total
+    for earlier in reversed(sentence[:-1]):
+        if not _limits(text, number) and not _ASIDE.search(text[earlier.end() : number.start()]):
+            break
+        number = earlier
+    return number
 
 
 def _with_unit(text: str, number: re.Match[str], asked: Asked) -> str:

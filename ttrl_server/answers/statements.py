@@ -16,14 +16,14 @@ _PHRASES = 30
 """Phrases from the end of a text that are tried."""
 
 _PHRASE = re.compile(
-    rf"(?:(?<!\btheir\s)(?<!\bhis\s)(?<!\bher\s)(?<!\bany\s)(?<!\bgenerated\s)(?:\b|_){ANSWER}\b\.?|\bfinal\s{{1,4}}result|答案|答え|정답|답(?=[은:：])|答(?=[:：])"
+    rf"(?:(?<!\btheir\s)(?<!\bhis\s)(?<!\bher\s)(?<!\bany\s)(?<!\bgenerated\s)(?:\b|_){ANSWER}\b\.?(?:\s(?:correct[ae]|finale?|esatta|corretta|certa|correta|richtig))?|\bfinal\s{{1,4}}result|答案|答え|正解|정답|답(?=[은:：])|答(?=[:：])"
     rf"|\b(?:correct|right|best)\s{{1,4}}(?:{CHOICE}|statement|response))"
     rf"(?:\s{{1,4}}(?:to|of|for|here|in|I|we|you|{CHOICE})\b(?:[^.\n:=]|\.(?=[0-9])){{0,120}}?)?"
     r"(?:\s{0,2}\([^()\n]{1,40}\)|,[^,.\n]{1,40},)?[\s*_}\"']{0,6}"
     rf"(?:\b{IS}(?=[\s*_\"'$:(\[<\\]|$)|[:=→]|\b(?:would|will|must|should|can|has\s{{1,4}}to)\s{{1,4}}be\b"
-    r"|\b(?:comes|turns|works)\s{1,4}(?:out\s{1,4})?to(?:\s{1,4}be)?\b|(?<=答案)(?:[是为选]|应为)|(?<=答え)は|(?<=정답)[은]|(?<=답)은|\s?[\u2013\u2014-]\s(?=\S))"
+    r"|\b(?:comes|turns|works)\s{1,4}(?:out\s{1,4})?to(?:\s{1,4}be)?\b|(?<=答案)(?:[是为选]|应为)|(?<=答え)は|(?<=正解)は|(?<=정답)[은]|(?<=답)은|\s?[\u2013\u2014-]\s(?=\S))"
     r"|^[ \t#*_>-]{0,12}(?:(?:my|the|final|correct|short)[ \t]{1,4}){0,3}answer[ \t*_]{0,6}\n"
-    r"|<(?:final[_ ]?)?answer>"
+    r"|<(?:final[_ -]?)?(?:answer|ans|result)>|<final>|[\"'](?:final_?)?(?:result|output|value)[\"']\s{0,2}:"
     r"|^\#{4}[ \t]{0,8}(?=[-$]{0,2}[0-9.,/]{1,40}[ \t]{0,8}$)",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -37,11 +37,12 @@ MARK = re.compile(
 _LEAD = re.compile(
     r"(?:[\s:*$`\"_>=}]|(?<=\n)-\s|\\[(\[$]|(?:therefore|thus|hence|so|then|simply|just|"
     r"exactly|precisely|clearly|actually|indeed|approximately|about|roughly|around|most\s{1,4}likely|probably|"
-    rf"a\s{{1,4}}total\s{{1,4}}of|(?:found|known|expected)\s{{1,4}}to\s{{1,4}}be|equal\s{{1,4}}to|given\s{{1,4}}by|{CHOICE})\b,?)*",
+    rf"a\s{{1,4}}total\s{{1,4}}of|(?:found|known|expected)\s{{1,4}}to\s{{1,4}}be|equal\s{{1,4}}to|given\s{{1,4}}by|{CHOICE}"
+    r"|l[ae]\s(?:lettre|letra|lettera)|la|le|el|die|der|das)\b,?)*",
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(
-    r"\n|</(?i:final[_ ]?)?(?i:answer)>|\"\s?[,}]|,\s?\"|\?(?=\s|$)|!(?=[ \t*]{0,8}(?:\n|$))"
+    r"\n|</(?i:final[_ -]?)?(?i:answer|ans|result|final)>|[\"']\s?[,}]|,\s?[\"']\w|\?(?=\s|$)|!(?=[ \t*]{0,8}(?:\n|$))"
     r"|(?<!\bDr)(?<!\bMr)(?<!\bMrs)(?<!\bSt)"
     r"(?<!\.[A-Z])(?<!\.\s[A-Z])(?<![ap]\.m)\.(?=[\s*_\"$`]|\\[)\]]|$)(?<!\b[A-Z]\.(?=\s[A-Z]\.))(?!(?<=^[0-9]\.)\s[A-Za-z]\w{0,4}\s*$)"
     r"|(?<=[ap]\.m)\.(?=\s[A-Z]|\s{0,4}$)"
@@ -76,8 +77,12 @@ _VERDICT_LAST = re.compile(
 )
 _IS_CORRECT = re.compile(
     rf"(?<![A-Za-z0-9])(?:(?i:{CHOICE})\s{{1,4}})?(?:\(([A-Z])\)|([A-Z]))\**(?:,\s[^,.()\n]{{1,40}},|[).:]\s[^,.()\n]{{1,40}}?)?"
-    r"\s{0,4}(?:is\s{1,4}(?:the\s{1,4})?(?:correct|right|best|answer)\b|是(?:对|正确|正解)的?|正确|が正解|가\s?정답)"
+    r"(?:选项)?\s{0,4}(?:is\s{1,4}(?:the\s{1,4})?(?:correct|right|best|answer)\b|是(?:对|正确|正解)的?|正确|が正解|가\s?정답)"
 )
+
+
+_SOLUTIONS = re.compile(r"\b(?:solutions|roots|zeros)\b[^.\n:=]{0,60}?\bare\s(?=[^.\n]{0,40}\d)", re.IGNORECASE)
+_UNDECIDED = re.compile(r"(?:either\s)?\(?[A-Z]\)?(?:,\s?\(?[A-Z]\)?)*\s(?:or|oder|ou|o)\s\(?[A-Z]\)?[\s.]*(?:\n|\Z)")
 
 
 def stated(text: str, asked: Asked) -> str | None:
@@ -88,8 +93,10 @@ def stated(text: str, asked: Asked) -> str | None:
     correct = [match[1] or match[2] for match in _IS_CORRECT.finditer(text)]
     if correct and correct[-1] in (asked.choices or UNLISTED):
         return correct[-1]
-    last = list(_VERDICT_LAST.finditer(text))
-    return _read_statement(last[-1][1], asked) if last else None
+    if last := list(_VERDICT_LAST.finditer(text)):
+        return _read_statement(last[-1][1], asked)
+    solved = [text[found.end() : found.end() + _WINDOW] for found in _SOLUTIONS.finditer(text)]
+    return _read_statement(solved[-1], asked) if solved and asked.kind == "number" else None
 
 
 def _read_statement(window: str, asked: Asked) -> str | None:
@@ -98,6 +105,8 @@ def _read_statement(window: str, asked: Asked) -> str | None:
     text = window[lead.end() :] if lead else window
     if letter := letter_at_start(text, asked.choices):
         return letter
+    if asked.choices and _UNDECIDED.match(text):
+        return None
     if asked.choices and (letter := picked(_first_sentence(text), asked.choices)):
         return letter
     sentence = _DELIMITERS.sub("", _formula_ahead(window, len(window) - len(text)) or _first_sentence(text))

@@ -88,6 +88,8 @@ def _whole(words: list[str]) -> tuple[Fraction, int]:
     for place, word in enumerate(words):
         if _FIGURE.fullmatch(word) and not seen:
             current = Fraction(word)
+        elif word == "half" and place == 0 and len(words) == 1:
+            current = Fraction(1, 2)
         elif word in ("a", "an") and place == 0 and len(words) > 1 and (words[1] in SCALES or _below(words[1])):
             current = Fraction(1)
         elif word in SMALL or word in TENS:

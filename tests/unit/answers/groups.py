@@ -601,6 +601,73 @@ GROUPS: dict[str, list[tuple[str, list[str], str]]] = {
         ("Find the roots." + BOX, boxed("x_1 = 2, x_2 = 3", r"\{2, 3\}", "x = 3 \\text{ or } x = 2", "(2, 3)"), "AAAB"),
         ("For which x?" + BOX, boxed(r"\{x \mid x > 2\}", "x > 2", r"\{x : x > 2\}", r"\{2\}"), "AAAB"),
     ],
+    "letters in other dress": [
+        (
+            CHOICES,
+            [
+                "ANSWER: B)",
+                "answer: [B]",
+                r"Answer: \textbf{B}",
+                "Correct: B",
+                "My choice: B",
+                "I choose (B)",
+                "B!",
+                "b",
+            ],
+            "AAAAAAAA",
+        ),
+        (
+            CHOICES,
+            [
+                "选B",
+                "B选项正确",
+                "正解はBです",
+                "정답은 B입니다",
+                "La respuesta correcta es la B",
+                "La réponse est la lettre B",
+            ],
+            "AAAAAA",
+        ),
+        (CHOICES, ["Answer: B/carbon dioxide", "The best answer is B", "It must be B"], "AAA"),
+        (CHOICES, ["Answer: A or B", "Answer: unknown", "B or C"], "---"),
+    ],
+    "answers between marks, with figures after them": [
+        (
+            "What is 9 * 2?",
+            [
+                "<result>18</result> done in 2 steps",
+                "<ans>18</ans>\nI used 3 steps",
+                "<final>18</final>, 2 steps",
+                "{'answer': 18, 'steps': 2}",
+                '{"result": 18, "confidence": 0.9}',
+                "18 (eighteen)",
+                "17",
+            ],
+            "AAAAAAB",
+        ),
+    ],
+    "figures that only explain the answer": [
+        (
+            "How many eggs are left?",
+            [
+                "5 eggs are left over from the 12.",
+                "She has 5 left after using 7 of the 12.",
+                "5 eggs (12 - 7)",
+                "5",
+                "7",
+            ],
+            "AAAAB",
+        ),
+        (
+            "How much did he spend?",
+            ["He spent $30 in total: $10 on food and $20 on drinks.", "30 dollars", "$20"],
+            "AAB",
+        ),
+        ("What is 15% of 80?", ["12", "15% of 80 is 12.", "0.15 * 80 = 12", "12%"], "AAAB"),
+        ("What fraction is left?", ["1/4", "One quarter is left.", "25%", "0.25", "A quarter", "3/4"], "AAAAAB"),
+        ("Factor $x^2-4$.", ["(x+2)(x-2)", "The factored form is $(x - 2)(x + 2)$.", "$(x-4)(x+4)$"], "AAB"),
+        ("Find the solution set of $x^2 = 9$.", ["{-3, 3}", "x = ±3", "The solutions are 3 and -3.", "3"], "AAAB"),
+    ],
     "one expression that cannot be valued": [
         ("What is it?" + BOX, boxed("9^{9^{9^{9}}}", "5", "5", r"\frac{10}{2}", "9^{9^{9^{9}}}"), "ABBBA"),
     ],
