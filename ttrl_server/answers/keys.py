@@ -8,6 +8,8 @@ Decisions where notations contradict each other. A split vote beats a false equa
 - A unit stays beside its value: 25 cm are not 25 m, 60 min are 1 h. A value without one joins the one unit that the
   others gave it, and none where they disagree (``shared``).
 - A percentage is a fraction (75 % is 3/4, 3 % is not 3), unless the question asks for a percentage or is unknown.
+- A calculation that the question asks for (``7 * 8``) says nothing, although its value is right: a model that learned
+  from votes for it would learn to repeat the question.
 - What is counted (5 apples) says nothing where the question names it; other words after a number stay beside it.
 - ``1,234`` is a number unless a list is asked for; ``1, 234`` is a list; ``2,74`` is a decimal where the question is
   not in English. Lists and sets of figures have no order unless the question asks for one; tuples always have.
@@ -76,7 +78,8 @@ def _known(answer: str, asked: Asked) -> Key | None:
     """A whole answer in words that mean something by themselves, or else what it is made of."""
     text = tidy(clean(answer))
     words = unquoted(text).casefold().strip(" .!?:;,\"'")
-    if not words or words in PLACEHOLDERS or (words in REFUSALS and asked.known and asked.kind != "words"):
+    refuses = words in REFUSALS and asked.known and asked.kind != "words"
+    if not words or words in PLACEHOLDERS or refuses or repeats(text, asked):
         return None
     if asked.choices and (letter := _letter(words, asked)):
         return alone(letter)
@@ -87,6 +90,19 @@ def _known(answer: str, asked: Asked) -> Key | None:
     if (when := moment(words)) and not (asked.ratio and ":" in when):
         return alone(when)
     return Structure(asked).key(text)
+
+
+CALCULATION = r"\d[\d.,]{0,20}(?:\s?(?:[-+*/^×·÷−]|\\times|\\cdot)\s?\d[\d.,]{0,20}){1,8}"
+_CALCULATION = re.compile(rf"(?!\d+\s?/\s?\d+\Z){CALCULATION}")
+_SIGNS = re.compile(r"\\times|\\cdot|[×·]")
+
+
+def repeats(text: str, asked: Asked) -> bool:
+    """Whether this is the very calculation that was asked for, and no choice from several."""
+    if asked.kind != "number" or "which" in asked.text.casefold() or not _CALCULATION.fullmatch(text):
+        return False
+    said, question = (_SIGNS.sub("*", side).replace("÷", "/").replace("−", "-") for side in (text, asked.text))
+    return "".join(said.split()) in question
 
 
 def _letter(words: str, asked: Asked) -> str | None:

@@ -69,6 +69,8 @@ _WORK = _any(
     "help me, make, build, implement, code, program, come up",
     "think of, draw an?, prove, show that, justify, define, review",
     "remove, reply to, respond to, continue, complete and, finish the, turn, take, use, learn, teach, guide, walk me",
+    "identify the (?:main|key|themes?|most), optimi[sz]e, refactor, debug, fix",
+    "convert (?:the (?:following )?|this )(?:sentence|text|paragraph|code|passage|list)",
     "set up, craft, propose, organi[sz]e, schedule, react, role, convert it, tell me (?:about|the history|an?)",
     'simplify (?:["“]|the (?:text|sentence|paragraph|passage|language)), add(?! \\$?\\d)',
     "provide (?!the (?:name|answer|number|word|date|value)|an? \\w+ (?:rating|label|score))",
@@ -82,7 +84,7 @@ _WORDY = _pattern(
     r"\b"
     + _any(
         "prove, show that, essay, story, poem, code, program, function to, python, java, script, pros and cons",
-        "explain, describe, brief, summary, review, recipe, tips, ideas, table",
+        "explain, describe, brief, summary, review, recipe, tips, ideas, table, query, sentence, paragraph, e-?mail",
     )
     + r"\b"
 )
@@ -90,26 +92,36 @@ _WORDY = _pattern(
 _ASKS_HOW = _pattern(
     r"\b"
     + _any(
-        "why, how (?:do|does|did|can|could|should|would|to|come|is|are|was|were|might|will|about|have|has|else)\\b",
-        "how (?:much|big) of an?, tell me, (?:can|could|would) you, do you (?:know|think|have)",
-        "what (?:if|about|causes?|happens?|else|makes?|should|would|could|can|do|did|steps|ways|factors|needs)\\b",
-        "what does(?! \\S+ equal), what (?:kinds?|sorts?|types?) of",
-        "what (?:are|were) (?:some|good|different|your|you|any)\\b, what (?:is|'s|was) (?:your|needed|good|it like)\\b",
+        "why, how (?:do(?! you (?:say|spell|write))|does|did|can|could|should|would|to|come)\\b",
+        "how (?:is|are|was|were|might|will|about|have|has|else)\\b, which \\w+s (?:are|should|would)\\b",
+        "how (?:much|big) of an?, tell me(?! (?:the|how many|how much|who|when)\\b)",
+        "(?:can|could|would) you, (?:can|may|could|should) (?:i|we)\\b, which (?:\\w+ )?(?:is|are) (?:the )?better\\b",
+        "do you (?:know|think|have|like|feel|want|enjoy|remember|believe), which (?:\\w+ )?(?:is|are) (?:the )?best\\b",
+        "what (?:if|about|causes?|happen(?:s|ed)?|else|makes?|should|would|could|can)\\b",
+        "what (?:do|did|steps|ways|factors|needs)\\b",
+        "what does(?! \\S+ equal| .+ stand for), what (?:kinds?|sorts?|types?) of",
+        "what (?:are|were) (?:some|good|different|your|you|any)\\b, what (?:is|was) (?:your|needed|good|it like)\\b",
         "what (?:are|were) the (?:most|main|best|key|major|different|differences?|pros|advantages|benefits)\\b",
         "what (?:are|were) the (?:important|effects|implications|reasons|steps|signs|names of some)\\b",
-        "what (?:is|'s|was) the (?:best|most|difference|purpose|point|meaning|significance|importance|role|history)\\b",
-        "what (?:is|'s|was) the (?:reason|impact|effect|idea|plot|theory|process|relationship|distinction|easiest)\\b",
-        "what (?:is|'s|was) an? (?:good|great|nice|fun)\\b, (?:is|are|was|were) there (?:any|an?|some)\\b",
+        "what (?:is|was) the (?:best|most|difference|purpose|point|meaning|significance|importance|role|history)\\b",
+        "what (?:is|was) the (?:reason|syntax|story|way|secret|impact|effect|idea|plot|theory|process)\\b",
+        "what (?:is|was) the (?:relationship|distinction|easiest)\\b",
+        "what (?:is|was) wrong, what (?:are|were) the \\w+ (?:\\w+ )?(?:of|in|for|to)\\b, who (?:are|were) the\\b",
+        "(?:where|when|which) (?:\\w+ )?(?:can|could|should|would) (?:i|we|you)\\b",
+        "what (?:is|was) an? (?:good|great|nice|fun)\\b, (?:is|are|was|were) there (?:any|an?|some)\\b",
         "i (?:want|need|would like|am trying|'m trying)\\b, give me (?:some|an?|few|tips|advice)\\b, ideas for",
     ),
-    r"\bwhat\s(?:is|are)\s(?:an?\s)?(?!(?:the|its|it|this|that)\b|\d)\w+(?:\s\w+){0,2}\?*\s*\Z",
+    r"\b(?:what|who)\s(?:is|are|was|were)\s(?:an?\s)?(?!(?:the|its|it|this|that)\b|\d)\w+"
+    r"(?:\s(?!(?:of|in|on|at|during|when)\b)\w+){0,2}\?*\s*\Z",
+    r"\Ashould\s|怎么|怎样|如何|为什么|为何|推荐|介绍|什么是|おすすめ|なぜ|どうやって|方法|어떻게|왜|추천",
+    r"\bwhat\s(?:are|were)\s(?:\d{1,2}|two|three|four|five|six|seven|ten)\s[a-z]",
 )
 
 # ---------------------------------------------------------------- yes or no, and nothing but the answer
 
 _PAIR = r"(?:yes\s?(?:or|/)\s?no|true\s?(?:or|/)\s?false)"
 _AUXILIARY = _any(
-    "is, isn't, are, aren't, was, were, do, does, did, has, have, had, can, could, will, would, should, must, may"
+    "is, isn't, are, aren't, was, were, do, does, did, has, have, had, can, could, will, would, must, may"
 )
 _ASKS_VERDICT = _pattern(
     rf"\b(?:answer|respond|reply|say|write|state|return|output|decide|determine)\b[^.?!\n]{{0,40}}?\b{_PAIR}\b",
@@ -145,17 +157,18 @@ _QUANTITIES = _any(
     "speed, age, degrees?, measure, angle, ratio",
     "percent(?:age)?, solutions?, roots?, domain, range, derivative, integral",
     "limit, determinant, matrix, coefficient, result, power, fraction, decimal, greatest, least, minimum, maximum",
-    "smallest, largest, greater, lesser, tip, amount",
+    "smallest, largest, greater, lesser, tip, amount, odds, chances?, temperature, mass, density",
+    "depth, altitude, gdp",
 )
 _QUANTITY = (
     r"\bdifference\s(?:between|of)\s[^?\n]{0,60}?(?:\d|\$|\bsquare|\bsum|\bproduct|\blargest|\bgreatest)"
-    r"|\b(?:what(?:'s|\sis|\sare|\swas|\swere)|find|determine|give|estimate|calculate|compute|work\sout|figure\sout|state)"
-    rf"\s(?:[\w'-]+,?\s){{0,5}}?{_QUANTITIES}\b"
+    r"|\b(?:what\s(?:is|are|was|were)|find|determine|give|estimate|calculate|compute|work\sout|figure\sout|state)"
+    rf"\s(?:(?!history|origin|meaning|purpose|role|concept|definition)[\w'-]+,?\s){{0,5}}?{_QUANTITIES}\b"
 )
 """A quantity, asked for by its name."""
 _COUNTED = _pattern(
-    rf"\b(?:{COUNTING})\b|{_QUANTITY}|多少|几|몇|いく",
-    r"\bwhat\s(?:percent(?:age)?|fraction|numbers?|values?|total|remainder|digit|sum|cost|price)\b",
+    rf"\b(?:{COUNTING})\b|\bcount\s(?:the|how)\b|{_QUANTITY}|多少|几|몇|いく",
+    r"\bwhat\s(?:percent(?:age)?|fraction|temperature|age|numbers?|values?|total|remainder|digit|sum|cost|price)\b",
     r"\b(?:total|order)\scost\b|\bnumber\s(?:whose|that|which|such)\b",
     r"\bwhat\s(?:does|do|did|will|would|must|should)\s[^?.!\n]{1,80}\s"
     r"(?:cost|pay|earn|owe|weigh|spend|equal|measure|receive|total)\b",
@@ -164,7 +177,7 @@ _CALCULATED = _pattern(
     r"\b(?:calculate|compute|evaluate|simplify|solve|differentiate|integrate|factor(?:i[sz]e)?|round|convert)\b",
     r"\bfind\s(?:the|all|an?|its|[a-zA-Z$\\(])|\bdetermine\s(?:the|all|its|a\s)|\bwhat\snumber\b",
     r"\bwhat\s(?:is|are|was|were|does|percent(?:age)?|fraction|number|value|year|age|digit)\b[^?\n]{0,200}\d",
-    r"[-+*/×÷^]\s?\d{1,20}\s?=\s?\??",
+    r"[-+*/×÷^]\s?\d{1,20}\s?=\s?\??|求|计算|計算|等于|구하",
 )
 _FORMULA = re.compile(
     r"\$[^$\n]{1,300}\$|\\\(|\\\[|\\frac|\\boxed|\\begin\{|\d\s?[+*×÷^=]\s?[\d?]|\d\s-\s\d"
@@ -202,20 +215,23 @@ _FACT = _pattern(
     + _any(
         "year, day, date, time, month, country, city, state, language, breed, animal, planet, sound, name, song, movie",
         "film, book, company, team, sport, word, material, continent, currency, element, gas, river, ocean, mountain",
-        "nationality, religion, genre, shape",
+        "nationality, religion, genre, shape, letter, port, protocol",
     )
     + r"\b",
-    r"\bwhat\s(?:is|'s|was|are|were)\s(?:the\s)?(?:\w+\s){0,4}?"
+    r"\bwhat\s(?:is|was|are|were)\s(?:the\s)?(?:\w+\s){0,4}?"
     + _any(
         "names?, capitals?, title, colou?r, currency, language, author, president, inventor, founder, location",
         "birthplace, date, year, largest, biggest, smallest, longest, tallest, highest, deepest, fastest, oldest",
-        "first, last, closest, nearest, opposite, abbreviation",
+        "first, last, next, closest, nearest, opposite, abbreviation",
         "symbol, formula, term, word, national, official, scientific",
         "chemical, boiling, freezing, melting, population",
     )
     + r"\b",
     r"\bwhat\s(?:is|are)\s[^?]{1,60}\s(?:made\s(?:out\s)?of|made\sfrom|called|known\sas)\b",
     r"\b(?:is|are)\s(?:called|known\sas)\s*:?\s*\Z",
+    r"\bfill\sin\sthe\sblank|\bcomplete\sthe\s(?:analogy|sequence|series|pattern)\b|\bhow\sdo\syou\s(?:say|spell|write)\b",
+    r"\bwhat\s(?:does|do|did)\s[^?\n]{1,60}\sstand\sfor\b|\A(?:spell|unscramble|rearrange|select)\b",
+    r"(?:\A|\b(?:find|tell\sme|give\sme|state)\s)(?:the\s)?(?:capital|population|currency|president|author|inventor|founder)\s(?:city\s)?of\s",
     r"\b(?:identify|classify|categori[sz]e|guess|name|find\sout)\s(?:the|which|what|whether|an?|this|one)\b",
     r"\b(?:pick|choose|select)\s(?:the|a|one|which)\s(?:\w+\s){0,2}(?:category|label|option|word|answer|class)\b",
     r"\bgive\sthe\s\w+(?:\s\w+){0,3}\sa\s(?:category|label)|\bprovide\san?\s\w+\s(?:rating|label|score)\b",
@@ -237,11 +253,27 @@ FOREIGN = re.compile(
 )
 """A question in a language that writes decimals with a comma, as far as its letters and commonest words tell."""
 
+_FOREIGN_HOW = re.compile(
+    r"[\W_]*(?:"
+    + _any(
+        "c[óo]mo, por qu[ée], qu[ée] es, qu'est-ce, comment, pourquoi, warum, wieso, come, perch[ée], как, почему",
+        "wie (?:geht|kann|funktioniert|macht|man), was ist (?!\\d), como",
+    )
+    + r")\b",
+    re.IGNORECASE,
+)
+_OF_THE_MODEL = re.compile(
+    r"\b(?:(?:who|what|where|how(?:\sold)?)\sare|(?:who|when)\s(?:made|created|built|trained|were)|what\smodel\sare|^(?:are|do|have|did)|where\sdo)\syou\b"
+    r"(?!\s(?:left|given|going|know|remember|find|buy|get))|\byour\s(?:favou?rite|name|opinion|hobbies|purpose|age|training)\b|你是|你叫",
+    re.IGNORECASE,
+)
+_CONTRACTED = re.compile(r"\b(what|who|where|when|which|how)['\u2019]?s\b", re.IGNORECASE)
 _SHORT = 300
 
 
 def kind(text: str, choices: bool, alternatives: Sequence[str]) -> Kind:
     """The first kind that fits."""
+    text = _CONTRACTED.sub(r"\1 is", text)
     head, tail = text[:4_000].strip(), text[-2_000:].strip()
     last = _last_sentence(tail)
     if housekeeping(head):
@@ -266,7 +298,8 @@ def kind(text: str, choices: bool, alternatives: Sequence[str]) -> Kind:
     foreign = FOREIGN.search(text) is not None
     if _IS_VERDICT.search(tail) and not foreign:
         return "verdict"
-    if marked or formula or _COUNTED.search(last) or _EXPRESSED.search(text):
+    why = last.casefold().startswith("why ") or _OF_THE_MODEL.search(last)
+    if marked or (not why and (formula or _COUNTED.search(last) or _EXPRESSED.search(text))):
         return "number"
     return _asked_in_words(text, head, last, foreign)
 
@@ -277,8 +310,10 @@ def _asked_in_words(text: str, head: str, last: str, foreign: bool) -> Kind:
     calculated = _CALCULATED.search(text) or _COUNTED.search(text)
     if figures and (_CALCULATED.search(last) or _COUNTED.search(last)) and not _ASKS_HOW.match(last):
         return "number"
+    if _OF_THE_MODEL.search(last):
+        return "open"
     if foreign and last.endswith("?") and len(text) <= _SHORT:
-        return "number" if figures else "fact"
+        return "number" if figures else "open" if _FOREIGN_HOW.match(last) else "fact"
     if _ASKS_HOW.search(last) or (_ASKS_HOW.search(head) and not _FACT.search(last)):
         return "open"
     if figures and calculated and _MATHEMATICS.search(text):
@@ -287,8 +322,8 @@ def _asked_in_words(text: str, head: str, last: str, foreign: bool) -> Kind:
         return "fact"
     if calculated and _MATHEMATICS.search(text):
         return "number"
-    asks = len(text) <= _SHORT and last.endswith("?")
-    return "unknown" if asks or not re.search(r"[a-z]{3}", text, re.IGNORECASE) else "open"
+    asks = len(text) <= _SHORT and last.endswith(("?", "？"))
+    return "unknown" if asks or (figures and not re.search(r"[^\W\d_]{2}", text)) else "open"
 
 
 def _last_sentence(text: str) -> str:

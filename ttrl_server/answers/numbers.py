@@ -6,7 +6,7 @@ import re
 
 from ttrl_server.answers.asked import Asked
 from ttrl_server.answers.choices import exactly
-from ttrl_server.answers.keys import key
+from ttrl_server.answers.keys import CALCULATION, key, repeats
 from ttrl_server.answers.lexicon import PARTS, SCALES, SMALL, TENS
 from ttrl_server.answers.units import unit
 
@@ -44,7 +44,7 @@ _SEVERAL = re.compile(r",|\\text\s?\{\s?(?:or|and)\b|\bor\b")
 _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
 _QUALIFIES = re.compile(
     r"(?:\b(?:(?:less|more|greater|fewer|smaller|larger|bigger|higher|lower)\sthan(?:\sor\sequal\sto)?|between|from|through|up\sto|at\s(?:most|least)"
-    r"|out\sof|(?<=\d\s)of|below|under|above|within|divisible\sby|multiples?\sof|among|to|every|per|by|than|over)\s"
+    r"|out\sof|(?<=\d\s)of|below|under|above|within|divisible\sby|multiples?\sof|among|(?<=\d\s)to|clos(?:e|er|est)\sto|compared\sto|relative\sto|next\sto|every|per|by|than|over)\s"
     r"(?:the\s|a\s)?\$?|\bbetween\s\S{1,20}\sand\s\$?)\Z",
     re.IGNORECASE,
 )
@@ -70,6 +70,7 @@ _FORMULA_SIGNS = re.compile(
 _TOTAL = re.compile(r"\s(?:\w+\s){0,2}(?:in\stotal|altogether|in\sall|overall)\b", re.IGNORECASE)
 _REMARK = re.compile(r"\s\([^()\n]{1,80}\)[\s.*]*\Z")
 _ASIDE = re.compile(r"\b(?:after|since|because|when|while|before|having|given)\b", re.IGNORECASE)
+_CALCULATION = re.compile(rf"(?<![\d.]){CALCULATION}")
 _MATRIX_FORMULA = re.compile(r"\\begin\{[a-z]*(?:matrix|array)\}")
 
 
@@ -88,7 +89,7 @@ def short_formula(text: str, asked: Asked) -> str | None:
 def last_value(text: str, asked: Asked) -> tuple[str | None, bool]:
     """The last number that a reply says, or the formula it stands in, and whether that is in its last line.
 
-    A number that only says how far another one reaches is none.
+    A number that only says how far another one reaches is none, and none is part of the calculation that was asked for.
     """
     last_line = text.rstrip(" \t\r\n$*`\\])").rfind("\n") + 1
     if (bold := _only_bold(text[last_line:])) and not asked.integer:
@@ -96,6 +97,9 @@ def last_value(text: str, asked: Asked) -> tuple[str | None, bool]:
     numbers = list(_NUMBER.finditer(text))[-_NUMBERS:]
     if asked.integer:
         numbers = [match for match in numbers if _is_integer(match[0], asked)]
+    if asked.kind == "number":
+        again = [found.span() for found in _CALCULATION.finditer(text) if repeats(found[0].rstrip("., "), asked)]
+        numbers = [n for n in numbers if not any(start <= n.start() < end for start, end in again)]
     if not numbers:
         return (_in_words(text), True) if asked.kind == "number" else (None, False)
     number = _main(text, numbers)

@@ -668,6 +668,28 @@ GROUPS: dict[str, list[tuple[str, list[str], str]]] = {
         ("Factor $x^2-4$.", ["(x+2)(x-2)", "The factored form is $(x - 2)(x + 2)$.", "$(x-4)(x+4)$"], "AAB"),
         ("Find the solution set of $x^2 = 9$.", ["{-3, 3}", "x = ±3", "The solutions are 3 and -3.", "3"], "AAAB"),
     ],
+    "the question again": [
+        (
+            "What is 7 * 8? Answer with just the number.",
+            ["7 * 8", "7 × 8", r"\boxed{7 \times 8}", "56", "7 * 8 = 56"],
+            "---AA",
+        ),
+        ("Compute $12 + 5 - 3$.", ["$12 + 5 - 3$", "14", "The answer is 12 + 5 - 3.", "$17 - 3$"], "-A-A"),
+        ("Which is larger, 2/3 or 3/4?", ["3/4", "The larger is 3/4.", "2/3"], "AAB"),
+    ],
+    "what a number is equal to": [
+        (
+            "What is 2 * 8? Answer with just the number.",
+            [
+                "In math, 2 * 8 is equal to 16.",
+                "We multiply 2 by 8, which comes to 16.",
+                "It is simplified to 16.",
+                "16",
+            ],
+            "AAAA",
+        ),
+        ("How many are left?", ["There are 7 integers from 4 to 10.", "7 of the 12.", "7"], "AAA"),
+    ],
     "one expression that cannot be valued": [
         ("What is it?" + BOX, boxed("9^{9^{9^{9}}}", "5", "5", r"\frac{10}{2}", "9^{9^{9^{9}}}"), "ABBBA"),
     ],
