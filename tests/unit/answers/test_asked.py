@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.votable import outcome
+from tests.unit.answers.requests import COMPARABLE, OPEN
 from ttrl_server.answers import Kind, asked
 from ttrl_server.answers.kinds import housekeeping
 
@@ -52,6 +53,16 @@ KINDS: list[tuple[str, Kind]] = [
     ("Prove that $\\sqrt{2}$ is irrational.", "open"),
     ("Hi, I have 3 eggs. Can you give me a recipe?", "open"),
 ]
+
+
+@pytest.mark.parametrize("question", COMPARABLE)
+def test_a_question_with_one_answer_is_not_open(question: str) -> None:
+    assert asked(question).kind != "open"
+
+
+@pytest.mark.parametrize("question", OPEN)
+def test_a_request_for_work_talk_or_advice_is_open(question: str) -> None:
+    assert asked(question).kind == "open"
 
 
 @pytest.mark.parametrize(("question", "kind"), KINDS)
