@@ -24,7 +24,7 @@ LONGEST = 400
 """Characters of an expression that is read."""
 _DEEPEST = 32
 
-_NUMBER = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)")
+_NUMBER = re.compile(r"\d+\.\d+|\d+\.(?=\s*(?:[-+*/^)}\]|]|\Z))|\d+|\.\d+")
 _REPEATS = re.compile(r"(\d*)\.(\d*?)(?:\\overline\s?\{(\d+)\}|\\dot\s?\{(\d)\}|\((\d+)\)\Z)")
 _SCIENTIFIC = re.compile(r"(?:(\d+\.\d+|1)[eE]([+-]?\d+)|(\d+)E([+-]?\d+)|(\d+)e(\+?\d+|-\d{2,}))(?![\w.])")
 _MIXED = re.compile(r"(\d+)\s?\\frac\s?(?:\{\s?(\d+)\s?\}|(\d))\s?(?:\{\s?(\d+)\s?\}|(\d))|(\d+) (\d+)/(\d+)(?![\d.])")

@@ -58,7 +58,7 @@ _INDEXED = r"(?:\\?[A-Za-z]{1,12}|‹[^‹›]{1,40}›)(?:_\{?‹?[\w ,]+›?\}
 _NAME = re.compile(
     r"m?\s?\\(?:angle|triangle|overline|overrightarrow|widehat|hat|vec|bar|Delta|mathbf|mathbb|arc)\s?"
     r"\{?[A-Za-z ]{1,6}\}?"  # an angle, a length
-    rf"|{_INDEXED}(?:\^\{{?[-\w()]{{1,6}}\}}?)?(?:\s?\([^()=]{{1,30}}\))?"  # x_1, f'(x), P(A)
+    rf"|{_INDEXED}(?:\^\{{?(?:-1|[A-Za-z]|\(\w\))\}}?)?(?:\s?\([^()=]{{1,30}}\))?"  # x_1, f'(x), P(A)
     r"|\|\s?(?:\\vec)?[A-Za-z{}]{1,8}\s?\|"  # |AB|
     r"|\\frac\s?\{\s?[A-Za-z]{1,4}\s?\}\s?\{\s?[A-Za-z]{1,4}\s?\}|[A-Za-z]{1,3}/[A-Za-z]{1,3}"  # NO/BO, dy/dx
     r"|\([a-zA-Z](?:_\d)?(?:,\s?[a-zA-Z](?:_\d)?){1,4}\)"  # (x, y)
@@ -166,12 +166,12 @@ class Structure:
         signs = _RELATION.findall(text)
         if text[0] in "⦃{(" and closes_at_the_end(text):
             return None
-        if len(signs) not in (1, 2) or "=" in "".join(sides) or not all(sides):
+        if not signs or "=" in "".join(sides) or not all(sides):
             return None
         names = [_VARIABLE.fullmatch(side) is not None for side in sides]
-        if len(signs) == 2:
-            within = names[1] and signs[0][0] == signs[1][0] != "!"
-            return self._between(sides[0], signs, sides[2]) if within else None
+        if len(signs) > 1:
+            within = len(signs) == 2 and names[1] and signs[0][0] == signs[1][0] != "!"
+            return self._between(sides[0], signs, sides[2]) if within else alone("".join(text.split()))
         sign = signs[0]
         if names[1] and not names[0]:
             sides.reverse()
@@ -225,7 +225,7 @@ class Structure:
 
     def _chain(self, text: str) -> Key | None:
         sides = split(text, "=")
-        if len(sides) < 2 or not all(sides):
+        if len(sides) < 2 or not all(sides) or _RELATION.search(text):
             return None
         found = [self.key(side) for side in sides]
         if values.expression(sides[0]) is None and _is_figures(sides[-1]) and not _is_figures(sides[0]):

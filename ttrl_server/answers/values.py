@@ -134,9 +134,9 @@ def _below_zero(tree: Tree, variables: list[str]) -> list[Value]:
 
 @lru_cache(maxsize=4_096)
 def _place(name: str, point: int) -> Value:
-    """A fixed number between 1 and 2 for a variable at a point."""
+    """A fixed number for a variable at a point: between 1 and 2, 5 and 10, 1/4 and 1/2, so that ``|x - 4|`` is seen."""
     digest = hashlib.sha256(f"{name} {point}".encode()).hexdigest()
-    return 1 + _mp.mpf(int(digest[:40], 16)) / 16**40
+    return (1 + _mp.mpf(int(digest[:40], 16)) / 16**40) * (1.0, 5.0, 0.25)[point]
 
 
 # ---------------------------------------------------------------- operations
