@@ -256,7 +256,10 @@ class _Reader:
         """A variable with its index and primes; e and i without any are what they stand for."""
         index = ""
         if (found := _INDEX.match(self.text, self.at)) or (found := _SUBSCRIPT.match(self.text, self.at)):
-            index, self.at = "_" + (found[0] if found.re is _INDEX else (found[1] or found[2]).strip()), found.end()
+            index, self.at = (
+                "_" + (found[0] if found.re is _INDEX else (found[1] or found[2] or "").strip()),
+                found.end(),
+            )
         while self.text.startswith("'", self.at):
             index, self.at = index + "'", self.at + 1
         return ("constant", name) if name in ("e", "i") and not index else ("name", name + index)

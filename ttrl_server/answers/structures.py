@@ -164,9 +164,9 @@ class Structure:
         """``x > 5`` and its other spellings as the interval they say; of two variables with the smaller side first."""
         sides = [side.strip() for side in _RELATION.split(text)]
         signs = _RELATION.findall(text)
-        if text[0] in "⦃{(" and closes_at_the_end(text):
+        if not signs or not all(sides) or "=" in "".join(sides):
             return None
-        if not signs or "=" in "".join(sides) or not all(sides):
+        if text[0] in "⦃{(" and closes_at_the_end(text):
             return None
         names = [_VARIABLE.fullmatch(side) is not None for side in sides]
         if len(signs) > 1:

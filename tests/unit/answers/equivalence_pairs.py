@@ -270,6 +270,16 @@ SAME_BY_VALUE: dict[str, Pairs] = {
 }
 
 DIFFERENT: dict[str, Pairs] = {
+    "equations and inequalities": [
+        ("x-4 = -12", "|x-4| = 12"),
+        ("|x-4|", "4-x"),
+        ("x^2 = 9", "9"),
+        ("x^2 - 9 = 0", "0"),
+        ("x^2 = x + 1", "x + 1"),
+        (r"0.\overline{n}", "0"),
+        (r"0 < p \le x \le 15", "15"),
+        (r"-\frac{\pi}{2} \le \arcsin x \le \frac{\pi}{2}", r"\frac{\pi}{2}"),
+    ],
     "numbers": [
         (".5", "5"),
         ("-3", "3"),

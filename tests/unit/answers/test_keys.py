@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.answers.equivalence_pairs import SAME, UNLIKE
-from ttrl_server.answers import Asked, asked, keys, same
+from ttrl_server.answers import Asked, asked, keys, read, same
 from ttrl_server.answers.keys import key
 
 UNKNOWN = Asked()
@@ -109,6 +109,64 @@ def test_what_is_the_same_does_not_depend_on_the_order_of_the_samples(samples: l
 @given(st.text(alphabet="0123456789.,-+/^_*=(){}[]\\ abfcrx%$e√!|<>:;≤", max_size=60) | st.text(max_size=60))
 def test_no_text_makes_it_raise_and_every_key_is_stable(text: str) -> None:
     assert key(text, UNKNOWN) == key(text, UNKNOWN)
+
+
+PIECES = [
+    *("\\frac", "\\sqrt", "\\text{cm}", "\\boxed{", "\\pm", "\\in", "\\equiv", "\\pmod{3}", "\\le", "\\overline{n}"),
+    *(
+        "\\begin{pmatrix}",
+        "\\end{pmatrix}",
+        "&",
+        "\\\\",
+        "‹",
+        "⟦",
+        "⦃",
+        "{",
+        "}",
+        "(",
+        ")",
+        "[",
+        "]",
+        "|",
+        "^",
+        "_",
+        "'",
+    ),
+    *(
+        "x",
+        "A",
+        "B",
+        "1",
+        "2.5",
+        "0.",
+        "12,345",
+        "½",
+        "π",
+        "yes",
+        "no",
+        " and ",
+        "or",
+        "to",
+        "=",
+        "<",
+        "≈",
+        "~",
+        "!",
+        "%",
+    ),
+    *("$", ":", ";", ",", "-", "+", "*", "/", "\n"),
+]
+QUESTIONS = [
+    *(None, "Which?\nA) 1\nB) 2", "List the roots in order.", "What is the ratio?", "Give the equation of the line."),
+    *("¿Cuántos son?", "Is 57 odd or even?", "Name the capital."),
+]
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join), st.sampled_from(QUESTIONS))
+def test_no_broken_notation_makes_it_raise(text: str, question: str | None) -> None:
+    key(text, asked(question))
+    read(text, "stop", asked(question))
 
 
 def test_model_text_is_never_evaluated() -> None:
