@@ -68,6 +68,7 @@ _NAME = re.compile(
 )
 """What may stand before ``=`` without saying more than what is named."""
 _SAYS = re.compile(r"\s*(?:=|\\equiv|\\in)\s*(?=\S)")
+_GOES_ON = r"[-+*/^=<>\d]|\\(?:leq?|geq?|neq?|times|cdot)(?![a-z])"
 _NAMING = ("=", r"\equiv", r"\in ", r"\in⦃", r"\in[", r"\in(")
 _APPROXIMATELY = re.compile(r"\\approx|\\simeq|\\sim(?![a-z])")
 _POINT = re.compile(r"[A-Z]'?\s?(\(.+,.+\))")
@@ -220,8 +221,14 @@ class Structure:
         if not left or len(left) > 120 or not says or re.search(r"[<>]", left):
             return "", text
         compact = left.replace(" ", "")
-        asked_for = len(compact) > 2 and re.search(r"[A-Za-z]", compact) is not None and compact in self.asked.text
-        return (left, text[says.end() :]) if _NAME.fullmatch(left) or asked_for else ("", text)
+        named = _NAME.fullmatch(left) is not None or (len(compact) > 2 and self._asks_for(compact))
+        return (left, text[says.end() :]) if named else ("", text)
+
+    def _asks_for(self, expression: str) -> bool:
+        """Whether it stands by itself in the question, with no sign of a larger expression beside it."""
+        if not re.search(r"[A-Za-z]", expression) or expression not in self.asked.text:
+            return False
+        return re.search(rf"(?<![-+*/^=(\d]){re.escape(expression)}(?!{_GOES_ON})", self.asked.text) is not None
 
     def _chain(self, text: str) -> Key | None:
         sides = split(text, "=")

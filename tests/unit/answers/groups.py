@@ -690,6 +690,11 @@ GROUPS: dict[str, list[tuple[str, list[str], str]]] = {
         ),
         ("How many are left?", ["There are 7 integers from 4 to 10.", "7 of the 12.", "7"], "AAA"),
     ],
+    "what is asked for, and what only stands in the question": [
+        ("For which $x$ is $x^2 - 5x - 4 \\le 10$?" + BOX, boxed(r"x \in [-2,7]", "[-2,7]", r"x^2 \in [-2,7]"), "AAB"),
+        ("Solve $x^2 - 9 = 0$." + BOX, boxed("x^2 - 9 = 0", "0", r"x = \pm 3", r"\{3, -3\}"), "ABCC"),
+        ("If $a + 2b = 7$, what is $a - b$?" + BOX, boxed("a - b = 1", "1", "a + 2b = 7"), "AAB"),
+    ],
     "one expression that cannot be valued": [
         ("What is it?" + BOX, boxed("9^{9^{9^{9}}}", "5", "5", r"\frac{10}{2}", "9^{9^{9^{9}}}"), "ABBBA"),
     ],
