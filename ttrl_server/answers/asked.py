@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 
 from ttrl_server.answers.kinds import FOREIGN, MARKED, Kind, alternatives, kind
@@ -59,8 +60,12 @@ class Asked:
         return bool(self.text)
 
 
+@lru_cache(maxsize=64)
 def asked(question: str | None) -> Asked:
-    """What a question says about its answer, from its last ``TAIL`` characters. Never raises."""
+    """What a question says about its answer, from its last ``TAIL`` characters. Never raises.
+
+    The ballot, the record and the client all ask for the same question, and a long one takes tens of milliseconds.
+    """
     if not question or not question.strip():
         return Asked()
     text = visible(question)[-TAIL:]

@@ -37,11 +37,9 @@ def boxed(text: str, asked: Asked) -> str | None:
     distinct = {found.full: box[2] for box in listed if (found := key(box[2], asked))}
     content = ", ".join(distinct.values())
     if sentence := _SENTENCE_IN_BOX.match(content):
-        content = (
-            content[sentence.end() :].strip().removesuffix("}")
-            if content.count("{") < content.count("}") or "{" not in content[sentence.end() :]
-            else content[sentence.end() :]
-        )
+        rest = content[sentence.end() :]
+        wrapped = content.count("{") < content.count("}") or "{" not in rest
+        content = rest.strip().removesuffix("}") if wrapped else rest
     return _choice_in(content, asked)
 
 

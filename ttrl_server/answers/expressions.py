@@ -31,6 +31,7 @@ _MIXED = re.compile(r"(\d+)\s?\\frac\s?(?:\{\s?(\d+)\s?\}|(\d))\s?(?:\{\s?(\d+)\
 _CHOOSE = re.compile(r"(\d{1,4})\s?C\s?(\d{1,4})(?!\w)")
 _COMMAND = re.compile(r"\\([A-Za-z]+)\s?")
 _RUN = re.compile(r"[A-Za-z]+")
+_WORD_AHEAD = re.compile(r"\\?([A-Za-z]+)")
 _INDEX = re.compile(r"\d+")
 _SUBSCRIPT = re.compile(r"\s?_\s?(?:\{([^{}]*)\}|([A-Za-z0-9]))")
 _ACCENT = frozenset(
@@ -295,7 +296,7 @@ class _Reader:
         return inside
 
     def _at_a_function(self) -> bool:
-        found = re.compile(r"\\?([A-Za-z]+)").match(self.text, self.at)
+        found = _WORD_AHEAD.match(self.text, self.at)
         return found is not None and found[1] in FUNCTIONS
 
     # ------------------------------------------------------------ signs

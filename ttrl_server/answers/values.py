@@ -56,10 +56,10 @@ def equation(left: str, right: str) -> str | None:
     """The key of ``left = right`` with variables: the ratios of left − right at the points; None as above."""
     try:
         tree: Tree = ("-", parse(left), parse(right))
-        if not names(tree):
+        if not (variables := sorted(names(tree))):
             return None
         with _alone:
-            first, *others = _at_points(tree)
+            first, *others = _at_points(tree, variables)
             if _is_zero(first) or not others:
                 return None  # true for every value, like 0 = 0: it says nothing
             return "eq:" + ";".join(_shown(value / first) for value in others)
@@ -67,30 +67,30 @@ def equation(left: str, right: str) -> str | None:
         return None
 
 
-@lru_cache(maxsize=16_384)
 def number(text: str) -> Fraction | None:
     """The exact value of an expression without variables, where it is rational; None otherwise. Never raises."""
+    value = _figure(text)
+    return value if isinstance(value, Fraction) else None
+
+
+def approximate(text: str) -> float | None:
+    """The value of an expression without variables, where it is real; None otherwise. Never raises."""
+    value = _figure(text)
     try:
-        tree = parse(text)
-        if names(tree):
-            return None
-        with _alone:
-            value = _rational(_value(tree, {}))
-            return value if isinstance(value, Fraction) else None
-    except _NO_VALUE:
+        return None if value is None or isinstance(value, _mp.mpc) else float(value)
+    except OverflowError:
         return None
 
 
-@lru_cache(maxsize=4_096)
-def approximate(text: str) -> float | None:
-    """The value of an expression without variables, where it is real; None otherwise. Never raises."""
+@lru_cache(maxsize=16_384)
+def _figure(text: str) -> Value | None:
+    """The value of an expression without variables; None where it has some or cannot be read."""
     try:
         tree = parse(text)
         if names(tree):
             return None
         with _alone:
-            value = _rational(_value(tree, {}))
-            return None if isinstance(value, _mp.mpc) else float(value)
+            return _rational(_value(tree, {}))
     except _NO_VALUE:
         return None
 
@@ -102,21 +102,17 @@ def _key(tree: Tree) -> str:
     variables = sorted(names(tree))
     if not variables:
         return _shown(_value(tree, {}))
-    values, below = _at_points(tree), _below_zero(tree, variables)
+    values, below = _at_points(tree, variables), _below_zero(tree, variables)
     if all(_close(value, values[0]) for value in [*values, *below]):
         return _shown(values[0])  # the variables cancel out
     return f"{','.join(variables)}:{';'.join(map(_shown, values))}|{';'.join(map(_shown, below))}"
 
 
-def _points(variables: list[str]) -> list[dict[str, Value]]:
-    return [{name: _place(name, point) for name in variables} for point in range(3)]
-
-
-def _at_points(tree: Tree) -> list[Value]:
-    variables = sorted(names(tree))
+def _at_points(tree: Tree, variables: list[str]) -> list[Value]:
     if len(variables) > _MOST_NAMES:
         raise Undecidable("too many variables")
-    return [_finite(_value(tree, point)) for point in _points(variables)]
+    points = ({name: _place(name, point) for name in variables} for point in range(3))
+    return [_finite(_value(tree, point)) for point in points]
 
 
 def _below_zero(tree: Tree, variables: list[str]) -> list[Value]:
