@@ -228,7 +228,10 @@ import json, sys, time
 sys.path.insert(0, sys.argv[1])
 from ttrl_server.voting.pool import Pool
 pool = Pool(); pool.start()
-pool.keys({"\\\\sqrt{2}", "\\\\pi"}, 5)
+warm = pool.keys({"\\\\sqrt{8}", "2\\\\sqrt{2}"}, 60).of
+if len(set(warm.values())) != 1:
+    sys.exit("the keys of before do not work here: are their packages installed?")
+print("ready", flush=True)
 for line in sys.stdin:
     texts = json.loads(line)
     started = time.perf_counter()
@@ -248,6 +251,8 @@ def speed(texts: list[str], revision: str) -> float:
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder) as old:
             assert old.stdin
             assert old.stdout
+            if not old.stdout.readline():
+                sys.exit("nothing to compare with: the reader of before ended")
             ratios = []
             for chunk in (texts[i : i + CHUNK] for i in range(0, ROUNDS * CHUNK, CHUNK)):
                 started = time.perf_counter()
