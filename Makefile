@@ -17,7 +17,7 @@ $(VENV)/.ready: pyproject.toml
 	@echo "installing into $(VENV) (a few minutes the first time)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check $(INDEX) --editable '.[dev]' 2>$(VENV)/pip.log \
 	  || { tail -20 $(VENV)/pip.log; exit 1; }
-	@$(BIN)/python -m ttrl_server.doctor --mend
+	@$(BIN)/python -m ttrl_server.commands.doctor --mend
 	@touch $@
 
 model: setup
@@ -37,7 +37,7 @@ slow: model
 check: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy ttrl_server clients/ttrl_client demo benchmarks
+	@$(BIN)/mypy ttrl_server clients/ttrl_client demo benchmarks experiments
 	@$(BIN)/lint-imports
 
 format: setup

@@ -18,10 +18,10 @@ import time
 from pathlib import Path
 
 from benchmarks.engine import running
-from ttrl_server.config import Config
 from ttrl_server.engine.client import EngineClient
-from ttrl_server.engine.command import base_name
-from ttrl_server.sections import EngineConfig, TrainConfig
+from ttrl_server.registry.names import version_name
+from ttrl_server.settings.config import Config
+from ttrl_server.settings.sections import EngineConfig, TrainConfig
 from ttrl_server.types import Question, Sampling, VoteOptions
 
 SAMPLING = Sampling(temperature=0.6, max_tokens=24, extra={"min_tokens": 24, "ignore_eos": True})
@@ -45,7 +45,7 @@ async def measure(config: Config, adapter: Path, rounds: int) -> dict[str, float
     """Median tokens/s of one engine, from its start to its end."""
     async with running(config) as client:
         await client.load("adapter", str(adapter))
-        return await tokens_per_second(client, base_name(config), rounds)
+        return await tokens_per_second(client, version_name(config.name, 0), rounds)
 
 
 async def tokens_per_second(client: EngineClient, base: str, rounds: int) -> dict[str, float]:

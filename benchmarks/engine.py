@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from ttrl_server.config import Config
 from ttrl_server.engine.client import EngineClient
 from ttrl_server.engine.command import engine_command, socket_path
 from ttrl_server.engine.supervisor import make_socket_dir
 from ttrl_server.process import ChildTree
-from ttrl_server.sections import EngineConfig, TrainConfig
+from ttrl_server.settings.config import Config
+from ttrl_server.settings.sections import EngineConfig, TrainConfig
 
 KEY = "benchmark"
 START_S = 600

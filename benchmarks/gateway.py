@@ -18,6 +18,23 @@ from demo.server import Server, free_port
 
 PROGRESS = Console(file=sys.stderr)
 
+UNGUARDED: dict[str, object] = {
+    "--guard.min-majority": 0,
+    "--guard.min-margin": 0,
+    "--guard.min-extractable": 0,
+    "--guard.max-copies": 1000,
+    "--guard.max-flips": 1000,
+    "--guard.min-entropy": 0,
+    "--guard.max-entropy": 0,
+    "--guard.min-length": 0,
+    "--guard.max-length": 0,
+    "--guard.max-kl": 0,
+    "--guard.max-questions": 0,
+    "--gate.canary-share": 0,
+    "--gate.sentinels": False,
+}
+"""Flags of a server without guards, so that it trains on what it can."""
+
 
 @contextmanager
 def serving(model: Path, out: Path, flags: Mapping[str, object]) -> Iterator[Settings]:

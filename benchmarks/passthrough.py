@@ -40,8 +40,8 @@ from rich.table import Table
 
 from benchmarks import peers
 from benchmarks.peers import LITELLM_ENV, MODEL, litellm_command, serve_upstream
-from ttrl_server.config import Config
 from ttrl_server.process import ChildTree
+from ttrl_server.settings.config import Config
 
 KEY = f"sk-{secrets.token_hex(32)}"
 """What both proxies ask of the client."""
@@ -63,7 +63,7 @@ QUESTION = {
 
 def serve_gateway(port: int, upstream: str, path: str, run_dir: Path, key: str) -> None:
     """``ttrl-serve`` attached to a server, but by its socket, as it reaches a vLLM it has started itself."""
-    from ttrl_server import serve
+    from ttrl_server.commands import serve
     from ttrl_server.engine import supervisor
     from ttrl_server.engine.client import EngineClient
 
@@ -215,7 +215,7 @@ _STREAMED = json.dumps(QUESTION | {"stream": True}).encode()
 
 
 def cpu_s(pid: int | None) -> float:
-    """CPU seconds of all descendants of a keeper, those that have ended included."""
+    """CPU seconds of all descendants of a reaper, those that have ended included."""
     total = 0.0
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():

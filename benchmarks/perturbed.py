@@ -10,7 +10,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ttrl_server.registry import versions
+from ttrl_server.registry import folders, names
 from ttrl_server.types import AdapterVersion, Probe
 
 TEXTS = (
@@ -73,14 +73,14 @@ class Maker:
         staged = root / f".tmp-made-{number}"
         staged.mkdir(parents=True)
         self.policy.peft_config["default"].save_pretrained(str(staged))
-        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, staged / versions.WEIGHTS)
-        (staged / versions.PROBE).write_bytes(msgspec.json.encode(probe or self.probe(weights)))
-        (staged / versions.TRAINER_STATE).write_bytes(b"no optimiser")
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, staged / names.WEIGHTS)
+        (staged / names.PROBE).write_bytes(msgspec.json.encode(probe or self.probe(weights)))
+        (staged / names.TRAINER_STATE).write_bytes(b"no optimiser")
         return staged
 
     def publish(self, root: Path, staged: Path, number: int, *, parent: int = 0) -> AdapterVersion:
         """The staged folder as version ``number``."""
-        return versions.publish(
+        return folders.publish(
             root,
             staged,
             number=number,
@@ -94,5 +94,5 @@ class Maker:
     @staticmethod
     def read(folder: Path) -> dict[str, torch.Tensor]:
         """The weights of a version folder."""
-        loaded: dict[str, torch.Tensor] = load_file(folder / versions.WEIGHTS)
+        loaded: dict[str, torch.Tensor] = load_file(folder / names.WEIGHTS)
         return loaded

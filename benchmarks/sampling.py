@@ -34,9 +34,9 @@ import aiohttp
 from benchmarks import peers, traces
 from benchmarks.engine import KEY, START_S, small
 from ttrl_server.answers import asked, same
-from ttrl_server.config import Config
 from ttrl_server.engine.command import engine_command
 from ttrl_server.process import ChildTree
+from ttrl_server.settings.config import Config
 
 AT_ONCE = 2
 MAX_TOKENS = 48
@@ -105,7 +105,7 @@ class Bench:
     def voted(self, stop: str) -> Callable[[int], Awaitable[Outcome]]:
         async def run(round: int) -> Outcome:
             async def one(i: int, question: dict[str, Any]) -> tuple[int, bool]:
-                extra = {"seed": 10_000 * round + 100 * i, "ttrl": {"votes": self.votes, "stop": stop}}
+                extra = {"seed": 10_000 * round + 100 * i, "ttrl": {"samples": self.votes, "stop": stop}}
                 reply = await self._post(self.gateway_url, self._body(question, self.model) | extra, {})
                 evidence = reply["ttrl"]
                 assert evidence["train"] not in ("off", "not stored", "learning is off"), evidence
@@ -173,7 +173,7 @@ async def servers(config: Config, scratch: Path) -> AsyncIterator[tuple[str, str
     argv[at : at + 2] = ["--host", "127.0.0.1", "--port", str(engine_port)]
     engine_url, gateway_url = f"http://127.0.0.1:{engine_port}", f"http://127.0.0.1:{gateway_port}"
     engine = ChildTree("engine", argv, env | {"VLLM_API_KEY": KEY}, scratch / "engine.log", grace_s=5)
-    gateway = [sys.executable, "-m", "ttrl_server.serve", "--model", config.model, "--hardware", "cpu"]
+    gateway = [sys.executable, "-m", "ttrl_server.commands.serve", "--model", config.model, "--hardware", "cpu"]
     gateway += ["--served-model-name", config.name, "--engine-url", engine_url, "--engine.key", KEY]
     gateway += ["--port", str(gateway_port), "--run-dir", str(scratch / "run")]
     gateway += ["--adapters.dir", str(scratch / "adapters"), "--api.admin-key", "unused"]

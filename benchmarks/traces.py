@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.engine import running, small
 from ttrl_server.engine.client import EngineClient
-from ttrl_server.engine.command import base_name
+from ttrl_server.registry.names import version_name
 from ttrl_server.types import Question, Sampling, VoteOptions
 from ttrl_server.voting.tally import confidence
 
@@ -101,7 +101,7 @@ async def record(model: str, out: Path) -> None:
     async with running(config) as client:
         for i in range(len(lines), len(todo), AT_ONCE):
             batch = todo[i : i + AT_ONCE]
-            drawing = (_draw(client, base_name(config), record, i + j) for j, record in enumerate(batch))
+            drawing = (_draw(client, version_name(config.name, 0), record, i + j) for j, record in enumerate(batch))
             lines += await asyncio.gather(*drawing)
             partial.write_text("".join(lines), encoding="utf-8")
             print(f"{len(lines)}/{len(todo)} questions", flush=True)

@@ -53,7 +53,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from ttrl_server.config import Config
+from ttrl_server.settings.config import Config
 from ttrl_server.training.command import trainer_command
 
 RANK, ALPHA, RATE, TEMPERATURE = 16, 32, 1e-6, 1.0

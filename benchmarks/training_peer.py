@@ -45,7 +45,7 @@ from ttrl_server.training.policy import load_policy, trained_parameters
 from ttrl_server.training.ranks import Ranks
 from ttrl_server.training.reference import naive_logprobs
 from ttrl_server.training.step import build_engine, train_step
-from ttrl_server.types import Batch, Experience, Group, Rollout, Verdict, Vote
+from ttrl_server.types import Admission, Batch, Experience, Group, Rollout, Vote
 
 ADAPTER_STD = 0.01
 """Of both factors: with B at zero, as a fresh adapter has it, no gradient reaches A."""
@@ -141,7 +141,7 @@ def _experience(policy: nn.Module, number: int, group: Sampled) -> Experience:
     )
     vote = Vote(tuple(None for _ in rollouts), (), None, None, None, 0, "full")
     asked = Group(f"q{number}", group.prompt, rollouts, 0, TEMPERATURE)
-    return Experience(f"e{number}", "t", asked, vote, group.rewards, Verdict(True, "ok"))
+    return Experience(f"e{number}", "t", asked, vote, group.rewards, Admission(True, "ok"))
 
 
 def _trim() -> None:

@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ttrl_server.guards.admission import admit
-from ttrl_server.sections import GuardConfig
+from ttrl_server.learning.admission import admit
+from ttrl_server.settings.sections import GuardConfig
 from ttrl_server.types import Group, Question, Rollout, Sampling, VoteOptions
 from ttrl_server.voting import Ballot, agreement
 

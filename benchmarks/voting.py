@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import traces
-from ttrl_server.sampling import Plan
+from ttrl_server.answering.draw import Waves
 from ttrl_server.types import Rollout, StopRule
 from ttrl_server.voting import Ballot, stopping
 from ttrl_server.voting.tally import vote
@@ -94,31 +94,31 @@ def read(records: list[dict[str, Any]]) -> tuple[list[Recorded], list[float]]:
     return recorded, milliseconds
 
 
-def drawn_under(rule: StopRule, level: float, question: Recorded, plan: Plan) -> int:
+def drawn_under(rule: StopRule, level: float, question: Recorded, waves: Waves) -> int:
     """How many samples the server would draw."""
     drawn = 0
-    while drawn < plan.samples:
-        drawn = plan.at_least(drawn + stopping.needed(rule, level, question.keys[:drawn], plan.samples))
-        if drawn < plan.samples and stopping.decided(rule, level, question.keys[:drawn], plan.samples):
+    while drawn < waves.samples:
+        drawn = waves.at_least(drawn + stopping.needed(rule, level, question.keys[:drawn], waves.samples))
+        if drawn < waves.samples and stopping.decided(rule, level, question.keys[:drawn], waves.samples):
             break
     return drawn
 
 
 def replay(rule: StopRule, level: float, votes: list[Recorded], wave: int) -> dict[str, float]:
     """Figures of one rule over all votes."""
-    plan = Plan(traces.SAMPLES, GROUP, wave)
+    waves = Waves(traces.SAMPLES, GROUP, wave)
     agreed, used, whole, clear_used, clear_whole = 0, 0, 0, 0, 0
     kept, every, quickest, saved = [], [], [], []
     for question in votes:
-        drawn = drawn_under(rule, level, question, plan)
-        label = question.winner(plan.samples)
+        drawn = drawn_under(rule, level, question, waves)
+        label = question.winner(waves.samples)
         agreed += question.winner(drawn) == label
         spent, total = sum(question.tokens[:drawn]), sum(question.tokens)
         used, whole = used + spent, whole + total
-        if label is not None and question.keys.count(label) >= 0.8 * plan.samples:
+        if label is not None and question.keys.count(label) >= 0.8 * waves.samples:
             clear_used, clear_whole = clear_used + spent, clear_whole + total
-        kept.append(statistics.mean(question.tokens[: plan.trainable(range(drawn))]))
-        saved.append(1 - drawn / plan.samples)
+        kept.append(statistics.mean(question.tokens[: waves.trainable(range(drawn))]))
+        saved.append(1 - drawn / waves.samples)
         every.append(statistics.mean(question.tokens))
         quickest.append(statistics.mean(sorted(question.tokens)[:GROUP]))
     return {

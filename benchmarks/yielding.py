@@ -19,8 +19,7 @@ import json
 import statistics
 from pathlib import Path
 
-from benchmarks.gateway import replayed
-from benchmarks.learning import UNGUARDED
+from benchmarks.gateway import UNGUARDED, replayed
 from demo import questions
 
 WAYS: dict[str, dict[str, object]] = {

@@ -2,11 +2,12 @@
 
 | boundary            | raised as          | caught by                        | the caller sees                      |
 |---------------------|--------------------|----------------------------------|--------------------------------------|
-| the command line    | ConfigError        | serve.main, worker.main          | one line on stderr, exit code 2      |
+| the command line    | ConfigError        | commands, training.worker          | one line on stderr, exit code 2      |
 | a client's request  | RequestError       | api.envelope                     | OpenAI's error envelope, 4xx         |
 | our capacity        | Overloaded         | api.envelope                     | 429 or 503 with Retry-After          |
 | the engine          | EngineError        | api.envelope, engine supervision | 502/503/504, or vLLM's own 4xx       |
-| an adapter version  | RejectedVersion    | registry.gate                    | state ``rejected`` with the reason   |
+| an adapter version  | RejectedVersion    | promotion.promotions             | state ``rejected`` with the reason   |
+| a person's wish     | VersionRefused     | api.envelope, commands.adapters  | 404 or 409, with what may be done    |
 | the learning loop   | LeaseLost          | training.loop, api.envelope      | the step is thrown away              |
 | the store           | StoreError         | pipeline, api.envelope           | an answer marked "not stored", 503   |
 
@@ -44,19 +45,27 @@ class Overloaded(TtrlError):
 
 
 class EngineError(TtrlError):
-    """vLLM could not be reached, or refused. ``status`` is None when no answer came at all."""
+    """vLLM could not be reached, or refused. ``status`` is None when no answer came at all, ``late`` when not in time."""
 
-    def __init__(self, message: str, *, status: int | None = None, body: bytes = b"") -> None:
+    def __init__(self, message: str, *, status: int | None = None, body: bytes = b"", late: bool = False) -> None:
         super().__init__(message)
-        self.message, self.status, self.body = message, status, body
+        self.message, self.status, self.body, self.late = message, status, body, late
 
 
 class RejectedVersion(TtrlError):
-    """An adapter that must not be served. ``stage`` is preflight, load, probe or gate."""
+    """An adapter that must not be served. ``stage`` is where it failed (docs/design.md lists them)."""
 
     def __init__(self, stage: str, reason: str) -> None:
         super().__init__(f"{stage}: {reason}")
         self.stage, self.reason = stage, reason
+
+
+class VersionRefused(TtrlError):
+    """What a person asked of a version is against the rules (registry/rules.py). ``unknown``: there is no such version."""
+
+    def __init__(self, message: str, *, unknown: bool = False) -> None:
+        super().__init__(message)
+        self.unknown = unknown
 
 
 class LeaseLost(TtrlError):

@@ -1,9 +1,9 @@
 """A child process and all its descendants, which never outlive the gateway.
 
-    gateway ──pipe──▶ keeper (this file, run as a script) ──▶ vLLM or torchrun ──▶ their workers
+    gateway ──pipe──▶ reaper (this file, run as a script) ──▶ vLLM or torchrun ──▶ their workers
 
 vLLM leaves its engine core running when its API server is killed, and torchrun starts its ranks in sessions of
-their own, so neither a process group nor a parent's death is enough. The keeper is a *subreaper*: every orphan
+their own, so neither a process group nor a parent's death is enough. The reaper is a *subreaper*: every orphan
 below it becomes its child. It ends the whole tree when its command ends, when it is told to, or when the pipe to the
 gateway closes, which the kernel does even after ``kill -9``.
 """
@@ -37,17 +37,17 @@ def inherited() -> dict[str, str]:
 
 
 class ChildTree:
-    """One command under a keeper. Output goes to a log file, appended."""
+    """One command under a reaper. Output goes to a log file, appended."""
 
     def __init__(self, name: str, argv: list[str], env: dict[str, str], log: Path, *, grace_s: float) -> None:
         self.name, self.argv, self.env, self.log, self.grace_s = name, argv, env, log, grace_s
-        self._keeper: asyncio.subprocess.Process | None = None
+        self._reaper: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         """Starts the command; ``env`` is laid over what is ``inherited``."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
-            self._keeper = await asyncio.create_subprocess_exec(
+            self._reaper = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",  # this folder's types.py is not the standard library's
                 __file__,
@@ -62,23 +62,23 @@ class ChildTree:
 
     @property
     def pid(self) -> int | None:
-        return self._keeper.pid if self._keeper else None
+        return self._reaper.pid if self._reaper else None
 
     async def wait(self) -> int:
         """The command's exit code, once its whole tree is gone."""
-        assert self._keeper is not None, f"{self.name} was never started"
-        code = await self._keeper.wait()
-        # Only a killed keeper leaves anything behind.
+        assert self._reaper is not None, f"{self.name} was never started"
+        code = await self._reaper.wait()
+        # Only a killed reaper leaves anything behind.
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._keeper.pid, signal.SIGKILL)
+            os.killpg(self._reaper.pid, signal.SIGKILL)
         return code
 
     async def stop(self) -> None:
         """SIGTERM to the command, SIGKILL to what is left after ``grace_s``; returns when all is gone."""
-        if self._keeper is None:
+        if self._reaper is None:
             return
         with contextlib.suppress(ProcessLookupError):
-            self._keeper.terminate()
+            self._reaper.terminate()
         await self.wait()
 
     def tail(self, lines: int = 12) -> str:
@@ -88,10 +88,10 @@ class ChildTree:
         return ""
 
 
-# ---------------------------------------------------------------- the keeper: standard library only
+# ---------------------------------------------------------------- the reaper: standard library only
 
 
-def keep(grace_s: float, argv: list[str]) -> int:
+def reap(grace_s: float, argv: list[str]) -> int:
     """Runs ``argv`` until it ends, a SIGTERM comes, or standard input closes; leaves no descendant."""
     libc = ctypes.CDLL(None, use_errno=True)
     if sys.platform == "linux":
@@ -158,4 +158,4 @@ def _children(pid: int) -> list[int]:
 
 
 if __name__ == "__main__":
-    sys.exit(keep(float(sys.argv[1]), sys.argv[2:]))
+    sys.exit(reap(float(sys.argv[1]), sys.argv[2:]))

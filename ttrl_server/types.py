@@ -7,6 +7,7 @@ Axis suffixes used in this project: ``_G`` samples of a group, ``_T`` completion
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -83,6 +84,12 @@ def spoken(content: Any) -> str | None:
     return content if isinstance(content, str) else None
 
 
+def question_key(prompt_token_ids: tuple[int, ...]) -> str:
+    """The same for the same prompt, whoever asks; 32 hexadecimal digits."""
+    text = ",".join(map(str, prompt_token_ids))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Rollout:
     """One sampled completion. Made by engine, used by voting and training."""
@@ -147,7 +154,7 @@ class Vote:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Admission:
     """Whether an experience may be trained on, and if not, the one reason."""
 
     admitted: bool
@@ -164,7 +171,7 @@ class Experience:
     vote: Vote
     rewards: tuple[float, ...]
     """[G] reward of rollouts 0 … G−1, the ones that train: G was fixed before they were drawn."""
-    verdict: Verdict
+    admission: Admission
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,16 +190,16 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """Means over the groups that one version drew."""
+    """What the samples of one version look like: means over groups (voting/signals.py computes them)."""
 
     version: int
     groups: int
     majority: float
-    """majority_ratio"""
+    """Samples in the largest cluster / samples: ``Vote.majority_ratio``, 0 where nothing was answered."""
     entropy: float
-    """−log π of what was sampled, nats a token at the sampling temperature: its mean is the entropy's estimate."""
+    """Mean −log π over all sampled tokens, nats a token at the sampling temperature: the entropy's estimate."""
     length: float
-    """Tokens of a completion."""
+    """Mean tokens of a completion."""
     extractable: float
     """Share of the samples with an answer."""
 

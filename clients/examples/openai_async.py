@@ -19,7 +19,7 @@ async def main() -> None:
         completion = await client.chat.completions.create(
             model=model,
             messages=[{"role": "user", "content": question}],
-            extra_body={"ttrl": {"votes": 32, "train": True}},
+            extra_body={"ttrl": {"samples": 32, "train": True}},
         )
         print(question, "\n  answer:  ", completion.choices[0].message.content)
         print("  evidence:", (completion.model_extra or {}).get("ttrl"))

@@ -19,7 +19,7 @@ parser.add_argument("--votes", type=int, help="vote with so many samples, and le
 args = parser.parse_args()
 
 items = load(args.questions).items
-ttrl = {"ttrl": {"votes": args.votes, "train": False}} if args.votes else None
+ttrl = {"ttrl": {"samples": args.votes, "train": False}} if args.votes else None
 chat = ChatOpenAI(model=args.model, temperature=args.temperature, extra_body=ttrl, timeout=600)
 replies = chat.batch([item.prompt for item in items], config={"max_concurrency": 8})
 said = [

@@ -235,7 +235,7 @@ def _evidence(body: dict[str, Any]) -> Evidence:
             answer=None if body["answer"] is None else _printable(str(body["answer"])),
             majority_ratio=float(body["majority_ratio"] or 0),
             counts={_printable(str(answer)): int(count) for answer, count in dict(body["counts"]).items()},
-            votes=int(body["votes"]),
+            votes=int(body["drawn"] if "drawn" in body else body["votes"]),
             adapter=_printable(str(body["adapter"])),
             sampled_tokens=int(body["sampled_tokens"]),
             entropy=None if entropy is None else float(entropy),

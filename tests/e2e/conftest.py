@@ -19,8 +19,8 @@ import openai
 import psutil
 import pytest
 
-from ttrl_server.config import Config
 from ttrl_server.engine.command import ENTRY, socket_path
+from ttrl_server.settings.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = Path(os.environ.get("TTRL_TEST_MODEL", ROOT / ".models" / "SmolLM2-135M-Instruct"))

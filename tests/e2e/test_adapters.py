@@ -63,8 +63,8 @@ def propose(server: Server, maker: Maker, seed: int, size: float, probe: Probe |
     staged = maker.stage(root, batch.number, maker.weights(seed, size), probe=probe)
     parent = batch.parent.number if batch.parent else 0
     folder = maker.publish(root, staged, batch.number, parent=parent).folder
-    verdict = server.admin("POST", "train/propose", {"batch": batch.id, "folder": folder}).json()
-    return batch.number, verdict["state"], verdict["reason"]
+    judgement = server.admin("POST", "train/propose", {"batch": batch.id, "folder": folder}).json()
+    return batch.number, judgement["state"], judgement["reason"]
 
 
 def test_weights_of_another_version_under_this_name_are_found_out(alone: Server, maker: Maker) -> None:
@@ -143,8 +143,8 @@ def test_one_of_two_engines_is_killed_in_the_middle_of_a_swap(maker: Maker, tmp_
         staged = maker.stage(tmp_path / "adapters", batch.number, maker.weights(8, 0.002))
         folder = maker.publish(tmp_path / "adapters", staged, batch.number, parent=1).folder
         server.child("engine1.sock").kill()
-        verdict = server.admin("POST", "train/propose", {"batch": batch.id, "folder": folder}).json()
-        assert verdict["state"] == "promoted", verdict
+        judgement = server.admin("POST", "train/propose", {"batch": batch.id, "folder": folder}).json()
+        assert judgement["state"] == "promoted", judgement
         for n in range(6):  # nothing is lost beyond what ran on the dead one
             assert server.ask(f"What is {n} + 2?").choices
         server.until(lambda: server.log().count("engine.ready") == 3, 300)

@@ -53,7 +53,7 @@ def test_a_client_that_leaves_a_vote_of_64_leaves_nothing_running_and_nothing_to
         "model": "smollm2-135m",
         "messages": [{"role": "user", "content": "Count from one to five hundred."}],
         "max_tokens": 900,
-        "ttrl": {"votes": 64},
+        "ttrl": {"samples": 64},
     }
     with contextlib.suppress(httpx.ReadTimeout):
         server.http.post("/v1/chat/completions", json=body, timeout=httpx.Timeout(5, read=4))
@@ -107,7 +107,7 @@ def test_a_seed_does_not_end_an_engine_that_prefills_in_pieces(server: Server) -
     """64 long prompts are more than one step takes, so that some are prefilled in pieces; stock vLLM ends there."""
     words = " ".join(f"word{i}" for i in range(60))
     votes = server.ask(
-        f"{words} What is 2 * 2?", seed=7, max_tokens=4, extra_body={"ttrl": {"votes": 64, "stop": "none"}}
+        f"{words} What is 2 * 2?", seed=7, max_tokens=4, extra_body={"ttrl": {"samples": 64, "stop": "none"}}
     )
     assert votes.ttrl["votes"] == 64
     assert server.ready()

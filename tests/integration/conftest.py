@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from tests.integration.fake_vllm import FakeVLLM, Serving
-from ttrl_server.config import Config
-from ttrl_server.serve import Service
+from ttrl_server.commands.serve import Service
+from ttrl_server.settings.config import Config
 
 ADMIN = "admin-key"
 
@@ -56,7 +56,7 @@ class Gateway:
     def stop(self) -> None:
         self.http.close()
         self.serving.stop()
-        self.service.swap.ledger.close()
+        self.service.promotions.ledger.close()
 
 
 @pytest.fixture

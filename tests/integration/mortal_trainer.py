@@ -1,6 +1,6 @@
 """Real trainers that kill themselves at a named point, forked from one process that has imported everything already.
 
-    gateway ──▶ keeper ──▶ ``ask`` ──(unix socket)──▶ ``nursery``, one thread, imports done
+    gateway ──▶ reaper ──▶ ``ask`` ──(unix socket)──▶ ``nursery``, one thread, imports done
                               └── lives as long as ◀──fork── the life: ``worker.main``, the trainer's own code
 
 The gateway starts ``ask`` where it would start a trainer. A life first waits for its order, a file the test writes:
@@ -179,7 +179,8 @@ def _die_once_received(life: Life) -> None:
     def traced(client: httpx.Client, url: str, **more: Any) -> Any:
         def watch(event: str, _info: Any) -> None:
             if event == "http11.send_request_body.complete":
-                _wait_for(lambda: f'"{more["json"]["folder"]}"' in (life.root / "ledger.jsonl").read_text())
+                folder = json.loads(more["content"])["folder"]
+                _wait_for(lambda: f'"{folder}"' in (life.root / "ledger.jsonl").read_text())
                 life.die()
 
         tracing = {"trace": watch} if url.endswith("/propose") else {}

@@ -24,14 +24,14 @@ GOOD = {"model": "tiny", "messages": [{"role": "user", "content": "What is 3 + 4
         ({**GOOD, "model": "tiny@v99"}, 404, "model"),
         ({**GOOD, "model": "tiny@../../etc"}, 404, "model"),
         ({**GOOD, "model": 7}, 400, "model"),
-        ({**GOOD, "ttrl": {"votes": 1_000_000_000}}, 400, "ttrl.votes"),
-        ({**GOOD, "ttrl": {"votes": 0}}, 400, "ttrl.votes"),
-        ({**GOOD, "ttrl": {"votes": True}}, 400, "ttrl.votes"),
+        ({**GOOD, "ttrl": {"samples": 1_000_000_000}}, 400, "ttrl.samples"),
+        ({**GOOD, "ttrl": {"samples": 0}}, 400, "ttrl.samples"),
+        ({**GOOD, "ttrl": {"samples": True}}, 400, "ttrl.samples"),
         ({**GOOD, "ttrl": {"vote": 4}}, 400, "ttrl.vote"),
         ({**GOOD, "ttrl": []}, 400, "ttrl"),
         ({**GOOD, "ttrl": {"train": "yes"}}, 400, "ttrl.train"),
         ({**GOOD, "ttrl": {"adapter": "v1/../x"}}, 404, "ttrl.adapter"),
-        ({**GOOD, "ttrl": {"votes": 4}, "n": 2}, 400, "n"),
+        ({**GOOD, "ttrl": {"samples": 4}, "n": 2}, 400, "n"),
         ({**GOOD, "max_tokens": -5}, 400, "max_tokens"),
         ({**GOOD, "max_completion_tokens": 0}, 400, "max_completion_tokens"),
         ({**GOOD, "max_tokens": 1.5}, 400, "max_tokens"),
@@ -100,9 +100,16 @@ def test_the_engines_own_dangerous_routes_are_not_reachable(gateway: Gateway, pa
     assert gateway.engine.seen == []
 
 
+def test_the_old_name_of_samples_is_read_and_may_not_contradict_the_new_one(gateway: Gateway) -> None:
+    assert gateway.ask(ttrl={"votes": 3}).json()["ttrl"]["samples"] == 3
+    assert gateway.ask(ttrl={"votes": 3, "samples": 3}).status_code == 200
+    reply = gateway.ask(ttrl={"votes": 3, "samples": 4})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "ttrl.samples")
+
+
 def test_too_many_samples_in_flight_is_429_with_retry_after(start: Callable[..., Gateway]) -> None:
     gateway = start(limits={"samples_in_flight": 8})
-    reply = gateway.ask(ttrl={"votes": 9})
+    reply = gateway.ask(ttrl={"samples": 9})
     assert reply.status_code == 429
     assert int(reply.headers["retry-after"]) > 0
     assert reply.json()["error"]["type"] == "rate_limit_error"

@@ -92,7 +92,7 @@ def test_chit_chat_costs_the_first_wave_and_no_more(start: Callable[..., Gateway
     assert gateway.engine.drawn == 8
 
 
-@pytest.mark.parametrize("how", [{"ttrl": {"votes": 64, "stop": "none"}}, {}], ids=["asked for", "always"])
+@pytest.mark.parametrize("how", [{"ttrl": {"samples": 64, "stop": "none"}}, {}], ids=["asked for", "always"])
 def test_votes_that_were_asked_for_are_all_drawn(start: Callable[..., Gateway], how: dict[str, object]) -> None:
     policy = "auto" if how else "always"
     gateway = start(FakeVLLM(text=lambda i: "Hello!"), vote=WAVES | {"policy": policy, "stop": "none"}, train=GROUP)

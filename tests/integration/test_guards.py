@@ -20,14 +20,14 @@ HELD_BACK = {"gate": {"canary_share": 0.5, "canary_least": 1, "canary_samples": 
 
 
 def step(gateway: Gateway, **figures: float) -> dict[str, Any]:
-    """One batch leased and its version proposed; the gate's verdict."""
+    """One batch leased and its version proposed; the gate's judgement."""
     batch = lease(gateway)
     proposal = {"batch": batch.id, "folder": publish(gateway, batch.number), "metrics": figures}
     return dict(gateway.admin("train/propose", proposal).json())
 
 
-def feedback(gateway: Gateway, answer: str, **verdict: Any) -> Any:
-    return gateway.http.post("/v1/feedback", json={"id": answer, **verdict})
+def feedback(gateway: Gateway, answer: str, **given: Any) -> Any:
+    return gateway.http.post("/v1/feedback", json={"id": answer, **given})
 
 
 def waiting(gateway: Gateway) -> Batch | None:
@@ -39,17 +39,17 @@ def waiting(gateway: Gateway) -> Batch | None:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "rewards"),
+    ("given", "rewards"),
     [({"score": 1}, (0, 1, 1, 1)), ({"score": -1}, (0, -1, -1, -1)), ({"label": "9.0"}, (1, 0, 0, 0))],
 )
-def test_feedback_replaces_the_votes_rewards(start: Start, verdict: dict[str, Any], rewards: tuple[int, ...]) -> None:
+def test_feedback_replaces_the_votes_rewards(start: Start, given: dict[str, Any], rewards: tuple[int, ...]) -> None:
     gateway = start(engine())
     answer = gateway.ask().json()["id"]
-    reply = feedback(gateway, answer, **verdict)
+    reply = feedback(gateway, answer, **given)
     assert reply.json() == {"id": answer, "object": "feedback", "train": "queued"}
     (experience,) = lease(gateway).experiences
     assert experience.rewards == rewards
-    assert feedback(gateway, answer, **verdict).status_code == 409
+    assert feedback(gateway, answer, **given).status_code == 409
 
 
 def test_feedback_makes_something_of_a_group_the_vote_could_not_use(start: Start) -> None:
@@ -183,9 +183,9 @@ def held_back_gateway(start: Start, candidate: str, **guard: Any) -> Gateway:
 
 def test_a_candidate_that_leaves_the_base_models_answers_is_not_served(start: Start) -> None:
     gateway = held_back_gateway(start, "1000")
-    verdict = step(gateway)
-    assert verdict["state"] == "rejected"
-    assert "held-back questions" in verdict["reason"]
+    judgement = step(gateway)
+    assert judgement["state"] == "rejected"
+    assert "held-back questions" in judgement["reason"]
     assert gateway.status()["served"]["name"] == "tiny@base"
     assert gateway.engine.loaded == set()
     assert gateway.status()["groups"]["kept/held_back"] >= 1
@@ -206,9 +206,9 @@ def test_sentinels_stand_for_what_the_traffic_does_not_ask(start: Start, candida
     fake.of_version["tiny@v1"] = lambda i: candidate
     gateway = start(fake, gate={"sentinels": True})
     gateway.ask()
-    verdict = step(gateway)
-    assert verdict["state"] == state
-    assert ("sentinel questions" in verdict["reason"]) == (state == "rejected")
+    judgement = step(gateway)
+    assert judgement["state"] == state
+    assert ("sentinel questions" in judgement["reason"]) == (state == "rejected")
 
 
 def labelled_gateway(start: Start, folder: Path, candidate: str, questions: int, **gate: Any) -> Gateway:
@@ -238,11 +238,11 @@ def test_a_labelled_set_has_its_say(
     start: Start, tmp_path: Path, candidate: str, questions: int, mode: str, says: str
 ) -> None:
     gateway = labelled_gateway(start, tmp_path, candidate, questions, mode=mode)
-    verdict = step(gateway)
-    assert verdict["state"] == ("rejected" if says else "promoted")
-    assert says in verdict["reason"]
+    judgement = step(gateway)
+    assert judgement["state"] == ("rejected" if says else "promoted")
+    assert says in judgement["reason"]
     if not says:
-        figures = gateway.service.swap.ledger.figures(1)
+        figures = gateway.service.promotions.ledger.figures(1)
         assert {"labelled_right", "gate_seconds", "gate_tokens", "gate_length", "probe_change"} <= figures.keys()
 
 

@@ -25,7 +25,7 @@ MONSTERS: list[Callable[[int], str]] = [
 
 
 def ask(gateway: Gateway, content: str) -> dict[str, object]:
-    evidence = gateway.ask(content, ttrl={"votes": 64, "stop": "none"}).json()["ttrl"]
+    evidence = gateway.ask(content, ttrl={"samples": 64, "stop": "none"}).json()["ttrl"]
     assert isinstance(evidence, dict)
     return evidence
 
@@ -40,7 +40,7 @@ def test_64_monsters_in_one_group_are_answered_and_the_next_question_is_untouche
     assert hostile["votes"] == 64
     assert hostile["train"] != "queued" or hostile["stopped"] == "full"
     after = ask(gateway, "And now?")
-    assert (after["stopped"], after["train"]) == ("full", "queued")
+    assert (after["stopped"] in ("full", "exact"), after["train"]) == (True, "queued")
     assert sorted(after["counts"].values()) == [21, 43]  # type: ignore[attr-defined]
     assert gateway.http.get("/ready").status_code == 200
 
@@ -64,7 +64,8 @@ async def test_a_hostile_group_does_not_hold_up_an_ordinary_one(start: Callable[
     gateway = start(fake, vote={"samples": 64}, train={"samples": 32})
     async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as http:
         bodies = [
-            {"model": "tiny", "messages": [{"role": "user", "content": f"{i}"}], "ttrl": {"votes": 64}} for i in (1, 2)
+            {"model": "tiny", "messages": [{"role": "user", "content": f"{i}"}], "ttrl": {"samples": 64}}
+            for i in (1, 2)
         ]
         replies = [asyncio.create_task(http.post("/v1/chat/completions", json=body)) for body in bodies]
         assert [reply.status_code for reply in await asyncio.gather(*replies)] == [200, 200]

@@ -9,8 +9,8 @@ import pytest
 
 from tests.integration.conftest import ADMIN, Gateway
 from ttrl_server.api.keys import ADMIN_PREFIXES, OPEN_ROUTES
-from ttrl_server.cli import parse
 from ttrl_server.errors import ConfigError
+from ttrl_server.settings.sources import parse
 
 
 def _routes(gateway: Gateway) -> list[tuple[str, str]]:

@@ -33,11 +33,11 @@ from tests.integration import mortal_trainer
 from tests.integration.conftest import Gateway
 from tests.integration.fake_vllm import CONTEXT, FakeVLLM
 from tests.integration.mortal_trainer import POINTS
-from ttrl_server import trainer
-from ttrl_server.config import Config
 from ttrl_server.process import inherited
-from ttrl_server.registry import preflight, versions
+from ttrl_server.registry import folders, preflight
 from ttrl_server.registry.ledger import Event
+from ttrl_server.settings.config import Config
+from ttrl_server.training import supervisor
 from ttrl_server.types import AdapterVersion, Probe
 
 KILLS = int(os.environ.get("TTRL_KILLS", "3"))
@@ -149,9 +149,9 @@ class Lives:
 def lives(nursery: Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lives:
     (tmp_path / "orders").mkdir()
     it = Lives(nursery, tmp_path / "orders")
-    monkeypatch.setattr(trainer, "trainer_command", it.command)
-    monkeypatch.setattr(trainer, "BACK_OFF_S", (0,))
-    monkeypatch.setattr(trainer, "GIVE_UP_AFTER", 10_000)
+    monkeypatch.setattr(supervisor, "trainer_command", it.command)
+    monkeypatch.setattr(supervisor, "BACK_OFF_S", (0,))
+    monkeypatch.setattr(supervisor, "GIVE_UP_AFTER", 10_000)
     return it
 
 
@@ -249,7 +249,7 @@ class House:
         return self.check()
 
     def await_death(self, life: int) -> None:
-        """Until the supervisor has mourned, and what was proposed has its verdict."""
+        """Until the supervisor has mourned, and what was proposed has its judgement."""
         self.until(lambda: self.lives.begun > life)
         assert self.lives.died_as_ordered(life), f"life {life} did not die where it should: {self.log()}"
         self.until(lambda: not self.gateway.status()["training"])
@@ -290,7 +290,7 @@ class House:
 
 def whole_version(config: Config, folder: str) -> AdapterVersion:
     """A version folder that the gate would let in, and whose optimiser took as many steps as its manifest says."""
-    version = versions.read(config.adapters_root, folder)
+    version = folders.read(config.adapters_root, folder)
     preflight.check(config.adapters_root, version, base_model=config.base_model, max_rank=config.train.rank)
     kept = torch.load(config.adapters_root / folder / "trainer.pt", weights_only=True)
     assert kept["step"] == version.step

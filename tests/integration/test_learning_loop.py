@@ -1,4 +1,4 @@
-"""From a group to a served adapter, with the trainer played by the test: leases, verdicts, crashes, the way back."""
+"""From a group to a served adapter, with the trainer played by the test: leases, judgements, crashes, the way back."""
 
 from __future__ import annotations
 
@@ -206,11 +206,11 @@ def test_a_late_verdict_never_goes_over_a_newer_version(start: Callable[..., Gat
     batch = lease(first)
     folder = publish(first, batch.number)
     assert first.service.learning
-    first.service.learning._store.consume(batch.id, folder=folder, reason="proposed")  # no verdict: the disk was full
+    first.service.learning._store.consume(batch.id, folder=folder, reason="proposed")  # no judgement: the disk was full
     promote_one(first)
     first.stop()
     second = start(engine())
-    second.until(lambda: second.service.swap.ledger.verdict(batch.number) == "rejected")
+    second.until(lambda: second.service.promotions.ledger.judgement(batch.number) == "rejected")
     assert second.status()["served"]["name"] == "tiny@v2"
 
 
@@ -232,7 +232,7 @@ def test_version_numbers_are_not_used_up_by_asking(start: Callable[..., Gateway]
     gateway.ask("What is 5 + 4?")
     for _ in range(2):
         assert gateway.admin("train/lease", {"worker": "another"}).status_code == 204
-    assert gateway.service.swap.ledger.next_number() <= batch.number + 2
+    assert gateway.service.promotions.ledger.next_number() <= batch.number + 2
 
 
 def test_a_gateway_that_restarts_adopts_what_an_attached_engine_still_holds(start: Callable[..., Gateway]) -> None:

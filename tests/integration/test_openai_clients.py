@@ -23,7 +23,7 @@ def split(i: int) -> str:
 
 @pytest.fixture
 def voting(start: Callable[..., Gateway]) -> Gateway:
-    return start(FakeVLLM(text=split))
+    return start(FakeVLLM(text=split), vote={"stop": "none"})
 
 
 def client(gateway: Gateway) -> openai.OpenAI:
@@ -42,6 +42,8 @@ def test_a_chat_completion_is_the_majoritys_answer_with_its_evidence(voting: Gat
         "majority_ratio": 0.75,
         "margin": 0.5,
         "counts": {"7": 6, "9": 2},
+        "samples": 8,
+        "drawn": 8,
         "votes": 8,
         "requested": 8,
         "stopped": "full",
@@ -119,7 +121,7 @@ def test_extra_body_chooses_votes_and_keeps_a_question_out_of_the_store(voting: 
     completion = client(voting).chat.completions.create(
         model="tiny",
         messages=MESSAGES,  # type: ignore[arg-type]
-        extra_body={"ttrl": {"votes": 4, "train": False, "stop": "none"}},
+        extra_body={"ttrl": {"samples": 4, "train": False, "stop": "none"}},
     )
     assert completion.ttrl["votes"] == 4  # type: ignore[attr-defined]
     assert completion.ttrl["train"] == "off"  # type: ignore[attr-defined]

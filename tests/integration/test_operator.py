@@ -26,7 +26,7 @@ def look(gateway: Gateway, path: str = "") -> Any:
 
 
 def cli(*argv: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ttrl_server.adapters", *map(str, argv)]
+    command = [sys.executable, "-m", "ttrl_server.commands.adapters", *map(str, argv)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -84,7 +84,7 @@ def test_a_version_that_is_not_there_is_404_with_the_nearest_named(start: Start)
     gateway = with_versions(start, 2)
     reply = look(gateway, "/9")
     assert reply.status_code == 404
-    assert "the nearest is tiny@v2" in reply.json()["error"]["message"]
+    assert "the nearest is v2" in reply.json()["error"]["message"]
     gateway.until(lambda: gateway.engine.loaded == {"tiny@v2"})
     pinned = gateway.ask(model="tiny@v1")
     assert pinned.status_code == 404
@@ -150,7 +150,7 @@ def test_a_rollback_without_a_number_goes_to_the_last_good_version(start: Start)
     assert gateway.admin("adapters/rollback", {}).json() == {"served": "tiny@v1"}
     assert gateway.admin("adapters/rollback", {}).json() == {"served": "tiny@base"}
     assert gateway.admin("adapters/2/promote", {}).json()["served"] is True
-    events = [(e.event, e.by) for e in gateway.service.swap.ledger.events("org/tiny")][-3:]
+    events = [(e.event, e.by) for e in gateway.service.promotions.ledger.events("org/tiny")][-3:]
     assert events == [("rolled_back", "operator")] * 3
 
 
@@ -181,7 +181,7 @@ def test_the_command_acts_on_a_running_gateway(start: Start) -> None:
     assert said("pin", "1", *on)["pinned"] is True
     assert said("unpin", "1", *on)["pinned"] is False
     assert said("retire", "1", *on) == {"number": 1, "state": "retired"}
-    assert "the nearest is tiny@v2" in refused("show", "7", *on)
+    assert "the nearest is v2" in refused("show", "7", *on)
     assert "admin key" in refused("ls", "--base-url", gateway.url)
     assert "v2" in cli("ls", *on).stdout
 
@@ -216,7 +216,7 @@ def test_a_version_is_exported_and_pushed_without_what_is_only_ours(
 
     import huggingface_hub
 
-    from ttrl_server import adapters
+    from ttrl_server.commands import adapters
 
     uploads: list[dict[str, Any]] = []
 
@@ -233,6 +233,36 @@ def test_a_version_is_exported_and_pushed_without_what_is_only_ours(
     adapters.main()
     assert uploads[0] == {"repository": "owner/name", "private": False, "exist_ok": True}
     assert uploads[1]["files"] == ["adapter_config.json", "adapter_model.safetensors"]
+
+
+# ---------------------------------------------------------------- learning that was ended
+
+
+def test_an_alarm_outlives_a_restart_until_a_person_resumes_learning(start: Start) -> None:
+    gateway = start(engine(), guard={"max_kl": 1})
+    gateway.ask()
+    step(gateway, kl_base=3.0)
+    why = gateway.status()["reason"]
+    assert why.startswith("kl: 3 nats")
+    gateway.stop()
+    again = start(engine())
+    assert (again.status()["learning"], again.status()["reason"]) == (False, why)
+    again.ask()
+    assert again.admin("train/lease", {"worker": "test"}).status_code == 204
+    assert again.http.post("/ttrl/v1/learning/resume").status_code == 401
+    assert said("resume", "--base-url", again.url, "--admin-key", ADMIN)["learning"] is True
+    assert promote_one(again)
+    again.stop()
+    assert start(engine()).status()["learning"] is True
+
+
+def test_learning_is_resumed_on_the_folder_alone(start: Start) -> None:
+    gateway = start(engine(), guard={"max_kl": 1})
+    gateway.ask()
+    step(gateway, kl_base=3.0)
+    gateway.stop()
+    assert said("resume", "--dir", gateway.config.adapters_root) == {"learning": "goes on at the next start"}
+    assert start(engine()).status()["learning"] is True
 
 
 # ---------------------------------------------------------------- a version that falls
@@ -255,7 +285,7 @@ def test_a_regression_that_passed_the_gate_is_gone_back_from_within_one_window(s
         assert asked < 8, "not within one window"
         gateway.ask(ones(asked % 8 + 1))
         asked += 1
-        gateway.until(lambda: gateway.service.learning.keeper._looking.done())
+        gateway.until(lambda: not gateway.service.learning.watcher.looking)
     assert gateway.status()["served"]["name"] == "tiny@v1"
     assert gateway.status()["learning"] is True  # and goes on, from v1
     shown = look(gateway, "/2").json()
@@ -272,7 +302,7 @@ def test_harder_questions_are_no_fall(start: Start) -> None:
     gateway.engine.text = lambda i: "I cannot say."
     for n in range(8):
         gateway.ask(ones(n + 1))
-        gateway.until(lambda: gateway.service.learning.keeper._looking.done())
+        gateway.until(lambda: not gateway.service.learning.watcher.looking)
     assert gateway.status()["served"]["number"] == 2
 
 
@@ -282,9 +312,9 @@ def test_a_step_from_a_version_that_was_left_does_not_bring_it_back(start: Start
     batch = lease(gateway)
     folder = publish(gateway, batch.number)  # made from v1
     gateway.admin("adapters/rollback", {"to": 0})
-    verdict = gateway.admin("train/propose", {"batch": batch.id, "folder": folder}).json()
-    assert (verdict["state"], verdict["parent"]) == ("rejected", None)
-    assert "made from v1, which is not served any more" in verdict["reason"]
+    judgement = gateway.admin("train/propose", {"batch": batch.id, "folder": folder}).json()
+    assert (judgement["state"], judgement["parent"]) == ("rejected", None)
+    assert "made from v1, which is not served any more" in judgement["reason"]
     assert gateway.status()["served"]["number"] == 0
 
 
@@ -299,17 +329,17 @@ def test_samples_that_a_client_cut_short_make_no_version_fall(start: Start) -> N
         gateway.ask(ones(n + 1), max_tokens=2)
     del gateway.engine.of_version["tiny@v2"]
     gateway.ask(ones(5))
-    gateway.until(lambda: gateway.service.learning.keeper._looking.done())
+    gateway.until(lambda: not gateway.service.learning.watcher.looking)
     assert gateway.status()["served"]["number"] == 2
 
 
 def proposing(gateway: Gateway, batch: Batch) -> tuple[threading.Thread, list[Any]]:
-    """The batch's version is proposed; its verdict is in the list when the thread has ended."""
+    """The batch's version is proposed; its judgement is in the list when the thread has ended."""
     proposal = {"batch": batch.id, "folder": publish(gateway, batch.number)}
-    verdicts: list[Any] = []
-    thread = threading.Thread(target=lambda: verdicts.append(gateway.admin("train/propose", proposal).json()))
+    judgements: list[Any] = []
+    thread = threading.Thread(target=lambda: judgements.append(gateway.admin("train/propose", proposal).json()))
     thread.start()
-    return thread, verdicts
+    return thread, judgements
 
 
 def test_a_rollback_does_not_wait_for_a_candidate(start: Start) -> None:
@@ -317,11 +347,11 @@ def test_a_rollback_does_not_wait_for_a_candidate(start: Start) -> None:
     gateway.ask()
     batch = lease(gateway)
     gateway.engine.delay_s = 2.0  # the candidate is asked for a long time
-    thread, verdicts = proposing(gateway, batch)
+    thread, judgements = proposing(gateway, batch)
     gateway.until(lambda: gateway.engine.running > 0)
     assert gateway.admin("adapters/rollback", {"to": 0}).json() == {"served": "tiny@base"}
     thread.join(30)
-    assert (verdicts[0]["state"], verdicts[0]["reason"].partition(":")[0]) == ("rejected", "given_up")
+    assert (judgements[0]["state"], judgements[0]["reason"].partition(":")[0]) == ("rejected", "given_up")
     assert gateway.status()["served"]["number"] == 0
     assert gateway.status()["learning"] is True
 
@@ -330,10 +360,10 @@ def test_a_candidate_that_is_given_up_while_it_is_loaded_does_not_stay_in_the_en
     gateway = with_versions(start, 1)
     gateway.ask()
     gateway.engine.load_s = 0.5
-    thread, verdicts = proposing(gateway, lease(gateway))
+    thread, judgements = proposing(gateway, lease(gateway))
     gateway.until(lambda: gateway.engine.paths().count("/v1/load_lora_adapter") == 2)
     gateway.admin("adapters/rollback", {"to": 0})
     thread.join(30)
-    assert verdicts[0]["reason"].partition(":")[0] == "given_up"
+    assert judgements[0]["reason"].partition(":")[0] == "given_up"
     gateway.until(lambda: gateway.engine.paths().count("/v1/unload_lora_adapter") >= 2)
     gateway.until(lambda: gateway.engine.loaded == set())

@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 from tests.integration.conftest import Gateway
 from tests.integration.test_learning_loop import engine, lease, promote_one
 from tests.unit.registry import build
-from ttrl_server.registry.versions import WEIGHTS
+from ttrl_server.registry.folders import WEIGHTS
 from ttrl_server.types import Batch
 
 Start = Callable[..., Gateway]
@@ -93,10 +93,10 @@ def proposed(gateway: Gateway, sabotage: str) -> dict[str, Any]:
 @pytest.mark.parametrize("sabotage", [*AFTER, *BEFORE])
 def test_a_sabotaged_version_is_refused_before_the_engine_hears_of_it(start: Start, sabotage: str) -> None:
     gateway = start(engine())
-    verdict = proposed(gateway, sabotage)
-    assert verdict["state"] == "rejected"
-    assert verdict["reason"].startswith("preflight: ")
-    assert (AFTER | BEFORE)[sabotage][1] in verdict["reason"]
+    judgement = proposed(gateway, sabotage)
+    assert judgement["state"] == "rejected"
+    assert judgement["reason"].startswith("preflight: ")
+    assert (AFTER | BEFORE)[sabotage][1] in judgement["reason"]
     assert "/v1/load_lora_adapter" not in gateway.engine.paths()
     ledger = [json.loads(line) for line in (gateway.config.adapters_root / "ledger.jsonl").read_text().splitlines()]
     assert (ledger[-1]["event"], ledger[-1]["stage"], ledger[-1]["by"]) == ("rejected", "preflight", "gate")
@@ -119,12 +119,12 @@ def test_weights_that_do_not_fit_the_base_model_are_refused(start: Start, tmp_pa
     gateway.ask()
     batch, root = lease(gateway), gateway.config.adapters_root
     staged = build.stage(root, config={"base_model_name_or_path": str(model)})
-    folder = build.versions.publish(
+    folder = build.folders.publish(
         root, staged, number=batch.number, base_model=str(model), parent=0, rank=8, step=1, metrics={}
     ).folder
-    verdict = gateway.admin("train/propose", {"batch": batch.id, "folder": folder}).json()
-    assert verdict["reason"].startswith("preflight: ")
-    assert "the base model's layer is [4, 5]" in verdict["reason"]
+    judgement = gateway.admin("train/propose", {"batch": batch.id, "folder": folder}).json()
+    assert judgement["reason"].startswith("preflight: ")
+    assert "the base model's layer is [4, 5]" in judgement["reason"]
 
 
 def test_a_hundred_bad_candidates_in_a_row_cost_no_request_and_no_disk(start: Start) -> None:

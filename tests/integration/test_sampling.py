@@ -10,7 +10,7 @@ import httpx
 from tests.integration.conftest import Gateway
 from tests.integration.fake_vllm import FakeVLLM
 
-QUESTION = {"model": "tiny", "messages": [{"role": "user", "content": "What is 3 + 4?"}], "ttrl": {"votes": 8}}
+QUESTION = {"model": "tiny", "messages": [{"role": "user", "content": "What is 3 + 4?"}], "ttrl": {"samples": 8}}
 
 
 def samples(gateway: Gateway) -> list[dict[str, object]]:
@@ -50,7 +50,7 @@ async def test_identical_questions_in_flight_share_one_group(start: Callable[...
 
 async def test_a_single_sample_is_never_shared(start: Callable[..., Gateway]) -> None:
     gateway = start(FakeVLLM(text=lambda i: f"{i}", delay_s=0.3))
-    body = QUESTION | {"ttrl": {"votes": 1, "train": False}}
+    body = QUESTION | {"ttrl": {"samples": 1, "train": False}}
     async with httpx.AsyncClient(base_url=gateway.url, timeout=30) as http:
         replies = await asyncio.gather(*(http.post("/v1/chat/completions", json=body) for _ in range(5)))
     assert {reply.json()["choices"][0]["message"]["content"] for reply in replies} == {"0", "1", "2", "3", "4"}

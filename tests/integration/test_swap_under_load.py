@@ -49,7 +49,7 @@ def test_a_version_is_unloaded_only_when_its_last_question_has_ended(start: Call
     promote_one(gateway)
     batch = waiting_batch(gateway)
     gateway.engine.delay_s = 2.0
-    asking, _ = ask_aside(gateway, "What is 1 + 1?", ttrl={"votes": 8})
+    asking, _ = ask_aside(gateway, "What is 1 + 1?", ttrl={"samples": 8})
     gateway.until(lambda: gateway.engine.running == 8)
     propose(gateway, batch)
     assert gateway.status()["served"]["name"] == "tiny@v2"

@@ -32,7 +32,8 @@ from tests.unit.training.tiny import (
     tiny_policy,
 )
 from ttrl_server.process import inherited
-from ttrl_server.registry import versions
+from ttrl_server.registry import folders
+from ttrl_server.registry.names import number_of_folder
 from ttrl_server.training import state
 from ttrl_server.training.command import trainer_command
 from ttrl_server.training.policy import trained_parameters
@@ -127,7 +128,7 @@ class OneRoomGateway(ThreadingHTTPServer):
         if route != "propose":
             return None
         if self.promoted is None:
-            self.promoted = Parent(versions.number_of(body["folder"]) or 0, body["folder"])
+            self.promoted = Parent(number_of_folder(body["folder"]) or 0, body["folder"])
             return msgspec.json.encode({"state": "promoted", "reason": "", "parent": self.promoted})
         return msgspec.json.encode({"state": "rejected", "reason": "worse", "parent": self.promoted})
 
@@ -189,7 +190,7 @@ def test_a_trainer_leases_learns_publishes_goes_back_after_a_rejection_and_ends_
         ("propose", "b4"),
     ]
     first, third, fourth = (
-        versions.read(cfg.adapters.dir, body["folder"]) for route, body in said if route == "propose"
+        folders.read(cfg.adapters.dir, body["folder"]) for route, body in said if route == "propose"
     )
     assert [v.number for v in (first, third, fourth)] == [1, 3, 4]
     assert [v.parent for v in (first, third, fourth)] == [0, 1, 1]

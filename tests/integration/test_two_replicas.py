@@ -10,11 +10,12 @@ import pytest
 
 from tests.integration.fake_vllm import FakeVLLM, Serving
 from tests.unit.registry import build
-from ttrl_server.config import Config
 from ttrl_server.engine.client import EngineClient
 from ttrl_server.engine.fleet import Fleet
-from ttrl_server.engine.swap import Swap
+from ttrl_server.engine.placement import Placement
+from ttrl_server.promotion.promotions import Judgement, Promotions
 from ttrl_server.registry.ledger import Ledger
+from ttrl_server.settings.config import Config
 
 
 class Pair:
@@ -26,20 +27,24 @@ class Pair:
         self.clients = [EngineClient(url=serving.url) for serving in self.servings]
         self.fleet = Fleet(config, self.clients)
         self.root = root
-        self.swap = Swap(config, self.fleet, Ledger(root), root)
+        ledger = Ledger(root)
+        self.place = Placement(config, self.fleet, ledger, root)
+        self.promotions = Promotions(config, self.fleet, self.place, ledger)
 
-    async def judge(self, number: int) -> tuple[str, str]:
-        return await asyncio.wait_for(self.swap.judge(number, build.publish(self.root, number).folder), 30)
+    async def judge(self, number: int) -> Judgement:
+        return await asyncio.wait_for(self.promotions.judge(number, build.publish(self.root, number).folder), 30)
 
 
 @pytest.fixture
 async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
     root = tmp_path / "adapters"
     root.mkdir()
-    made = Pair(Config(model="org/tiny", hardware="cpu", run_dir=tmp_path, engine={"replicas": 2}), root)  # type: ignore[arg-type]
+    made = Pair(
+        Config(model="org/tiny", hardware="cpu", run_dir=tmp_path, engine={"replicas": 2}, adapters={"dir": root}), root
+    )  # type: ignore[arg-type]
     for client, replica in zip(made.clients, made.fleet.replicas, strict=True):
         await client.open()
-        await made.swap.bring_up(replica)
+        await made.place.bring_up(replica)
     yield made
     for client in made.clients:
         await client.close()
@@ -52,7 +57,7 @@ async def test_a_version_is_loaded_and_proved_on_both_before_either_serves_it(pa
     assert [engine.loaded for engine in pair.engines] == [{"tiny@v1"}, {"tiny@v1"}]
     assert all("/v1/completions" in engine.paths() for engine in pair.engines)
     seen = set()
-    with pair.fleet.lease() as one, pair.fleet.lease() as two:
+    with pair.fleet.hold() as one, pair.fleet.hold() as two:
         seen = {(one.replica.index, one.version), (two.replica.index, two.version)}
     assert seen == {(0, 1), (1, 1)}
 
@@ -71,15 +76,15 @@ async def test_an_engine_that_dies_in_a_swap_leaves_the_routing_and_comes_back_w
     assert (await pair.judge(2))[0] == "promoted"
     dead = pair.fleet.replicas[1]
     assert (dead.ready, dead.failed.is_set(), pair.fleet.serving) == (False, True, 2)
-    with pair.fleet.lease() as lease:
-        assert (lease.replica.index, lease.version) == (0, 2)
+    with pair.fleet.hold() as hold:
+        assert (hold.replica.index, hold.version) == (0, 2)
     # Its supervisor starts another process, with nothing loaded.
     again = FakeVLLM(shift=lambda model: 0.0 if model == "tiny@base" else 0.25)
     pair.servings[1] = Serving(again.app())
     await pair.clients[1].close()
     dead.client = pair.clients[1] = EngineClient(url=pair.servings[1].url)
     await dead.client.open()
-    await pair.swap.bring_up(dead)
+    await pair.place.bring_up(dead)
     assert again.loaded == {"tiny@v2"}
     assert dead.ready is True
 
@@ -88,9 +93,9 @@ async def test_a_pin_is_loaded_on_both_and_on_one_that_comes_back(pair: Pair) ->
     for number in (1, 2):
         await pair.judge(number)
         if number == 1:
-            await pair.swap.pin(1)
+            await pair.promotions.pin(1)
     assert [engine.loaded for engine in pair.engines] == [{"tiny@v1", "tiny@v2"}] * 2
     pair.engines[0].loaded.clear()
     pair.fleet.replicas[0].ready = False
-    await pair.swap.bring_up(pair.fleet.replicas[0])
+    await pair.place.bring_up(pair.fleet.replicas[0])
     assert pair.engines[0].loaded == {"tiny@v1", "tiny@v2"}

@@ -104,15 +104,15 @@ async def test_both_trees_are_gone_after_kill_9_of_the_gateway(tmp_path: Path, s
     command = [sys.executable, "-c", PARENT, script, str(tmp_path / "test.log")]
     gateway = await asyncio.create_subprocess_exec(*command, env=os.environ | {"PYTHONPATH": str(ROOT)})
     await until(8, seconds)
-    keepers = psutil.Process(gateway.pid).children()
-    assert len(keepers) == 2
+    reapers = psutil.Process(gateway.pid).children()
+    assert len(reapers) == 2
     gateway.send_signal(signal.SIGKILL)
     await gateway.wait()
     await until(0, seconds)
-    assert psutil.wait_procs(keepers, timeout=5)[1] == []
+    assert psutil.wait_procs(reapers, timeout=5)[1] == []
 
 
-async def test_a_killed_keeper_takes_its_command_with_it(tmp_path: Path, seconds: str) -> None:
+async def test_a_killed_reaper_takes_its_command_with_it(tmp_path: Path, seconds: str) -> None:
     tree = shell(f"exec sleep {seconds}", tmp_path)
     await tree.start()
     await until(1, seconds)

@@ -8,8 +8,8 @@ from starlette.responses import JSONResponse, Response
 
 from ttrl_server.api import body
 from ttrl_server.errors import RequestError
-from ttrl_server.operator import Operator
-from ttrl_server.registry import catalogue
+from ttrl_server.promotion.operator import Operator
+from ttrl_server.registry.names import number_in
 
 _LIMIT = 2**16
 
@@ -70,7 +70,7 @@ def _version(request: Request) -> int:
 
 
 def _number(text: str, param: str) -> int:
-    number = catalogue.number_in(text)
+    number = number_in(text)
     if number is None:
         raise RequestError(f"{text[:100]!r} is not a version: say 7, v7 or base.", param=param)
     return number

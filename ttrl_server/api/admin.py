@@ -3,39 +3,23 @@
 from __future__ import annotations
 
 import msgspec
+import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ttrl_server.api import body
-from ttrl_server.config import Config
-from ttrl_server.engine.command import version_name
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.errors import RequestError
-from ttrl_server.guards.reasons import Recent
-from ttrl_server.learning import Learning
+from ttrl_server.learning.leases import Learning
+from ttrl_server.learning.reasons import Recent
+from ttrl_server.registry.names import version_name
+from ttrl_server.settings.config import Config
 from ttrl_server.telemetry import metrics
+from ttrl_server.training import messages
+
+log = structlog.get_logger()
 
 _LIMIT = 2**20
-
-
-class _Lease(msgspec.Struct):
-    worker: str
-
-
-class _Batch(msgspec.Struct):
-    batch: str
-
-
-class _Skip(msgspec.Struct):
-    batch: str
-    reason: str
-    metrics: dict[str, float] = {}
-
-
-class _Proposal(msgspec.Struct):
-    batch: str
-    folder: str
-    metrics: dict[str, float] = {}
 
 
 class AdminRoutes:
@@ -61,35 +45,41 @@ class AdminRoutes:
         """What is served, what waits to be learnt, whether learning goes on, and in words why it does not."""
         learning = await self._learning.status() if self._learning else _NOT_LEARNING
         number = self._fleet.serving  # read last: what was learnt by then is served by then
-        served = {"number": number, "name": version_name(self._config, number)}
+        served = {"number": number, "name": version_name(self._config.name, number)}
         advice = f"learning has ended: {learning['reason']}" if learning["reason"] else self._recent.advice()
         about = {"model": self._config.name, "served": served, "ready": self._fleet.ready, "advice": advice}
         return JSONResponse(about | learning)
 
+    async def resume(self, request: Request) -> Response:
+        """Learning goes on, though an alarm had ended it."""
+        self._learner.alarms.resume()
+        log.warning("audit", action="resume", by=request.scope["ttrl.id"])
+        return await self.status(request)
+
     # ------------------------------------------------------------ the trainer's
 
     async def lease(self, request: Request) -> Response:
-        await body.typed(request, _Lease, _LIMIT)
+        await body.typed(request, messages.Lease, _LIMIT)
         batch = await self._learner.lease()
         if batch is None:
             return Response(status_code=204)
         return Response(msgspec.msgpack.encode(batch), media_type="application/msgpack")
 
     async def renew(self, request: Request) -> Response:
-        asked = await body.typed(request, _Batch, _LIMIT)
+        asked = await body.typed(request, messages.Renew, _LIMIT)
         await self._learner.renew(asked.batch)
         return Response(status_code=204)
 
     async def skip(self, request: Request) -> Response:
-        asked = await body.typed(request, _Skip, _LIMIT)
+        asked = await body.typed(request, messages.Skip, _LIMIT)
         await self._learner.skip(asked.batch, asked.reason, asked.metrics)
         return Response(status_code=204)
 
     async def propose(self, request: Request) -> Response:
-        asked = await body.typed(request, _Proposal, _LIMIT)
-        state, reason = await self._learner.propose(asked.batch, asked.folder, asked.metrics)
-        reply = {"state": state, "reason": reason, "parent": self._learner.parent()}
-        return Response(msgspec.json.encode(reply), media_type="application/json")
+        asked = await body.typed(request, messages.Propose, _LIMIT)
+        judgement = await self._learner.propose(asked.batch, asked.folder, asked.metrics)
+        outcome = messages.Outcome(judgement.state, judgement.reason, self._learner.parent())
+        return Response(msgspec.json.encode(outcome), media_type="application/json")
 
     @property
     def _learner(self) -> Learning:

@@ -16,7 +16,7 @@ from ttrl_server.api.adapters import AdapterRoutes
 from ttrl_server.api.admin import AdminRoutes
 from ttrl_server.api.envelope import on_error
 from ttrl_server.api.feedback import FeedbackRoute
-from ttrl_server.api.keys import Guard
+from ttrl_server.api.keys import KeyCheck
 from ttrl_server.api.openai import OpenAIRoutes
 from ttrl_server.errors import TtrlError
 
@@ -39,6 +39,7 @@ def routes(openai: OpenAIRoutes, admin: AdminRoutes, feedback: FeedbackRoute, ad
         Route("/ttrl/v1/train/renew", admin.renew, methods=["POST"]),
         Route("/ttrl/v1/train/propose", admin.propose, methods=["POST"]),
         Route("/ttrl/v1/train/skip", admin.skip, methods=["POST"]),
+        Route("/ttrl/v1/learning/resume", admin.resume, methods=["POST"]),
         Route("/ttrl/v1/adapters", adapters.list),
         Route("/ttrl/v1/adapters/rollback", adapters.roll_back, methods=["POST"]),
         Route("/ttrl/v1/adapters/{version}", adapters.show),
@@ -61,10 +62,10 @@ def build(
 ) -> Starlette:
     """The ASGI application."""
     handlers: dict[Any, Any] = dict.fromkeys((TtrlError, HTTPException, Exception), on_error)
-    guard = Middleware(Guard, keys=keys, admin_key=admin_key)
+    keys_first = Middleware(KeyCheck, keys=keys, admin_key=admin_key)
     return Starlette(
         routes=routes(openai, admin, feedback, adapters),
-        middleware=[guard],
+        middleware=[keys_first],
         exception_handlers=handlers,
         lifespan=lifespan,
     )

@@ -17,6 +17,7 @@ from ttrl_server.errors import (
     RequestError,
     StoreError,
     TtrlError,
+    VersionRefused,
 )
 
 log = structlog.get_logger()
@@ -52,8 +53,10 @@ def describe(error: Exception) -> tuple[dict[str, Any], int, dict[str, str]]:
             return envelope(message, 503, code="engine_lost"), 503, {"retry-after": "5"}
         case LeaseLost():
             return envelope(str(error), 409, code="lease_lost"), 409, {}
-        case RejectedVersion():
-            return envelope(str(error), 409, code="version_rejected"), 409, {}
+        case VersionRefused(unknown=True):
+            return envelope(str(error), 404, param="version", code="version_not_found"), 404, {}
+        case VersionRefused() | RejectedVersion():
+            return envelope(str(error), 409, code="version_conflict"), 409, {}
         case StoreError():
             return envelope(str(error), 503, code="store_failed"), 503, {"retry-after": "5"}
         case HTTPException():

@@ -6,22 +6,26 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from ttrl_server.api import body
-from ttrl_server.config import Config
 from ttrl_server.errors import RequestError
+from ttrl_server.registry.names import number_of_pin
+from ttrl_server.settings.config import Config
 from ttrl_server.types import StopRule
 
 STOP_RULES: tuple[StopRule, ...] = get_args(StopRule)
 
 LABEL_LIMIT = 2000
 """Characters of an answer that a client may give as the right one."""
-_TTRL_FIELDS = ("votes", "train", "stop", "level", "adapter", "label")
+_TTRL_FIELDS = ("samples", "train", "stop", "level", "adapter", "label")
+_OLD_FIELDS = ("votes",)
+"""``ttrl.votes`` is ``ttrl.samples`` under its old name, read until 0.3."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extension:
     """The request's ``ttrl`` object, checked."""
 
-    votes: int | None
+    samples: int | None
+    """M, the samples that vote."""
     train: bool | None
     version: int | None
     """From ``adapter``: 0 is the base model."""
@@ -38,20 +42,32 @@ def read(data: dict[str, Any], config: Config) -> Extension:
     if not isinstance(given, dict):
         raise RequestError("ttrl must be an object.", param="ttrl", code="invalid_type")
     for name in given:
-        if name not in _TTRL_FIELDS:
+        if name not in _TTRL_FIELDS + _OLD_FIELDS:
             raise RequestError(
                 f"ttrl.{name} is unknown; there are {', '.join(_TTRL_FIELDS)}.",
                 param=f"ttrl.{name}",
                 code="unknown_parameter",
             )
     return Extension(
-        votes=body.whole(given, "votes", 1, config.vote.max_samples, prefix="ttrl."),
+        samples=_samples(given, config),
         train=body.flag(given, "train", prefix="ttrl."),
         version=_version(given.get("adapter"), "ttrl.adapter"),
         stop=_stop(given, config),
         level=_level(given),
         label=_label(given, config),
     )
+
+
+def _samples(given: dict[str, Any], config: Config) -> int | None:
+    most = config.vote.max_samples
+    asked, before = (body.whole(given, name, 1, most, prefix="ttrl.") for name in ("samples", "votes"))
+    if asked is not None and before is not None and asked != before:
+        raise RequestError(
+            f"ttrl.samples is {asked} and ttrl.votes, its old name, {before}. Leave one of the two out.",
+            param="ttrl.samples",
+            code="invalid_value",
+        )
+    return before if asked is None else asked
 
 
 def _label(given: dict[str, Any], config: Config) -> str | None:
@@ -106,10 +122,9 @@ def resolve_model(data: dict[str, Any], config: Config) -> int | None:
 def _version(pin: Any, param: str) -> int | None:
     if pin is None:
         return None
-    if pin == "base":
-        return 0
-    if isinstance(pin, str) and pin[:1] == "v" and pin[1:].isdecimal() and pin.isascii() and len(pin) < 12:
-        return int(pin[1:])
+    number = number_of_pin(pin) if isinstance(pin, str) else None
+    if number is not None:
+        return number
     raise RequestError(
         f"{param}: {str(pin)[:80]!r} is neither 'base' nor 'v<number>'.",
         status=404,

@@ -1,4 +1,4 @@
-"""``POST /v1/feedback``: a person's verdict on an answer replaces the reward that the vote gave its group."""
+"""``POST /v1/feedback``: a person's feedback on an answer replaces the reward that the vote gave its group."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from ttrl_server.api import body
 from ttrl_server.api.extension import LABEL_LIMIT
 from ttrl_server.errors import RequestError
-from ttrl_server.feedback import Feedback
+from ttrl_server.learning.feedback import Feedback
 from ttrl_server.telemetry import metrics
 
 _LIMIT = 2**16
@@ -33,9 +33,9 @@ class FeedbackRoute:
             )
         if self._feedback is None:
             raise RequestError(
-                "This server takes no verdicts (train.enabled, train.feedback).", status=409, code="learning_off"
+                "This server takes no feedback (train.enabled, train.feedback).", status=409, code="learning_off"
             )
         question_id = answer_id.rpartition("-")[2]
-        verdict = await self._feedback.give(question_id, request.scope["ttrl.tenant"], score=score, label=label)
+        decided = await self._feedback.give(question_id, request.scope["ttrl.tenant"], score=score, label=label)
         metrics.FEEDBACK.labels("label" if label is not None else "good" if score == 1 else "bad").inc()
-        return JSONResponse({"id": answer_id, "object": "feedback", "train": verdict})
+        return JSONResponse({"id": answer_id, "object": "feedback", "train": decided})

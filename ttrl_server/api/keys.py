@@ -18,10 +18,10 @@ OPEN_ROUTES = frozenset({"/health", "/ready"})
 
 _READ_HERE = frozenset({b"x-request-id", b"authorization", b"x-api-key"})
 
-ADMIN_PREFIXES = ("/ttrl/v1/train/", "/ttrl/v1/adapters")
+ADMIN_PREFIXES = ("/ttrl/v1/train/", "/ttrl/v1/learning/", "/ttrl/v1/adapters")
 
 
-class Guard:
+class KeyCheck:
     """Checks the key, notes the tenant, names the request."""
 
     def __init__(self, app: ASGIApp, *, keys: Sequence[str], admin_key: str) -> None:

@@ -11,15 +11,15 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from ttrl_server.answering.flights import Progress
+from ttrl_server.answering.pipeline import Answer, Pipeline
 from ttrl_server.api import body, deadline, extension, passthrough, shapes, sse
 from ttrl_server.api.shapes import Kind
-from ttrl_server.batching import Progress
-from ttrl_server.config import Config
-from ttrl_server.engine.command import base_name, version_name
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.errors import RequestError
-from ttrl_server.guards.reasons import unvoted_class
-from ttrl_server.pipeline import Answer, Pipeline
+from ttrl_server.learning.reasons import unvoted_class
+from ttrl_server.registry.names import version_name
+from ttrl_server.settings.config import Config
 from ttrl_server.telemetry import metrics
 from ttrl_server.types import Question
 
@@ -93,7 +93,7 @@ class OpenAIRoutes:
             data,
             self._config,
             self._fleet,
-            self._pipeline.admission,
+            self._pipeline.room,
             version=passthrough.pinned(data, self._config),
             samples=samples,
             chat=chat,
@@ -101,8 +101,8 @@ class OpenAIRoutes:
         )
 
     async def models(self, request: Request) -> Response:
-        names = [self._config.name, base_name(self._config)]
-        names += [version_name(self._config, v) for v in sorted(self._fleet.living()) if v]
+        names = [self._config.name, version_name(self._config.name, 0)]
+        names += [version_name(self._config.name, v) for v in sorted(self._fleet.living()) if v]
         about = {"object": "model", "created": int(time.time()), "owned_by": "ttrl-server"}
         return JSONResponse({"object": "list", "data": [{"id": name, **about} for name in names]})
 

@@ -1,4 +1,4 @@
-"""What is not voted on goes to vLLM as it came, on a leased version, and streams back byte for byte."""
+"""What is not voted on goes to vLLM as it came, on a held version, and streams back byte for byte."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import aiohttp
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from ttrl_server.answering.room import Room
 from ttrl_server.api import extension
-from ttrl_server.batching import Admission
-from ttrl_server.config import Config
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.errors import EngineError, RequestError
+from ttrl_server.settings.config import Config
 
 ALLOWED = (
     "/v1/responses",
@@ -50,7 +50,7 @@ _RETURNED_HEADERS = ("content-type", "retry-after")
 
 
 class Relay(Response):
-    """The engine's own answer; room and lease are held until its last byte has been sent or the client has gone.
+    """The engine's own answer; room and hold are held until its last byte has been sent or the client has gone.
 
     ``unvoted`` names what kept a completion from being voted on; the client finds it in ``x-ttrl-unvoted``.
     """
@@ -60,26 +60,26 @@ class Relay(Response):
         data: dict[str, Any],
         config: Config,
         fleet: Fleet,
-        admission: Admission,
+        room: Room,
         *,
         version: int | None,
         samples: int,
         chat: bool,
         unvoted: str = "",
     ) -> None:
-        self._data, self._config, self._fleet, self._admission = data, config, fleet, admission
+        self._data, self._config, self._fleet, self._room = data, config, fleet, room
         self._version, self._samples, self._chat = version, samples, chat
         named = unvoted if _A_NAME.fullmatch(unvoted) else "a field"
         self._said = {"x-ttrl-unvoted": named} if unvoted else {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._admission.admit(self._samples), self._fleet.lease(self._version) as lease:
-            content = _encode(self._data, lease.model, self._config, chat=self._chat)
-            client = lease.replica.client
+        with self._room.admit(self._samples), self._fleet.hold(self._version) as hold:
+            content = _encode(self._data, hold.model, self._config, chat=self._chat)
+            client = hold.replica.client
             async with _while_there(receive):
                 reply = await client.stream(scope["method"], scope["path"], body=content, headers=_SENT_HEADERS)
                 try:
-                    await _send_on(reply, {"x-ttrl-adapter": lease.model} | self._said, send)
+                    await _send_on(reply, {"x-ttrl-adapter": hold.model} | self._said, send)
                 finally:
                     _let_go(reply)
 
@@ -141,7 +141,7 @@ def _let_go(reply: aiohttp.ClientResponse) -> None:
 
 
 def _encode(data: dict[str, Any], model: str, config: Config, *, chat: bool) -> bytes:
-    """The same request for the leased version, with the model's own template arguments."""
+    """The same request for the held version, with the model's own template arguments."""
     data = {name: value for name, value in data.items() if name not in NOT_FORWARDED} | {"model": model}
     if chat and config.chat_template_kwargs:
         data["chat_template_kwargs"] = config.chat_template_kwargs | (data.get("chat_template_kwargs") or {})

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any, Literal
 
+from ttrl_server.answering.pipeline import Answer
 from ttrl_server.answers.kinds import housekeeping
 from ttrl_server.api import body
 from ttrl_server.api.extension import Extension, resolve_model
-from ttrl_server.config import Config
 from ttrl_server.errors import RequestError
-from ttrl_server.guards.reasons import words
-from ttrl_server.pipeline import Answer
-from ttrl_server.types import Group, Question, Sampling, VoteOptions, spoken
+from ttrl_server.learning.reasons import words
+from ttrl_server.settings.config import Config
+from ttrl_server.types import Question, Sampling, VoteOptions, spoken
+from ttrl_server.voting import signals
 
 Kind = Literal["chat", "completion"]
 
@@ -90,18 +90,18 @@ def unvoted(data: dict[str, Any], kind: Kind, config: Config, asked: Extension) 
 
     auto votes on requests for one plain text answer whose temperature is not 0 (design.md).
     """
-    if config.vote.policy == "never" and asked.votes is None:
+    if config.vote.policy == "never" and asked.samples is None:
         return "policy"
     odd = _not_plain(data, kind)
-    if odd and asked.votes is not None:
+    if odd and asked.samples is not None:
         raise RequestError(
-            f"ttrl.votes was given, but a request with {odd} cannot be voted on. Leave one of the two out.",
+            f"ttrl.samples was given, but a request with {odd} cannot be voted on. Leave one of the two out.",
             param=odd,
             code="cannot_vote",
         )
     if odd:
         return odd
-    if asked.votes is not None or config.vote.policy != "auto":
+    if asked.samples is not None or config.vote.policy != "auto":
         return None
     if data.get("temperature") == 0:
         return "temperature"
@@ -167,11 +167,11 @@ def question(
             extra=extra,
         ),
         vote=VoteOptions(
-            samples=asked.votes or config.vote.samples,
+            samples=asked.samples or config.vote.samples,
             train=may_train and asked.train is not False and data.get("store") is not False,
             stop=asked.stop or config.vote.stop,
             level=asked.level or config.vote.level,
-            probe=config.vote.policy == "auto" and asked.votes is None,
+            probe=config.vote.policy == "auto" and asked.samples is None,
         ),
         template=template,
         deadline_s=deadline_s,
@@ -190,8 +190,10 @@ def evidence(answer: Answer) -> dict[str, Any]:
         "majority_ratio": vote.majority_ratio,
         "margin": vote.margin,
         "counts": {cluster.answer: len(cluster.members) for cluster in vote.clusters},
-        "entropy": _entropy(answer.group),
-        "votes": len(vote.answers),
+        "entropy": signals.of_group(answer.group, vote).entropy,
+        "samples": vote.requested,
+        "drawn": len(vote.answers),
+        "votes": len(vote.answers),  # drawn and samples under their old names, until 0.3
         "requested": vote.requested,
         "stopped": vote.stopped,
         "level": vote.level,
@@ -200,12 +202,6 @@ def evidence(answer: Answer) -> dict[str, Any]:
         "train": answer.training,
         "why": words(answer.training),
     }
-
-
-def _entropy(group: Group) -> float | None:
-    """Mean −log π of what was sampled, nats a token at the sampling temperature: the entropy's estimate."""
-    tokens = sum(len(rollout.logprobs) for rollout in group.rollouts)
-    return -math.fsum(math.fsum(rollout.logprobs) for rollout in group.rollouts) / tokens if tokens else None
 
 
 def usage(answer: Answer) -> dict[str, int]:

@@ -10,10 +10,10 @@ from typing import Any
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from ttrl_server.answering.flights import Progress
+from ttrl_server.answering.pipeline import Answer
 from ttrl_server.api import shapes
 from ttrl_server.api.envelope import describe
-from ttrl_server.batching import Progress
-from ttrl_server.pipeline import Answer
 from ttrl_server.types import Question
 
 PIECE = 48

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -44,10 +45,6 @@ PLAIN_SAMPLING = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 
 """Said outright, or the model's generation_config.json would bend the distribution that is trained on."""
 
 
-SWAP_TIMEOUT_S = 300.0
-"""Loading or scoring takes seconds; an engine that hangs must not hold up every later swap."""
-
-
 class _Urls(dict[str, URL]):
     """The engine's addresses by their path, each parsed once; only the routes' own paths come here."""
 
@@ -62,7 +59,13 @@ class _Urls(dict[str, URL]):
 class EngineClient:
     """HTTP to one engine. Every failure leaves as EngineError; cancelling a call aborts its work in vLLM."""
 
-    def __init__(self, *, url: str | None = None, socket: str | None = None, key: str | None = None) -> None:
+    def __init__(
+        self, *, url: str | None = None, socket: str | None = None, key: str | None = None, load_timeout_s: float = 120
+    ) -> None:
+        """``load_timeout_s``: for loading, unloading and scoring, which take milliseconds in an engine that lives."""
+        self._load_timeout_s = load_timeout_s
+        self.answered = 0.0
+        """When it last answered anything but ``/health``, by the monotonic clock."""
         self._base = (url or "http://engine").rstrip("/").removesuffix("/v1")
         self._socket, self._key = socket, key
         self._urls = _Urls(self._base)
@@ -144,20 +147,21 @@ class EngineClient:
     async def score(self, token_ids: tuple[int, ...], start: int, model: str) -> tuple[float, ...]:
         """[L − start] log-probabilities (nats, temperature 1) of known tokens under one version."""
         body = {"model": model, "prompt": token_ids, "max_tokens": 1, "temperature": 1.0, "prompt_logprobs": 0}
-        reply = json.loads(await self._call("POST", "/v1/completions", body, SWAP_TIMEOUT_S))
+        reply = json.loads(await self._call("POST", "/v1/completions", body, self._load_timeout_s))
         rows = reply["choices"][0]["prompt_logprobs"]
         return tuple(rows[t][str(token_ids[t])]["logprob"] for t in range(start, len(token_ids)))
 
     async def load(self, name: str, path: str) -> None:
         body = {"lora_name": name, "lora_path": path}
-        await self._call("POST", "/v1/load_lora_adapter", body, SWAP_TIMEOUT_S)
+        await self._call("POST", "/v1/load_lora_adapter", body, self._load_timeout_s)
 
     async def unload(self, name: str) -> None:
-        await self._call("POST", "/v1/unload_lora_adapter", {"lora_name": name}, SWAP_TIMEOUT_S)
+        await self._call("POST", "/v1/unload_lora_adapter", {"lora_name": name}, self._load_timeout_s)
 
     async def models(self) -> set[str]:
         return {
-            model["id"] for model in json.loads(await self._call("GET", "/v1/models", timeout_s=SWAP_TIMEOUT_S))["data"]
+            model["id"]
+            for model in json.loads(await self._call("GET", "/v1/models", timeout_s=self._load_timeout_s))["data"]
         }
 
     async def stream(
@@ -179,7 +183,10 @@ class EngineClient:
             ) as reply:
                 content = await reply.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise EngineError(f"the engine did not answer {path} ({type(error).__name__})") from error
+            late = isinstance(error, TimeoutError)
+            raise EngineError(f"the engine did not answer {path} ({type(error).__name__})", late=late) from error
+        if path != "/health":
+            self.answered = time.monotonic()
         if reply.status >= 400:
             raise EngineError(_message(content) or f"{path}: HTTP {reply.status}", status=reply.status, body=content)
         return content

@@ -8,30 +8,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ttrl_server.config import Config
-from ttrl_server.sections import LORA_RANKS
+from ttrl_server.registry.names import version_name
+from ttrl_server.settings.config import Config
+from ttrl_server.settings.sections import LORA_RANKS
 
 ENTRY = "vllm.entrypoints.launchers.api_server.entry"
 """The ``vllm`` command of the CPU wheel does not start; its module does, in both builds."""
 
 KEEP_ALIVE_S = 600
 """vLLM's own 5 s would close pooled connections under the gateway's hands."""
-
-
-def base_name(config: Config) -> str:
-    return f"{config.name}@base"
-
-
-def version_name(config: Config, number: int) -> str:
-    """The engine's name of a version: used once, never reused; 0 is the base model."""
-    return f"{config.name}@v{number}" if number else base_name(config)
-
-
-def numbers_in(config: Config, names: set[str]) -> set[int]:
-    """The versions of this model among an engine's model names."""
-    prefix = f"{config.name}@v"
-    pins = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
-    return {int(pin) for pin in pins if pin.isascii() and pin.isdecimal()}
 
 
 def socket_dir(config: Config) -> Path:
@@ -48,7 +33,7 @@ def engine_command(config: Config, replica: int) -> tuple[list[str], dict[str, s
     """argv and environment of one replica; the key is not in either (it travels as VLLM_API_KEY at start)."""
     e = config.engine
     argv = [sys.executable, "-m", ENTRY, "--model", config.model]
-    argv += ["--served-model-name", base_name(config), "--uds", str(socket_path(config, replica))]
+    argv += ["--served-model-name", version_name(config.name, 0), "--uds", str(socket_path(config, replica))]
     argv += ["--dtype", config.dtype, "--enable-lora", "--max-loras", str(e.max_loras)]
     largest = next(rank for rank in LORA_RANKS if rank >= config.train.rank)
     argv += ["--max-lora-rank", str(largest), "--max-num-seqs", str(e.max_num_seqs)]

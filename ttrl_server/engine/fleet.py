@@ -1,7 +1,7 @@
 """The replicas, which version each question runs on, and who still needs which version.
 
-A *lease* binds a question to one replica and one version from admission to its last byte (design.md, rule 1).
-The pointer ``serving`` is the only thing a promotion flips; a version leaves a replica when its last lease ends.
+A *hold* binds a question to one replica and one version from admission to its last byte (design.md, rule 1).
+The pointer ``serving`` is the only thing a promotion flips; a version leaves a replica when its last hold ends.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from ttrl_server.config import Config
 from ttrl_server.engine.client import EngineClient
-from ttrl_server.engine.command import version_name
 from ttrl_server.errors import Overloaded, RequestError
+from ttrl_server.registry.names import version_name
+from ttrl_server.settings.config import Config
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Replica:
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
+class Hold:
     """The right to use one version on one replica. Ends with its ``with`` block."""
 
     replica: Replica
@@ -56,38 +56,39 @@ class Fleet:
         self.serving = 0
         self.candidate: int | None = None
         """Loaded but not proved: nobody may name it yet."""
-        self._leases: Counter[int] = Counter()
+        self._holds: Counter[int] = Counter()
         self._changed = asyncio.Condition()
         self._waiting = 0
-        """How many wait for a change; while there is nobody, a lease ends without a task to tell them."""
+        """How many wait for a change; while there is nobody, a hold ends without a task to tell them."""
         self._announcing: set[asyncio.Task[None]] = set()
 
-    # ------------------------------------------------------------ leases
+    # ------------------------------------------------------------ holds
 
     @contextmanager
-    def lease(self, version: int | None = None) -> Iterator[Lease]:
+    def hold(self, version: int | None = None) -> Iterator[Hold]:
         """The served version, or a pinned one, on the least busy replica; raises RequestError or Overloaded."""
         number = self.serving if version is None else version
         if number not in self.living():
             nearest = min(self.living(), key=lambda v: (abs(v - number), -v))
             raise RequestError(
-                f"{version_name(self._config, number)} is not served now; the nearest is "
-                f"{version_name(self._config, nearest)}, of "
-                + ", ".join(version_name(self._config, v) for v in sorted(self.living())),
+                f"{version_name(self._config.name, number)} is not served now; the nearest is "
+                f"{version_name(self._config.name, nearest)}, of "
+                + ", ".join(version_name(self._config.name, v) for v in sorted(self.living())),
                 status=404,
                 param="model",
                 code="model_not_found",
             )
         replica = self._least_busy(number)
-        self._leases[number] += 1
+        self._holds[number] += 1
         replica.questions += 1
         try:
-            yield Lease(replica, number, version_name(self._config, number))
+            yield Hold(replica, number, version_name(self._config.name, number))
         finally:
-            self._leases[number] -= 1
+            self._holds[number] -= 1
             replica.questions -= 1
-            if not self._leases[number]:
-                del self._leases[number]
+            if not self._holds[number]:
+                del self._holds[number]
+            if not self._holds[number] or not replica.questions:
                 self._announce_soon()
 
     def _least_busy(self, number: int) -> Replica:
@@ -107,11 +108,11 @@ class Fleet:
 
     @property
     def idle(self) -> bool:
-        return not self._leases
+        return not self._holds
 
     def living(self) -> set[int]:
         """Versions a client may name: the base model and whatever is loaded."""
-        return {0, self.serving}.union(*(r.loaded for r in self.replicas)) - {self.candidate}
+        return {0, self.serving}.union(*(r.loaded for r in self.replicas if r.ready)) - {self.candidate}
 
     def take_out(self, replica: Replica) -> None:
         """No question is routed to a replica that stopped answering."""
@@ -120,7 +121,7 @@ class Fleet:
 
     @staticmethod
     def forget(replica: Replica) -> None:
-        """The engine is another one now, with nothing in it."""
+        """Reset after an engine restart: nothing is loaded."""
         replica.ready = False
         replica.loaded.clear()
         replica.proved.clear()
@@ -128,27 +129,21 @@ class Fleet:
     # ------------------------------------------------------------ swapping
 
     def room(self, number: int) -> bool:
-        """Whether a version fits without vLLM evicting one that is leased."""
-        return all(number in r.loaded or len(r.loaded) < self._config.engine.max_loras for r in self.replicas)
+        """Whether a version fits on every ready replica without vLLM evicting one that is held."""
+        most = self._config.engine.max_loras
+        return all(number in r.loaded or len(r.loaded) < most for r in self.replicas if r.ready)
 
-    def leased(self, number: int) -> bool:
-        return self._leases[number] > 0
+    def held(self, number: int) -> bool:
+        return self._holds[number] > 0
 
-    async def until_room(self, number: int) -> None:
-        await self._until(lambda: self.room(number))
-
-    async def until_ready(self) -> None:
-        await self._until(lambda: self.ready)
-
-    async def drained(self, version: int) -> None:
-        """Returns when no lease holds ``version`` any more."""
-        await self._until(lambda: not self._leases[version])
-
-    async def _until(self, condition: Callable[[], bool]) -> None:
+    async def until(self, condition: Callable[[], bool], timeout_s: float | None = None) -> None:
+        """Returns when ``condition`` holds of the replicas and holds, or after ``timeout_s``."""
         self._waiting += 1
         try:
-            async with self._changed:
+            async with asyncio.timeout(timeout_s), self._changed:
                 await self._changed.wait_for(condition)
+        except TimeoutError:
+            pass
         finally:
             self._waiting -= 1
 

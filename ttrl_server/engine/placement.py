@@ -1,89 +1,132 @@
-"""Which version is loaded where: brought to a replica and proved there, unloaded when nobody leases it any more."""
+"""Which version is loaded where, and which one is served: loaded and proved on every replica, then the pointer flips.
+
+    preflight ─▶ load on every ready replica ─▶ prove ─▶ serve ─▶ the old one drains and is unloaded
+
+Whatever changes a replica's state, the pointer or the folder does so here, under one lock, which is never held while
+waiting for a hold. An engine that comes up is loaded without it, as nobody is routed there yet: one that hangs in a
+load holds nobody up.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 
 import msgspec
 import structlog
 
-from ttrl_server.config import Config
-from ttrl_server.engine.command import base_name, version_name
 from ttrl_server.engine.fleet import Fleet, Replica
 from ttrl_server.engine.probe import prove
 from ttrl_server.errors import EngineError, RejectedVersion
-from ttrl_server.registry import preflight, versions
+from ttrl_server.registry import folders, names, preflight
 from ttrl_server.registry.ledger import Ledger
+from ttrl_server.registry.names import numbers_among, version_name
 from ttrl_server.registry.retention import doomed
+from ttrl_server.settings.config import Config
+from ttrl_server.telemetry import metrics
 from ttrl_server.types import Probe
 
 log = structlog.get_logger()
 
 DAY_S = 86_400.0
+AGAIN_S = 1.0
+SWAP_ROOM = 3
+"""Adapters a swap needs room for: served, draining, candidate. The rest may be pinned."""
+
+Figures = dict[str, float]
 
 
 class Placement:
-    """Loads and unloads. ``lock`` is held while what is loaded changes, never while waiting for a lease."""
+    """Owns what each replica holds and the pointer to what is served."""
 
     def __init__(self, config: Config, fleet: Fleet, ledger: Ledger, root: Path) -> None:
         self._config, self._fleet, self._ledger, self._root = config, fleet, ledger, root
-        self.lock = asyncio.Lock()
+        self._changing = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()
+        if served := ledger.served(config.base_model):
+            fleet.serving = served[0]
+        metrics.VERSION.set(fleet.serving)
 
     # ------------------------------------------------------------ in
 
-    def preflight(self, folder: str) -> None:
-        """Raises RejectedVersion when the engine must not hear of this version; reads every byte of it."""
-        version = versions.read(self._root, folder)
-        preflight.check(
-            self._root,
-            version,
-            base_model=self._config.base_model,
-            max_rank=self._config.train.rank,
-            base_shapes=preflight.shapes_of(self._config.model),
-        )
+    @contextlib.asynccontextmanager
+    async def candidate(self, number: int, folder: str) -> AsyncIterator[None]:
+        """Preflight; then a block in which nobody may name the version. A failure in it leaves nothing loaded.
 
-    async def everywhere(self, number: int, folder: str) -> dict[str, float]:
+        Raises RejectedVersion when the engine must not hear of this version.
+        """
+        await self._preflight(folder)
+        new = number not in self._fleet.living()
+        self._fleet.candidate = number if new else None
+        try:
+            yield
+        except BaseException:  # also a full disk under what was to be written down
+            if new:
+                await self._forget(number)
+            raise
+        finally:
+            self._fleet.candidate = None
+
+    async def load(self, number: int, folder: str, then: Callable[[Figures], None] | None = None) -> Figures:
         """Loads and proves a version on every ready replica; the worst figures of all.
 
-        Raises RejectedVersion when a living engine refuses, EngineError when one is going or gone.
+        ``then`` acts on them before anything else may be loaded or unloaded. Waits for an engine and for room; one
+        that goes away meanwhile says nothing about the adapter. Raises RejectedVersion when a living one refuses.
         """
+        while True:
+            await self._fleet.until(lambda: self._fleet.ready and self._fleet.room(number))
+            async with self._changing:
+                with contextlib.suppress(EngineError):
+                    figures = await self._everywhere(number, folder)
+                    if then:
+                        then(figures)
+                    return figures
+            await asyncio.sleep(AGAIN_S)
+
+    async def _everywhere(self, number: int, folder: str) -> Figures:
         ready = [replica for replica in self._fleet.replicas if replica.ready]
-        found = await asyncio.gather(
-            *(self.bring(replica, number, folder) for replica in ready), return_exceptions=True
-        )
+        if not ready or not self._fleet.room(number):
+            raise EngineError("no engine is ready, or there is no room any more")
+        found = await asyncio.gather(*(self._bring(r, number, folder) for r in ready), return_exceptions=True)
         for kind in (RejectedVersion, EngineError, BaseException):  # what the adapter is to blame for comes first
             for error in found:
                 if isinstance(error, kind):
                     raise error
         figures = [each for each in found if isinstance(each, dict)]
-        return {key: max(f[key] for f in figures) for key in figures[0]} if figures else {}
+        return {key: max(f[key] for f in figures) for key in figures[0]}
 
-    async def bring(self, replica: Replica, number: int, folder: str) -> dict[str, float]:
-        """The same on one replica. One that does not answer is taken out of routing and started again."""
+    async def _bring(self, replica: Replica, number: int, folder: str) -> Figures:
+        """Loads and proves on one replica. One that is silent, dying or wedged leaves the routing and is restarted."""
+        started = time.monotonic()
         try:
             if number not in replica.loaded:
                 await self._load(replica, number, folder)
             if number not in replica.proved:
-                replica.proved[number] = await self._proof(replica, number, folder)
+                replica.proved[number] = await self._prove(replica, number, folder)
             return replica.proved[number]
         except EngineError as error:
-            # vLLM answers 500 both for an adapter it cannot load and while its engine core dies.
-            silent = error.status is None
-            if (silent or error.status >= 500) and not await replica.client.healthy():  # type: ignore[operator]
+            if error.late:  # it may answer /health and hang all the same
+                lost = number not in replica.loaded or replica.client.answered < started
+            elif error.status is None or error.status >= 500:  # 500: an adapter it cannot load, or a dying core
+                lost = not await replica.client.healthy()
+            else:
+                lost = False
+            if lost and error.late and replica.ready and self._config.engine.url:
+                # Not ours to restart, and it answers questions all the same: that costs no answer.
+                raise RejectedVersion("busy", error.message) from error
+            if lost:
+                log.error("engine.lost", replica=replica.index, reason=error.message)
                 self._fleet.take_out(replica)
-                silent = True
-            if silent:
+            if lost or error.status is None:
                 raise EngineError(error.message) from error
             raise RejectedVersion("load", error.message) from error
 
     async def _load(self, replica: Replica, number: int, folder: str) -> None:
         """One that is given up comes to its end in the engine nevertheless, and is undone there."""
-        name = version_name(self._config, number)
+        name = version_name(self._config.name, number)
         loading = asyncio.create_task(replica.client.load(name, str(self._root / folder)))
         try:
             await asyncio.shield(loading)
@@ -95,24 +138,101 @@ class Placement:
     async def _undo(self, loading: asyncio.Task[None], replica: Replica, number: int) -> None:
         with contextlib.suppress(EngineError):
             await loading
-        async with self.lock:
+        async with self._changing:
             if number not in replica.loaded:  # nobody has brought it back meanwhile
-                await self.unload(replica, number)
+                await self._unload(replica, number)
 
-    async def _proof(self, replica: Replica, number: int, folder: str) -> dict[str, float]:
+    async def _prove(self, replica: Replica, number: int, folder: str) -> Figures:
         if self._config.gate.mode == "off":
             return {}
-        probe = await asyncio.to_thread(self._probe, folder)
-        names = version_name(self._config, number), base_name(self._config)
-        return await prove(replica.client, probe, *names, tolerance=self._config.gate.probe_tolerance)
+        content = await asyncio.to_thread((self._root / folder / names.PROBE).read_bytes)
+        called = (version_name(self._config.name, n) for n in (number, 0))
+        probe = msgspec.json.decode(content, type=Probe)
+        return await prove(replica.client, probe, *called, tolerance=self._config.gate.probe_tolerance)
 
-    def _probe(self, folder: str) -> Probe:
-        return msgspec.json.decode((self._root / folder / "probe.json").read_bytes(), type=Probe)
+    async def _preflight(self, folder: str) -> None:
+        """Reads every byte of a version. Raises RejectedVersion."""
+
+        def check() -> None:
+            preflight.check(
+                self._root,
+                folders.read(self._root, folder),
+                base_model=self._config.base_model,
+                max_rank=self._config.train.rank,
+                base_shapes=preflight.shapes_of(self._config.model),
+            )
+
+        await asyncio.to_thread(check)
+
+    # ------------------------------------------------------------ what is served
+
+    def serve(self, number: int) -> None:
+        """Flips the pointer to a version that every ready replica holds; the old one goes when nobody holds it."""
+        old, self._fleet.serving = self._fleet.serving, number
+        metrics.VERSION.set(number)
+        if old not in (0, number):
+            self.unload_soon(old)
+
+    async def change(self, act: Callable[[], None]) -> None:
+        """``act`` while nothing is loaded or unloaded."""
+        async with self._changing:
+            act()
+
+    # ------------------------------------------------------------ engines that come (back) up
+
+    async def bring_up(self, replica: Replica) -> None:
+        """Loads and proves what must be there on an engine that has just come up, before it is routed to.
+
+        What others serve meanwhile may change: it is looked at again until both agree. Raises EngineError.
+        """
+        self._fleet.forget(replica)
+        # An attached engine may have outlived a gateway, or our belief that it was lost.
+        replica.loaded = numbers_among(await replica.client.models(), self._config.name)
+        refused: set[int] = set()
+        while not replica.ready:
+            for number, folder in self._needed().items():
+                if number not in replica.proved.keys() | refused and not await self._bring_needed(
+                    replica, number, folder
+                ):
+                    refused.add(number)
+            async with self._changing:
+                replica.ready = self._needed().keys() <= replica.proved.keys() | refused
+        for left_over in replica.loaded - self._needed().keys():
+            self.unload_soon(left_over)
+        await self._fleet.announce()
+
+    def _needed(self) -> dict[int, str]:
+        """Number → folder of what every engine must hold: the served version, and the pins there is room for."""
+        base = self._config.base_model
+        served = self._ledger.served(base)
+        pins = list(self._ledger.pinned(base).items())[: self._config.engine.max_loras - SWAP_ROOM]
+        return dict([served] if served else []) | dict(pins)
+
+    async def _bring_needed(self, replica: Replica, number: int, folder: str) -> bool:
+        """False when the version cannot be had here; if it is the served one, an earlier one takes its place."""
+        try:
+            await self._preflight(folder)
+            await self._bring(replica, number, folder)
+            return True
+        except RejectedVersion as refusal:
+            await self._unload(replica, number)
+            if any(r.ready and number in r.loaded for r in self._fleet.replicas):
+                raise EngineError(f"this replica refuses a version that others hold: {refusal}") from refusal
+            log.error("version.unservable", version=number, stage=refusal.stage, reason=refusal.reason)
+            async with self._changing:
+                if number == self._fleet.serving:
+                    base = self._config.base_model
+                    there = {n for n, name in self._ledger.promoted(base) if (self._root / name).is_dir()}
+                    back_to = next((n for n in self._ledger.before(base, number) if n in there), 0)
+                    self._ledger.roll_back(back_to, base, str(refusal), by="restart")
+                    self._fleet.serving = back_to
+                    metrics.VERSION.set(back_to)
+            return False
 
     # ------------------------------------------------------------ out
 
-    def retire_soon(self, number: int) -> None:
-        """Unloads a version once nobody needs it."""
+    def unload_soon(self, number: int) -> None:
+        """Unloads a version once nobody needs it, then thins out the folder by the retention rule."""
         self._soon(self._retire(number))
 
     def thin_out_soon(self) -> None:
@@ -125,42 +245,38 @@ class Placement:
         task.add_done_callback(self._background.discard)
 
     async def _retire(self, number: int) -> None:
-        """Unloads a version nobody leases any more, then thins out the folder by the retention rule."""
-        while not self._stays(number):
-            await self._fleet.drained(number)
-            async with self.lock:  # not between a rollback's probe and its flip
-                if not self._stays(number) and not self._fleet.leased(number):
-                    await self.forget(number)
+        while number not in self._needed():
+            await self._fleet.until(lambda: not self._fleet.held(number))
+            async with self._changing:  # not between a rollback's proof and its flip
+                if number not in self._needed() and not self._fleet.held(number):
+                    await self._forget(number)
                     break
         await self._thin_out()
 
+    async def _forget(self, number: int) -> None:
+        """Unloads a version from all that are ready; an engine that is coming up lets go of it by itself."""
+        holders = [r for r in self._fleet.replicas if r.ready and number in r.loaded]
+        for replica in holders:  # all at once, before anything is awaited: no new hold from here on
+            replica.loaded.discard(number)
+        await asyncio.gather(*(self._unload(replica, number) for replica in holders))
+        await self._fleet.announce()
+
+    async def _unload(self, replica: Replica, number: int) -> None:
+        replica.loaded.discard(number)
+        replica.proved.pop(number, None)
+        try:
+            await replica.client.unload(version_name(self._config.name, number))
+        except EngineError as error:
+            log.warning("version.unload_failed", version=number, replica=replica.index, reason=error.message)
+            if error.late and replica.ready:
+                self._fleet.take_out(replica)
+
     async def _thin_out(self) -> None:
-        async with self.lock:  # a version that is being gone back to must not lose its files
+        async with self._changing:  # a version that is being gone back to must not lose its files
             try:
                 await asyncio.to_thread(self._remove_doomed)
             except OSError as error:
                 log.error("retention.failed", reason=str(error))
-
-    def _stays(self, number: int) -> bool:
-        return number == self._fleet.serving or number in self._ledger.pinned(self._config.base_model)
-
-    async def forget(self, number: int) -> None:
-        """Unloads a version everywhere. No new lease from here on."""
-        holders = [r for r in self._fleet.replicas if number in r.loaded]
-        for replica in holders:  # all at once, before anything is awaited
-            replica.loaded.discard(number)
-            replica.proved.pop(number, None)
-        for replica in holders:
-            await self.unload(replica, number)
-        await self._fleet.announce()
-
-    async def unload(self, replica: Replica, number: int) -> None:
-        replica.loaded.discard(number)
-        replica.proved.pop(number, None)
-        try:
-            await replica.client.unload(version_name(self._config, number))
-        except EngineError as error:
-            log.warning("version.unload_failed", version=number, replica=replica.index, reason=error.message)
 
     def _remove_doomed(self) -> None:
         """Keeps what ``adapters.keep`` and ``adapters.keep_days`` say; files outlive a swap."""
@@ -172,7 +288,7 @@ class Placement:
             self._ledger.retire(number, folder, base, "retention", by="retention")
         for number, folder in rejected:
             self._ledger.remove(number, folder, base, "retention")
-            versions.remove(self._root, folder)
+            folders.remove(self._root, folder)
         for number, folder in self._ledger.retired(base):
             if number not in loaded:
-                versions.remove(self._root, folder)
+                folders.remove(self._root, folder)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import structlog
 
-from ttrl_server.config import Config
 from ttrl_server.engine.client import EngineClient
 from ttrl_server.engine.command import engine_command, socket_dir, socket_path
 from ttrl_server.engine.fleet import Fleet, Replica
-from ttrl_server.engine.swap import Swap
+from ttrl_server.engine.placement import Placement
 from ttrl_server.errors import ConfigError, EngineError
 from ttrl_server.process import ChildTree
+from ttrl_server.settings.config import Config
 from ttrl_server.telemetry import metrics
 
 log = structlog.get_logger()
@@ -31,8 +31,11 @@ PROGRESS_S = 10.0
 def make_clients(config: Config, key: str) -> list[EngineClient]:
     """One client for each replica we start, or for the server that is attached."""
     if config.engine.url:
-        return [EngineClient(url=config.engine.url, key=config.engine.key)]
-    return [EngineClient(socket=str(socket_path(config, i)), key=key) for i in range(config.replicas)]
+        return [EngineClient(url=config.engine.url, key=config.engine.key, load_timeout_s=config.engine.load_timeout_s)]
+    return [
+        EngineClient(socket=str(socket_path(config, i)), key=key, load_timeout_s=config.engine.load_timeout_s)
+        for i in range(config.replicas)
+    ]
 
 
 def make_socket_dir(config: Config) -> None:
@@ -43,23 +46,23 @@ def make_socket_dir(config: Config) -> None:
         raise ConfigError(f"{folder} is not private to this user: remove it and start again")
 
 
-async def supervise(config: Config, fleet: Fleet, swap: Swap, replica: Replica, key: str) -> None:
+async def supervise(config: Config, fleet: Fleet, place: Placement, replica: Replica, key: str) -> None:
     """Runs one replica for ever; cancel to stop it, and its process with it."""
     await replica.client.open()
     try:
         if config.engine.url:
-            await _watch_attached(fleet, swap, replica)
+            await _watch_attached(fleet, place, replica)
         else:
-            await _run_with_back_off(config, fleet, swap, replica, key)
+            await _run_with_back_off(config, fleet, place, replica, key)
     finally:
         await replica.client.close()
 
 
-async def _run_with_back_off(config: Config, fleet: Fleet, swap: Swap, replica: Replica, key: str) -> None:
+async def _run_with_back_off(config: Config, fleet: Fleet, place: Placement, replica: Replica, key: str) -> None:
     failures, has_served = 0, False
     while True:
         started = time.monotonic()
-        has_served |= await _run_once(config, fleet, swap, replica, key)
+        has_served |= await _run_once(config, fleet, place, replica, key)
         # An engine that ran for a while has earned a quick restart.
         failures = 0 if time.monotonic() - started > 300 else failures + 1
         if failures >= FIRST_STARTS and not has_served:
@@ -74,7 +77,7 @@ def _log_file(config: Config, replica: Replica) -> Path:
     return config.state_dir / "logs" / f"engine{replica.index}.log"
 
 
-async def _run_once(config: Config, fleet: Fleet, swap: Swap, replica: Replica, key: str) -> bool:
+async def _run_once(config: Config, fleet: Fleet, place: Placement, replica: Replica, key: str) -> bool:
     """From start to death of one vLLM process; True if it has served."""
     argv, env = engine_command(config, replica.index)
     socket_path(config, replica.index).unlink(missing_ok=True)
@@ -86,11 +89,13 @@ async def _run_once(config: Config, fleet: Fleet, swap: Swap, replica: Replica, 
     replica.failed.clear()
     death = asyncio.create_task(tree.wait())
     failed = asyncio.create_task(replica.failed.wait())
-    birth = asyncio.create_task(_until_ready(config, swap, replica))
+    birth = asyncio.create_task(_until_ready(config, place, replica))
     try:
         await asyncio.wait({death, birth}, return_when=asyncio.FIRST_COMPLETED)
         if birth.done() and not death.done() and birth.exception() is None:
             await asyncio.wait({death, failed}, return_when=asyncio.FIRST_COMPLETED)
+            if not death.done():  # its questions may come to their end: it is not routed to any more
+                await fleet.until(lambda: not replica.questions, config.engine.drain_timeout_s)
             code = death.result() if death.done() else "it does not answer"
             log.error("engine.died", replica=replica.index, code=code, log=str(log_file))
         elif birth.done() and not death.done():
@@ -107,7 +112,7 @@ async def _run_once(config: Config, fleet: Fleet, swap: Swap, replica: Replica, 
         await fleet.announce()
 
 
-async def _until_ready(config: Config, swap: Swap, replica: Replica) -> None:
+async def _until_ready(config: Config, place: Placement, replica: Replica) -> None:
     started = said = time.monotonic()
     while not await replica.client.healthy():
         now = time.monotonic()
@@ -117,17 +122,17 @@ async def _until_ready(config: Config, swap: Swap, replica: Replica) -> None:
             said = now
             log.info("engine.loading", replica=replica.index, elapsed_s=round(now - started))
         await asyncio.sleep(POLL_S)
-    await swap.bring_up(replica)
+    await place.bring_up(replica)
     log.info("engine.ready", replica=replica.index, seconds=round(time.monotonic() - started, 1))
 
 
-async def _watch_attached(fleet: Fleet, swap: Swap, replica: Replica) -> None:
+async def _watch_attached(fleet: Fleet, place: Placement, replica: Replica) -> None:
     """A server somebody else runs: it may come and go, and when it is back it has forgotten its adapters."""
     while True:
         healthy = await replica.client.healthy()
         if healthy and not replica.ready:
             with contextlib.suppress(EngineError):
-                await swap.bring_up(replica)
+                await place.bring_up(replica)
                 log.info("engine.attached", replica=replica.index)
         elif not healthy and replica.ready:
             fleet.forget(replica)

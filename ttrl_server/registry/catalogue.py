@@ -7,15 +7,8 @@ from typing import Any
 import msgspec
 
 from ttrl_server.errors import RejectedVersion
-from ttrl_server.registry import versions
+from ttrl_server.registry import folders
 from ttrl_server.registry.past import Event, Past
-
-
-def folder_of(past: Past, base: str, number: int) -> str | None:
-    """The folder of a version that was proposed for this base model and is neither retired nor removed."""
-    folders = past.folders()
-    found = (e.folder for e in past.about(number) if e.number == number and e.base == base and e.folder in folders)
-    return next(found, None)
 
 
 def rows(past: Past, base: str) -> list[dict[str, Any]]:
@@ -24,7 +17,7 @@ def rows(past: Past, base: str) -> list[dict[str, Any]]:
     there = past.folders()
     own: dict[int, list[Event]] = {}
     for event in past.events(base):
-        if event.number in states:
+        if event.number in states and event.event not in ("stopped", "resumed"):
             own.setdefault(event.number, []).append(event)
     found = []
     for number in sorted(own, reverse=True):
@@ -48,17 +41,8 @@ def about(past: Past, base: str, number: int, folder: str) -> dict[str, Any]:
     """A version's manifest, where it can be read, what the gate measured and everything that happened to it."""
     row = next(row for row in rows(past, base) if row["number"] == number)
     try:
-        manifest = msgspec.to_builtins(versions.read(past.root, folder))
+        manifest = msgspec.to_builtins(folders.read(past.root, folder))
     except RejectedVersion as error:
         manifest = {"unreadable": str(error)}
     events = [msgspec.to_builtins(e) for e in past.about(number)]
     return row | {"manifest": manifest, "gate": past.figures(number), "events": events}
-
-
-def number_in(text: str) -> int | None:
-    """7 of ``7``, ``v7``, ``m@v7`` or ``v000007-ab12cd34``; 0 of ``base`` and ``m@base``; None for anything else."""
-    name = text.rsplit("@", 1)[-1]
-    if name == "base":
-        return 0
-    digits = name.removeprefix("v")
-    return versions.number_of(name) or (int(digits) if digits.isascii() and digits.isdecimal() else None)

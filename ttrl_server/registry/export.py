@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 from ttrl_server.errors import TtrlError
-from ttrl_server.registry import preflight, versions
-from ttrl_server.registry.versions import CONFIG, WEIGHTS
+from ttrl_server.registry import folders, preflight
+from ttrl_server.registry.names import CONFIG, WEIGHTS
 
 
 def adapter(root: Path, folder: str, to: Path, *, base_model: str) -> Path:
@@ -15,7 +15,7 @@ def adapter(root: Path, folder: str, to: Path, *, base_model: str) -> Path:
 
     Raises RejectedVersion for a version that is not sound, TtrlError where ``to`` holds something already.
     """
-    version = versions.read(root, folder)
+    version = folders.read(root, folder)
     preflight.check(root, version, base_model=base_model, max_rank=version.rank)
     if to.exists() and any(to.iterdir()):
         raise TtrlError(f"{to} is not empty: name a new folder")

@@ -13,11 +13,10 @@ from typing import Any
 
 import msgspec
 
-from ttrl_server.errors import ConfigError, RejectedVersion
-from ttrl_server.registry import versions
-from ttrl_server.registry.past import FILE, By, Event, Past, decode
-
-__all__ = ["FILE", "Event", "Ledger"]
+from ttrl_server.errors import ConfigError
+from ttrl_server.registry import folders, rules
+from ttrl_server.registry.names import LEDGER
+from ttrl_server.registry.past import By, Event, Past, decode
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +36,14 @@ class Ledger(Past):
         self._clock = clock
         self._writing = threading.RLock()
         root.mkdir(parents=True, exist_ok=True)
-        self._file = (root / FILE).open("a+b", buffering=0)
+        self._file = (root / LEDGER).open("a+b", buffering=0)
         try:
             self._own()
             self._events = self._load()
         except ConfigError:
             self._file.close()
             raise
-        versions.sync(root)
+        folders.sync(root)
 
     def close(self) -> None:
         self._file.close()
@@ -78,9 +77,8 @@ class Ledger(Past):
         self._append("rejected", number, base, folder=folder, stage=stage, reason=reason, by=by)
 
     def retire(self, number: int, folder: str, base: str, reason: str, *, by: By | None = None) -> None:
-        """The version can be served no more. Raises RejectedVersion for the one that is served."""
-        if (number, folder) == self.served(base):
-            raise RejectedVersion("gate", f"v{number} is served and cannot be retired: promote or roll back first")
+        """The version can be served no more. Raises VersionRefused for the one that is served."""
+        rules.may_retire(self, base, number)
         self._append("retired", number, base, folder=folder, reason=reason, by=by)
 
     def remove(self, number: int, folder: str, base: str, reason: str) -> None:
@@ -95,11 +93,22 @@ class Ledger(Past):
         self._append("unpinned", number, base, by=by)
 
     def roll_back(self, number: int, base: str, reason: str, *, by: By | None = None) -> None:
-        """``number`` (0: the base model) is served from now on. Raises RejectedVersion, as ``servable`` does."""
-        folder = self.servable(number, base)
-        served = self.served(base)
-        left = served[0] if served else 0
+        """``number`` (0: the base model) is served from now on. Raises VersionRefused."""
+        folder = rules.may_go_back_to(self, base, number)
+        left = self._served_number(base)
         self._append("rolled_back", number, base, folder=folder, reason=reason, left=left, by=by)
+
+    def stop(self, base: str, reason: str) -> None:
+        """Learning has ended, and stays so after a restart."""
+        self._append("stopped", self._served_number(base), base, reason=reason, by="alarm")
+
+    def resume(self, base: str, *, by: By = "operator") -> None:
+        """Learning goes on."""
+        self._append("resumed", self._served_number(base), base, by=by)
+
+    def _served_number(self, base: str) -> int:
+        served = self.served(base)
+        return served[0] if served else 0
 
     def _append(self, event: Any, number: int, base: str, **more: Any) -> None:
         """Raises OSError when the disk refuses; the file is then as it was."""
@@ -109,7 +118,7 @@ class Ledger(Past):
             size = self._file.seek(0, os.SEEK_END)
             try:
                 if self._file.write(line) != len(line):
-                    raise OSError(f"{self.root / FILE}: no room for {len(line)} bytes")
+                    raise OSError(f"{self.root / LEDGER}: no room for {len(line)} bytes")
                 os.fsync(self._file.fileno())
             except OSError:
                 self._file.truncate(size)
@@ -138,8 +147,8 @@ class Ledger(Past):
         """A last line without its newline: kept when it is whole, else cut off, as its write was never acknowledged."""
         try:
             event = msgspec.json.decode(tail, type=Event)
-        except versions.MALFORMED:
-            log.warning("%s: cut off a torn last line of %d bytes", self.root / FILE, len(tail))
+        except folders.MALFORMED:
+            log.warning("%s: cut off a torn last line of %d bytes", self.root / LEDGER, len(tail))
             self._file.truncate(self._file.tell() - len(tail))
             return []
         self._file.write(b"\n")

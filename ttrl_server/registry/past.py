@@ -12,11 +12,10 @@ from typing import Literal
 
 import msgspec
 
-from ttrl_server.errors import ConfigError, RejectedVersion
-from ttrl_server.registry import versions
+from ttrl_server.errors import ConfigError
+from ttrl_server.registry import folders
+from ttrl_server.registry.names import LEDGER
 from ttrl_server.types import VersionState
-
-FILE = "ledger.jsonl"
 
 By = Literal["gate", "operator", "watch", "alarm", "retention", "restart"]
 """Who had it done."""
@@ -35,10 +34,21 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     time: float
     """Seconds since the epoch."""
     event: Literal[
-        "reserved", "proposed", "promoted", "rejected", "retired", "removed", "rolled_back", "pinned", "unpinned"
+        "reserved",
+        "proposed",
+        "promoted",
+        "rejected",
+        "retired",
+        "removed",
+        "rolled_back",
+        "pinned",
+        "unpinned",
+        "stopped",
+        "resumed",
     ]
     number: int
-    """The version it is about; of ``rolled_back`` the one that is served from then on, 0 for the base model."""
+    """The version it is about; of ``rolled_back`` the one that is served from then on, 0 for the base model; of
+    ``stopped`` and ``resumed``, which are about learning, the one that was served."""
     base: str
     folder: str | None = None
     """None for ``reserved``, and for ``rolled_back`` to the base model."""
@@ -63,14 +73,16 @@ class Past:
     def read(cls, root: Path) -> Past:
         """The past as it stands on disk, whoever owns the folder. Raises ConfigError when a line is damaged."""
         try:
-            *lines, _torn = (root / FILE).read_bytes().split(b"\n")
+            *lines, _torn = (root / LEDGER).read_bytes().split(b"\n")
         except OSError as error:
-            raise ConfigError(f"{root / FILE} cannot be read ({error.strerror}): is this an adapters folder?") from None
+            raise ConfigError(
+                f"{root / LEDGER} cannot be read ({error.strerror}): is this an adapters folder?"
+            ) from None
         return cls(root, [decode(root, line, number) for number, line in enumerate(lines, start=1)])
 
     def about(self, number: int) -> list[Event]:
         """Everything that happened to one version, oldest first."""
-        return [e for e in self._events if number in (e.number, e.left)]
+        return [e for e in self._events if number in (e.number, e.left) and e.event not in ("stopped", "resumed")]
 
     def events(self, base: str) -> list[Event]:
         """Everything that happened to the versions of one base model, oldest first."""
@@ -133,22 +145,44 @@ class Past:
             e.left for e in self._events if e.event == "rolled_back" and e.base == base and e.left and e.by in FOUND
         }
 
-    def servable(self, number: int, base: str) -> str | None:
-        """The folder of a version that may be served again; None for the base model (0).
-
-        Raises RejectedVersion when it was never promoted for this base model, is retired, or fell.
-        """
-        fit = {n: folder for n, folder in self.promoted(base) if n not in self.fallen(base)}
-        if number and number not in fit:
-            known = ", ".join(f"v{n}" for n in fit) or "none"
-            raise RejectedVersion("gate", f"v{number} cannot be rolled back to; promoted versions: {known}")
-        return fit[number] if number else None
+    def before(self, base: str, number: int) -> list[int]:
+        """Promoted versions below ``number`` that may be gone back to unasked, newest first."""
+        shunned = self.left(base) | self.fallen(base)
+        return sorted((n for n, _ in self.promoted(base) if n < number and n not in shunned), reverse=True)
 
     def last_good(self, base: str) -> int:
-        """What a fall goes back to: the newest promoted version before the served one that was never left, else 0."""
-        served, left = self.served(base), self.left(base)
-        before = [n for n, _ in self.promoted(base) if served and n < served[0] and n not in left]
-        return max(before, default=0)
+        """What a rollback goes to by default: the newest promoted version before the served one that was never left."""
+        served = self.served(base)
+        return next(iter(self.before(base, served[0])), 0) if served else 0
+
+    # ------------------------------------------------------------ what learning must not forget
+
+    def stopped(self, base: str) -> str | None:
+        """Why learning was ended; None while it goes on."""
+        ended = next((e for e in reversed(self._events) if e.base == base and e.event in ("stopped", "resumed")), None)
+        return ended.reason if ended and ended.event == "stopped" else None
+
+    def refused_in_a_row(self, base: str) -> int:
+        """Candidates that were refused for their answers since one was not."""
+        count = 0
+        for event in self.events(base):
+            if event.event in ("promoted", "resumed"):
+                count = 0
+            elif event.event == "rejected" and event.stage in JUDGEMENTS:
+                count += 1
+            elif event.event == "rejected" and event.stage not in NO_JUDGEMENT:
+                count = 0
+        return count
+
+    def tried_against(self, base: str, number: int) -> int:
+        """Candidates that the gate examined while ``number`` was served, and decided on: each spent some of its α."""
+        served, count = 0, 0
+        for event in self.events(base):
+            judged = event.event == "promoted" or (event.event == "rejected" and event.stage == "gate")
+            count += judged and event.by == "gate" and served == number
+            if event.event in ("promoted", "rolled_back"):
+                served = event.number
+        return count
 
     def pinned(self, base: str) -> dict[int, str]:
         """Number → folder of the versions that stay in the engine until they are unpinned or retired."""
@@ -171,7 +205,7 @@ class Past:
         """What became of each version that was proposed."""
         return {e.number: _STATES[e.event] for e in self._events if e.event in _STATES}
 
-    def verdict(self, number: int) -> VersionState | None:
+    def judgement(self, number: int) -> VersionState | None:
         """promoted, rejected or retired; None for a candidate and for a number that was never proposed."""
         state = self.states().get(number)
         return None if state == "candidate" else state
@@ -187,12 +221,14 @@ class Past:
 
     def next_number(self) -> int:
         """One above every number in the ledger or on disk."""
-        seen = {event.number for event in self._events} | versions.numbers(self.root)
+        seen = {event.number for event in self._events} | folders.numbers(self.root)
         return max(seen, default=0) + 1
 
 
 JUDGEMENTS = ("canary", "gate")
 """Stages at which a candidate is refused for what it answers, which an operator may overrule; the others are facts."""
+NO_JUDGEMENT = ("busy", "given_up", "stale")
+"""Stages at which a candidate is refused for nothing that it is."""
 FOUND = frozenset({"watch", "alarm"})
 """Who goes back from a version because of what it turned out to be."""
 
@@ -201,7 +237,7 @@ def decode(root: Path, line: bytes, number: int) -> Event:
     """One line. Raises ConfigError when it is damaged: the served version would be a guess."""
     try:
         return msgspec.json.decode(line, type=Event)
-    except versions.MALFORMED as error:
+    except folders.MALFORMED as error:
         raise ConfigError(
-            f"{root / FILE}, line {number} is damaged ({error}): repair or delete that line, then start again"
+            f"{root / LEDGER}, line {number} is damaged ({error}): repair or delete that line, then start again"
         ) from error

@@ -16,8 +16,9 @@ import numpy as np
 import safetensors
 
 from ttrl_server.errors import RejectedVersion
-from ttrl_server.registry import versions
-from ttrl_server.registry.versions import CONFIG, MALFORMED, MANIFEST, PROBE, PUBLISHED, TRAINER_STATE, WEIGHTS
+from ttrl_server.registry import folders
+from ttrl_server.registry.folders import MALFORMED
+from ttrl_server.registry.names import CONFIG, MANIFEST, PROBE, PUBLISHED, TRAINER_STATE, WEIGHTS, folder_name
 from ttrl_server.types import AdapterVersion, Probe
 
 T = TypeVar("T")
@@ -49,7 +50,7 @@ def check(
     ``base_model`` is the name the engine was started with, ``name@revision`` when it has one; ``base_shapes`` are its
     weights' [out, in], where they are known.
     """
-    folder = versions.locate(root, version.folder)
+    folder = folders.locate(root, version.folder)
     _check_files(folder, version)
     if version.base_model != base_model:
         raise _rejected(f"made for {version.base_model!r}, the engine runs {base_model!r}")
@@ -72,9 +73,9 @@ def _check_files(folder: Path, version: AdapterVersion) -> None:
             continue  # An old version has given it up.
         if not (folder / name).exists():
             raise _rejected(f"{name} is missing")
-        if versions.hash_file(folder / name) != version.sha256.get(name):
+        if folders.hash_file(folder / name) != version.sha256.get(name):
             raise _rejected(f"{name} is not the file that was published: its sha256 differs from the manifest")
-    if folder.name != f"v{version.number:06d}-{version.sha256[WEIGHTS][:8]}":
+    if folder.name != folder_name(version.number, version.sha256[WEIGHTS]):
         raise _rejected(f"the folder's name is not that of version {version.number} with these weights")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from ttrl_server.types import Experience, Group, Rollout, Verdict, Vote
+from ttrl_server.types import Admission, Experience, Group, Rollout, Vote
 
 Row = Mapping[str, Any]
 
@@ -59,7 +59,7 @@ def experience_row(experience: Experience) -> dict[str, Any]:
     return {
         "id": experience.id,
         "tenant": experience.tenant,
-        "reason": experience.verdict.reason,
+        "reason": experience.admission.reason,
         "question_id": group.question_id,
         "version": group.version,
         "temperature": group.temperature,
@@ -94,7 +94,7 @@ def experience_of(row: Row, rollout_rows: Sequence[Row]) -> Experience:
         group=group,
         vote=unpack_vote(row["vote"]),
         rewards=unpack_rewards(row["rewards"]),
-        verdict=Verdict(admitted=row["state"] != "kept", reason=row["reason"]),
+        admission=Admission(admitted=row["state"] != "kept", reason=row["reason"]),
     )
 
 

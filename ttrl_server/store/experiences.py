@@ -23,13 +23,13 @@ from sqlalchemy.exc import DBAPIError
 from ttrl_server.errors import LeaseLost, StoreError
 from ttrl_server.store import codec, questions, schema
 from ttrl_server.store.schema import batches, experiences, rollouts, signals
-from ttrl_server.types import Batch, Experience, Group, History, Parent, Signals, Verdict
+from ttrl_server.types import Admission, Batch, Experience, Group, History, Parent, Signals
 
 MAX_ATTEMPTS = 3
 """Leases a group may go through: a batch that kills every trainer must not stop learning for ever."""
 
-Judge = Callable[[Group, Verdict, History], Verdict]
-"""The verdict on a group, from the one it came with and from its question's history."""
+Rule = Callable[[Group, Admission, History], Admission]
+"""The admission on a group, from the one it came with and from its question's history."""
 
 STATES = ("kept", "pending", "leased", "consumed", "dropped")
 
@@ -65,20 +65,20 @@ class Experiences:
             self._owner = None
 
     def add(
-        self, experience: Experience, key: str | None = None, label: str | None = None, judge: Judge | None = None
-    ) -> Verdict:
+        self, experience: Experience, key: str | None = None, label: str | None = None, rule: Rule | None = None
+    ) -> Admission:
         """Keeps an experience; durable on return. An id that is there already is left as it is.
 
-        ``key`` names its question and ``label`` what the vote found, in a comparable form; ``judge`` decides from the
-        question's history, in the same transaction. Returns the verdict. Raises StoreError when it was not written.
+        ``key`` names its question and ``label`` what the vote found, in a comparable form; ``rule`` decides from the
+        question's history, in the same transaction. Returns the admission. Raises StoreError when it was not written.
         """
         with self._transaction() as connection:
             if _seq(connection, experience.id) is not None:
-                return experience.verdict
-            if key is not None and judge is not None:
+                return experience.admission
+            if key is not None and rule is not None:
                 past = questions.history(connection, key, label, experience.group.version)
-                experience = replace(experience, verdict=judge(experience.group, experience.verdict, past))
-            state = "pending" if experience.verdict.admitted else "kept"
+                experience = replace(experience, admission=rule(experience.group, experience.admission, past))
+            state = "pending" if experience.admission.admitted else "kept"
             row = codec.experience_row(experience) | {"state": state, "created": self._clock(), "attempts": 0}
             seq = connection.execute(insert(experiences).values(row).returning(experiences.c.seq)).scalar_one()
             lines = [codec.rollout_row(rollout) | {"experience": seq} for rollout in experience.group.rollouts]
@@ -86,19 +86,19 @@ class Experiences:
                 connection.execute(insert(rollouts), lines)
                 if key is not None:
                     questions.note(connection, seq, key, label, experience)
-        return experience.verdict
+        return experience.admission
 
-    def rejudge(self, experience_id: str, rewards: tuple[float, ...], verdict: Verdict) -> bool:
+    def reward_anew(self, experience_id: str, rewards: tuple[float, ...], admission: Admission) -> bool:
         """Other rewards for a group that has not been leased yet; False when it has, or is not there."""
         open_still = (experiences.c.id == experience_id) & experiences.c.state.in_(("kept", "pending"))
         with self._transaction() as connection:
             before = connection.execute(select(experiences.c.seq, experiences.c.state).where(open_still)).first()
             if before is None:
                 return False
-            values = {"rewards": codec.pack_rewards(rewards), "reason": verdict.reason, "created": self._clock()}
-            values["state"] = "pending" if verdict.admitted else "kept"
+            values = {"rewards": codec.pack_rewards(rewards), "reason": admission.reason, "created": self._clock()}
+            values["state"] = "pending" if admission.admitted else "kept"
             connection.execute(update(experiences).where(experiences.c.seq == before.seq).values(values))
-            if before.state == "kept" and verdict.admitted:
+            if before.state == "kept" and admission.admitted:
                 questions.admitted(connection, before.seq)
         return True
 

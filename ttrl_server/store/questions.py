@@ -5,13 +5,13 @@ Functions on an open transaction; ``Experiences`` calls them in the one that add
 
 from __future__ import annotations
 
-from math import fsum
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
 from ttrl_server.store.schema import experiences, questions, signals
-from ttrl_server.types import Experience, History, Rollout, Signals
+from ttrl_server.types import Experience, History, Signals
+from ttrl_server.voting.signals import of_group
 
 FLIPS_KEPT = 32
 NO_MEASURE = frozenset({"cancelled", "aborted", "unvotable"})
@@ -41,12 +41,12 @@ def note(connection: Connection, seq: int, key: str, label: str | None, experien
     values: dict[str, Any] = {"flips": _flips(row, label, version)}
     if label is not None:
         values |= {"label": label, "version": version}
-    values["trained"] = (row["trained"] if row else 0) + experience.verdict.admitted
+    values["trained"] = (row["trained"] if row else 0) + experience.admission.admitted
     if row:
         connection.execute(update(questions).where(questions.c.key == key).values(values))
     else:
         connection.execute(insert(questions).values(values | {"key": key}))
-    if experience.vote.pseudo_label is not None or experience.verdict.reason not in NO_MEASURE:
+    if experience.vote.pseudo_label is not None or experience.admission.reason not in NO_MEASURE:
         connection.execute(insert(signals).values({"experience": seq, "question": key} | _figures(experience)))
 
 
@@ -91,19 +91,6 @@ def _flips(row: dict[str, Any] | None, label: str | None, version: int) -> str:
 
 
 def _figures(experience: Experience) -> dict[str, float]:
-    rollouts, vote = experience.group.rollouts, experience.vote
-    return {
-        "version": experience.group.version,
-        "majority": vote.majority_ratio or 0.0,
-        "entropy": _mean([_entropy(rollout) for rollout in rollouts]),
-        "length": _mean([float(len(rollout.token_ids)) for rollout in rollouts]),
-        "extractable": _mean([float(answer is not None) for answer in vote.answers]),
-    }
-
-
-def _entropy(rollout: Rollout) -> float:
-    return -_mean(list(rollout.logprobs))
-
-
-def _mean(values: list[float]) -> float:
-    return fsum(values) / len(values) if values else 0.0
+    found = of_group(experience.group, experience.vote)
+    names = ("version", "majority", "entropy", "length", "extractable")
+    return {name: getattr(found, name) for name in names}

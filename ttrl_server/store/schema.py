@@ -1,10 +1,10 @@
 """Tables of the store, and how its database is opened.
 
-    experiences 1 ── n rollouts          an experience is a group, its vote, its rewards and its verdict
+    experiences 1 ── n rollouts          an experience is a group, its vote, its rewards and its admission
     experiences n ── 1 batches           the batch that holds, or has consumed, the experience
     questions, signals                   what the guards ask for: each question's flips, each group's figures
 
-    kept                                 not admitted: stays as a record, with the verdict's reason
+    kept                                 not admitted: stays as a record, with the admission's reason
     pending → leased → consumed          admitted; a lease that ends without a step goes back to pending
     pending → dropped                    admitted, but stale by now, or leased too often without a step
 
@@ -75,7 +75,7 @@ experiences = Table(
     Column("tenant", Text, nullable=False),
     Column("created", Double, nullable=False),
     Column("state", Text, nullable=False),  # kept, pending, leased, consumed, dropped
-    Column("reason", Text, nullable=False),  # the verdict's
+    Column("reason", Text, nullable=False),  # the admission's
     Column("dropped", Text),  # stale, attempts
     Column("attempts", Integer, nullable=False),  # leases so far
     Column("batch", _Serial, ForeignKey("batches.seq")),

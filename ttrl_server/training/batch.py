@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ttrl_server.sections import TrainConfig
+from ttrl_server.settings.sections import TrainConfig
 from ttrl_server.training.algorithms import ALGORITHMS
 from ttrl_server.types import Batch, Experience
 

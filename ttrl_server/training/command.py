@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ttrl_server.config import Config
+from ttrl_server.settings.config import Config
 
 WORKER = "ttrl_server.training.worker"
 KEY_FILE = "admin.key"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Literal
 
 import httpx
 import msgspec
 import structlog
 
 from ttrl_server.errors import ConfigError, LeaseLost, TtrlError
-from ttrl_server.types import Batch, Parent
+from ttrl_server.training.messages import Lease, Outcome, Propose, Renew, Skip
+from ttrl_server.types import Batch
 
 PATIENCE_S = 300.0
 """How long a gateway may be away (restarting, say) before the trainer gives up."""
@@ -20,14 +20,6 @@ TIMEOUT = httpx.Timeout(60.0, read=600.0)
 """The gate loads and probes a proposed version on every replica before it answers."""
 
 events = structlog.get_logger()
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What became of a proposed version, and which one to learn from next."""
-
-    state: Literal["promoted", "rejected"]
-    reason: str
-    parent: Parent | None
 
 
 class Gateway:
@@ -43,24 +35,25 @@ class Gateway:
 
     def lease(self, worker: str) -> Batch | None:
         """A batch of one's own, or None when there was nothing to do for a while (the gateway holds the call)."""
-        response = self._post("lease", {"worker": worker})
+        response = self._post("lease", Lease(worker))
         return msgspec.msgpack.decode(response.content, type=Batch) if response.status_code == 200 else None
 
     def renew(self, batch_id: str) -> None:
         """Another ``lease_s`` for a batch; raises LeaseLost."""
-        self._post("renew", {"batch": batch_id})
+        self._post("renew", Renew(batch_id))
 
     def propose(self, batch_id: str, folder: str, metrics: dict[str, float]) -> Outcome:
         """Hands in a published version and waits for the gate; raises LeaseLost."""
-        response = self._post("propose", {"batch": batch_id, "folder": folder, "metrics": metrics})
+        response = self._post("propose", Propose(batch_id, folder, metrics))
         return msgspec.json.decode(response.content, type=Outcome)
 
     def skip(self, batch_id: str, reason: str, metrics: dict[str, float]) -> None:
         """The batch is used up and made no version; raises LeaseLost."""
-        self._post("skip", {"batch": batch_id, "reason": reason, "metrics": metrics})
+        self._post("skip", Skip(batch_id, reason, metrics))
 
-    def _post(self, route: str, body: dict[str, Any]) -> httpx.Response:
-        response = _patiently(lambda: self._http.post(f"/ttrl/v1/train/{route}", json=body), self._patience_s)
+    def _post(self, route: str, message: msgspec.Struct) -> httpx.Response:
+        body = msgspec.json.encode(message)
+        response = _patiently(lambda: self._http.post(f"/ttrl/v1/train/{route}", content=body), self._patience_s)
         if response.status_code == 409:
             raise LeaseLost(f"{route}: the gateway no longer holds this batch for this trainer")
         if response.status_code in (401, 403):

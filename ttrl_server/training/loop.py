@@ -16,14 +16,16 @@ from dataclasses import dataclass
 import structlog
 import torch
 
-from ttrl_server.config import Config
 from ttrl_server.errors import LeaseLost, RejectedVersion, TtrlError
-from ttrl_server.registry import versions
+from ttrl_server.registry import folders
+from ttrl_server.registry.names import version_name
+from ttrl_server.settings.config import Config
 from ttrl_server.training import publish, state
 from ttrl_server.training.command import cpu_threads
-from ttrl_server.training.gateway import Gateway, Outcome
+from ttrl_server.training.gateway import Gateway
 from ttrl_server.training.logprobs import check_head
 from ttrl_server.training.memory import Room
+from ttrl_server.training.messages import Outcome
 from ttrl_server.training.policy import load_policy
 from ttrl_server.training.ranks import Ranks
 from ttrl_server.training.state import Engine, TrainerState
@@ -78,7 +80,7 @@ def start(cfg: Config, gateway: Gateway) -> Learner:
 
 
 def learn(learner: Learner, batch: Batch) -> None:
-    """One batch, from its parent to the gate's verdict. A lost lease throws the step away."""
+    """One batch, from its parent to the gate's judgement. A lost lease throws the step away."""
     with _heartbeat(learner, batch) as lost:
         hold(learner, batch.parent)
         metrics = train_step(learner.engine, batch, learner.cfg.train, learner.room)
@@ -130,7 +132,7 @@ def _propose(
     metrics: dict[str, float],
     lost: threading.Event,
 ) -> Outcome | None:
-    """The verdict on the published step, on the first rank; None when it could not be handed in."""
+    """The judgement on the published step, on the first rank; None when it could not be handed in."""
     if not learner.ranks.leads:
         return None
     try:
@@ -159,7 +161,7 @@ def _publish(
     if lost.is_set():
         raise LeaseLost("renewal was refused during the step")
     root = learner.cfg.adapters.dir
-    version: AdapterVersion = versions.publish(
+    version: AdapterVersion = folders.publish(
         root,
         publish.write_files(root, learner.engine.module.policy, trained, known),
         number=batch.number,
@@ -168,7 +170,7 @@ def _publish(
         rank=learner.cfg.train.rank,
         step=trained.step,
         metrics=metrics,
-        name=f"{learner.cfg.name}@v{batch.number}",
+        name=version_name(learner.cfg.name, batch.number),
         data=window(batch),
     )
     return version.folder

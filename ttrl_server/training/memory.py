@@ -9,7 +9,7 @@ import psutil
 import structlog
 import torch
 
-from ttrl_server.sections import TrainConfig
+from ttrl_server.settings.sections import TrainConfig
 from ttrl_server.training.batch import MicroBatch
 
 GIB = 2**30

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ttrl_server.sections import TrainConfig
+from ttrl_server.settings.sections import TrainConfig
 from ttrl_server.training.algorithms import ALGORITHMS, prime
 from ttrl_server.training.algorithms.core import Tokens, k3
 from ttrl_server.training.batch import Completion, MicroBatch, Plan

@@ -15,7 +15,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from ttrl_server.config import Config
+from ttrl_server.settings.config import Config
 from ttrl_server.training.algorithms import ALGORITHMS
 
 REWARD_MODEL = "reward"

@@ -12,6 +12,7 @@ import msgspec
 import torch
 from peft import PeftModel
 
+from ttrl_server.registry import names
 from ttrl_server.training import state
 from ttrl_server.training.state import Engine, TrainerState
 from ttrl_server.types import Batch, Probe
@@ -51,12 +52,12 @@ def write_files(root: Path, policy: PeftModel, trainer: TrainerState, known: Pro
     Publishing makes it durable. Raises OSError (a full disk), and then leaves nothing.
     """
     root.mkdir(parents=True, exist_ok=True)
-    folder = root / f".tmp-{uuid.uuid4().hex}"
+    folder = root / f"{names.STAGED}{uuid.uuid4().hex}"
     folder.mkdir()
     try:
         policy.peft_config["default"].save_pretrained(str(folder))
         state.save(trainer, folder)
-        (folder / "probe.json").write_bytes(msgspec.json.encode(known))
+        (folder / names.PROBE).write_bytes(msgspec.json.encode(known))
     except OSError:
         rmtree(folder, ignore_errors=True)
         raise

@@ -9,7 +9,7 @@ import deepspeed
 import torch
 import torch.distributed as dist
 
-from ttrl_server.config import Config
+from ttrl_server.settings.config import Config
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from ttrl_server.sections import TrainConfig
+from ttrl_server.settings.sections import TrainConfig
 from ttrl_server.training.algorithms import ALGORITHMS
 from ttrl_server.training.algorithms.core import Tokens
 from ttrl_server.training.batch import learnable

@@ -27,6 +27,7 @@ from deepspeed.utils import (
 from torch import Tensor, nn
 
 from ttrl_server.errors import ConfigError
+from ttrl_server.registry.names import TRAINER_STATE, WEIGHTS
 from ttrl_server.training.policy import is_served, trained_parameters
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -131,14 +132,14 @@ def save(state: TrainerState, folder: Path) -> None:
     own = {name: value for name, value in state.weights.items() if state.teacher or not is_served(name)}
     buffer = io.BytesIO()
     torch.save({"step": state.step, "moments": state.moments, "rng": state.rng, "own": own}, buffer)
-    (folder / "adapter_model.safetensors").write_bytes(safetensors.torch.save(state.served, {"format": "pt"}))
-    (folder / "trainer.pt").write_bytes(buffer.getbuffer())
+    (folder / WEIGHTS).write_bytes(safetensors.torch.save(state.served, {"format": "pt"}))
+    (folder / TRAINER_STATE).write_bytes(buffer.getbuffer())
 
 
 def load(folder: Path) -> TrainerState:
     """Reads back what ``save`` wrote."""
-    kept = torch.load(folder / "trainer.pt", map_location="cpu", weights_only=True)
-    served, own = safetensors.torch.load_file(folder / "adapter_model.safetensors"), kept.get("own", {})
+    kept = torch.load(folder / TRAINER_STATE, map_location="cpu", weights_only=True)
+    served, own = safetensors.torch.load_file(folder / WEIGHTS), kept.get("own", {})
     teacher = served if any(map(is_served, own)) else None
     return TrainerState(kept["step"], served | own, kept["moments"], kept["rng"], teacher)
 

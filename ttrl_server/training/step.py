@@ -11,8 +11,8 @@ import torch.distributed as dist
 from deepspeed.utils import safe_get_full_grad, safe_set_full_grad
 from peft import PeftModel
 
-from ttrl_server.config import Config
-from ttrl_server.sections import TrainConfig
+from ttrl_server.settings.config import Config
+from ttrl_server.settings.sections import TrainConfig
 from ttrl_server.training.batch import Plan, plan
 from ttrl_server.training.command import deepspeed_config
 from ttrl_server.training.logprobs import Scorer

@@ -17,8 +17,8 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from ttrl_server.config import Config
 from ttrl_server.errors import ConfigError, TtrlError
+from ttrl_server.settings.config import Config
 from ttrl_server.telemetry import log
 from ttrl_server.training.command import KEY_FILE, cpu_threads
 from ttrl_server.training.gateway import Gateway

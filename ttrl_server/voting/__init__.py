@@ -7,8 +7,8 @@ No model, no process and no I/O.
 
 from __future__ import annotations
 
-from ttrl_server.voting.ballot import Ballot, judge
+from ttrl_server.voting.ballot import Ballot, vote_over
 from ttrl_server.voting.rewards import agreement, feedback, labelled, signed
 from ttrl_server.voting.tally import most_certain
 
-__all__ = ["Ballot", "agreement", "feedback", "judge", "labelled", "most_certain", "signed"]
+__all__ = ["Ballot", "agreement", "feedback", "labelled", "most_certain", "signed", "vote_over"]

@@ -105,7 +105,7 @@ class Ballot:
         return [a and counted[a] for a in answers], [a and strict[a] for a in answers]
 
 
-def judge(
+def vote_over(
     rollouts: Sequence[Rollout],
     question: str | None = None,
     stopped: Stopped = "full",

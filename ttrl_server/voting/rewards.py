@@ -1,4 +1,4 @@
-"""What each rollout of a group earns: from the vote itself, from a given label, or from a person's verdict.
+"""What each rollout of a group earns: from the vote itself, from a given label, or from a person's feedback.
 
 All of them give [G] rewards of the G rollouts that train, so that learning is the same code whoever names the label:
 training on true labels, the upper bound of the method, differs from the method in its reward alone.

@@ -11,7 +11,7 @@ import pytest
 from tests.unit.answers.groups import GROUPS
 from tests.unit.answers.reported import REPORTED
 from ttrl_server.types import Rollout
-from ttrl_server.voting import judge
+from ttrl_server.voting import vote_over
 
 CASES = [(kind, *group) for kind, groups in (*GROUPS.items(), *REPORTED.items()) for group in groups]
 DATA = Path(os.environ.get("TTRL_TEST_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
@@ -19,7 +19,7 @@ SHARED = DATA.parent / "cases" / "votes.jsonl"
 
 
 def counted(question: str, responses: list[str]) -> list[tuple[int, ...]]:
-    vote = judge([Rollout(i, (), (), text, "stop") for i, text in enumerate(responses)], question)
+    vote = vote_over([Rollout(i, (), (), text, "stop") for i, text in enumerate(responses)], question)
     return sorted(cluster.members for cluster in vote.clusters)
 
 

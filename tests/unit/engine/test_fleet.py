@@ -7,10 +7,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from ttrl_server.config import Config
 from ttrl_server.engine.client import EngineClient
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.errors import Overloaded, RequestError
+from ttrl_server.settings.config import Config
 
 
 def fleet(replicas: int = 1, *, ready: bool = True, max_loras: int = 4) -> Fleet:
@@ -30,9 +30,9 @@ def load(fleet: Fleet, *versions: int) -> None:
 async def test_a_lease_counts_from_its_first_to_its_last_moment() -> None:
     one = fleet()
     assert one.idle
-    with one.lease() as lease:
-        assert (lease.version, lease.model, lease.replica) == (0, "tiny@base", one.replicas[0])
-        with one.lease():
+    with one.hold() as hold:
+        assert (hold.version, hold.model, hold.replica) == (0, "tiny@base", one.replicas[0])
+        with one.hold():
             assert one.replicas[0].questions == 2
         assert not one.idle
         assert one.replicas[0].questions == 1
@@ -42,7 +42,7 @@ async def test_a_lease_counts_from_its_first_to_its_last_moment() -> None:
 
 async def test_a_lease_ends_when_its_question_fails() -> None:
     one = fleet()
-    with pytest.raises(ZeroDivisionError), one.lease():
+    with pytest.raises(ZeroDivisionError), one.hold():
         raise ZeroDivisionError
     assert one.idle
     assert one.replicas[0].questions == 0
@@ -51,43 +51,43 @@ async def test_a_lease_ends_when_its_question_fails() -> None:
 async def test_questions_go_to_the_least_busy_replica() -> None:
     three = fleet(3)
     with ExitStack() as stack:
-        taken = [stack.enter_context(three.lease()).replica.index for _ in range(7)]
+        taken = [stack.enter_context(three.hold()).replica.index for _ in range(7)]
         assert sorted(taken[:3]) == sorted(taken[3:6]) == [0, 1, 2]
         assert [r.questions for r in three.replicas] == [3, 2, 2]
         three.replicas[1].ready = False
-        assert stack.enter_context(three.lease()).replica.index == 2
+        assert stack.enter_context(three.hold()).replica.index == 2
 
 
 async def test_a_version_is_only_asked_of_a_replica_that_has_loaded_it() -> None:
     two = fleet(2)
     two.replicas[1].loaded.add(3)
     two.serving = 3
-    with two.lease() as first, two.lease() as second, two.lease(0) as base:
+    with two.hold() as first, two.hold() as second, two.hold(0) as base:
         assert (first.replica.index, second.replica.index, base.replica.index) == (1, 1, 0)
         assert first.model == "tiny@v3"
     two.replicas[1].ready = False
     with pytest.raises(Overloaded):
-        two.lease().__enter__()
+        two.hold().__enter__()
 
 
 async def test_a_promotion_leaves_the_leases_of_the_old_version_alone() -> None:
     one = fleet()
     load(one, 1)
     one.serving = 1
-    with one.lease() as old:
+    with one.hold() as old:
         load(one, 2)
         one.serving = 2
-        with one.lease() as new:
+        with one.hold() as new:
             assert (old.version, new.version) == (1, 2)
 
 
 async def test_drained_waits_for_the_last_lease_of_that_version_only() -> None:
     one = fleet()
     load(one, 1, 2)
-    first, second, other = one.lease(1), one.lease(1), one.lease(2)
-    for lease in (first, second, other):
-        lease.__enter__()
-    drained = asyncio.create_task(one.drained(1))
+    first, second, other = one.hold(1), one.hold(1), one.hold(2)
+    for hold in (first, second, other):
+        hold.__enter__()
+    drained = asyncio.create_task(one.until(lambda: not one.held(1)))
     await asyncio.sleep(0.01)
     first.__exit__(None, None, None)
     await asyncio.sleep(0.01)
@@ -96,14 +96,14 @@ async def test_drained_waits_for_the_last_lease_of_that_version_only() -> None:
     await asyncio.wait_for(drained, 1)
     assert not one.idle
     other.__exit__(None, None, None)
-    await asyncio.wait_for(one.drained(7), 1)  # nobody ever held it
+    await asyncio.wait_for(one.until(lambda: not one.held(7)), 1)  # nobody ever held it
 
 
 async def test_a_pinned_version_that_is_gone_is_a_404_that_names_the_living_ones() -> None:
     one = fleet()
     load(one, 2, 10)
     one.serving = 10
-    with pytest.raises(RequestError) as error, one.lease(7):
+    with pytest.raises(RequestError) as error, one.hold(7):
         pass
     assert (error.value.status, error.value.param, error.value.code) == (404, "model", "model_not_found")
     assert "tiny@v7" in error.value.message
@@ -114,7 +114,7 @@ async def test_a_pinned_version_that_is_gone_is_a_404_that_names_the_living_ones
 @pytest.mark.parametrize("version", [None, 0])
 async def test_without_a_ready_engine_the_client_is_told_to_come_again(version: int | None) -> None:
     starting = fleet(2, ready=False)
-    with pytest.raises(Overloaded) as error, starting.lease(version):
+    with pytest.raises(Overloaded) as error, starting.hold(version):
         pass
     assert (error.value.status, error.value.code) == (503, "engine_not_ready")
     assert error.value.retry_after_s > 0
@@ -127,7 +127,7 @@ async def test_the_served_version_is_living_while_its_engines_restart() -> None:
     one.serving = 4
     assert one.living() == {0, 4}
     with pytest.raises(Overloaded):
-        one.lease(4).__enter__()
+        one.hold(4).__enter__()
 
 
 async def test_there_is_room_for_as_many_versions_as_the_fullest_replica_has_slots() -> None:
@@ -137,7 +137,7 @@ async def test_there_is_room_for_as_many_versions_as_the_fullest_replica_has_slo
     assert two.room(99)
     two.replicas[1].loaded.add(2)
     assert not two.room(99)
-    room = asyncio.create_task(two.until_room(99))
+    room = asyncio.create_task(two.until(lambda: two.room(99)))
     await asyncio.sleep(0.01)
     assert not room.done()
     two.replicas[1].loaded.discard(1)
@@ -147,7 +147,7 @@ async def test_there_is_room_for_as_many_versions_as_the_fullest_replica_has_slo
 
 async def test_whoever_waits_for_an_engine_is_woken_by_the_first_one() -> None:
     two = fleet(2, ready=False)
-    waiting = asyncio.create_task(two.until_ready())
+    waiting = asyncio.create_task(two.until(lambda: two.ready))
     await asyncio.sleep(0.01)
     assert not waiting.done()
     two.replicas[1].ready = True

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ttrl_server.config import Config
 from ttrl_server.engine.command import socket_dir, socket_path
 from ttrl_server.engine.supervisor import make_socket_dir
 from ttrl_server.errors import ConfigError
+from ttrl_server.settings.config import Config
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from safetensors.numpy import save_file
 
-from ttrl_server.registry import versions
+from ttrl_server.registry import folders
 from ttrl_server.types import AdapterVersion, Probe
 
 BASE, RANK = "org/tiny", 8
@@ -64,7 +64,7 @@ def stage(
 def publish(
     root: Path, number: int = 1, staged: Path | None = None, *, rank: int = RANK, parent: int | None = None
 ) -> AdapterVersion:
-    return versions.publish(
+    return folders.publish(
         root,
         staged or stage(root, seed=number),
         number=number,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.registry.build import BASE, publish
-from ttrl_server.errors import ConfigError, RejectedVersion
+from ttrl_server.errors import ConfigError, VersionRefused
 from ttrl_server.registry.ledger import Ledger
 
 ROOT = Path(__file__).parents[3]
@@ -41,7 +41,7 @@ def test_nothing_has_happened_to_a_new_ledger(ledger: Ledger) -> None:
     assert ledger.served(BASE) is None
     assert ledger.promoted(BASE) == []
     assert ledger.next_number() == 1
-    assert ledger.verdict(1) is None
+    assert ledger.judgement(1) is None
 
 
 def test_each_event_is_one_line_with_its_own_fields(ledger: Ledger) -> None:
@@ -71,7 +71,7 @@ def test_the_last_promoted_version_is_served_and_a_restart_knows_it(ledger: Ledg
         assert known.served(BASE) == (2, TWO)
         assert known.promoted(BASE) == [(1, ONE), (2, TWO)]
         assert known.states() == {1: "promoted", 2: "promoted", 3: "candidate"}
-        assert [known.verdict(number) for number in (1, 2, 3, 4)] == ["promoted", "promoted", None, None]
+        assert [known.judgement(number) for number in (1, 2, 3, 4)] == ["promoted", "promoted", None, None]
 
 
 def test_each_base_model_has_its_own_history_and_all_share_the_numbers(ledger: Ledger) -> None:
@@ -99,15 +99,33 @@ def test_only_a_promoted_version_that_is_not_retired_can_be_rolled_back_to(ledge
     ledger.promote(3, THREE, BASE)
     ledger.retire(1, ONE, BASE, "retention")
     for number in (1, 2, 4):
-        with pytest.raises(RejectedVersion, match=f"v{number} cannot be rolled back to; promoted versions: v3"):
+        with pytest.raises(VersionRefused, match=f"v{number} cannot be rolled back to; promoted versions: v3"):
             ledger.roll_back(number, BASE, "worse")
     assert ledger.served(BASE) == (3, THREE)
 
 
 def test_the_served_version_cannot_be_retired(ledger: Ledger) -> None:
     ledger.promote(1, ONE, BASE)
-    with pytest.raises(RejectedVersion, match="v1 is served"):
+    with pytest.raises(VersionRefused, match="v1 is served"):
         ledger.retire(1, ONE, BASE, "retention")
+
+
+def test_tries_are_counted_against_what_was_served_over_restarts_and_returns(ledger: Ledger) -> None:
+    """Each candidate the gate decided on beside v1 spent some of its α, whatever was served between."""
+    ledger.promote(1, ONE, BASE, by="gate")
+    ledger.reject(2, TWO, BASE, "gate", "worse", by="gate")
+    ledger.reject(3, THREE, BASE, "probe", "other weights", by="gate")  # met no question
+    ledger.promote(4, "v000004-00000004", BASE, by="gate")
+    ledger.reject(5, "v000005-00000005", BASE, "gate", "worse", by="gate")
+    ledger.roll_back(1, BASE, "worse", by="watch")
+    again = reopen(ledger)
+    assert (again.tried_against(BASE, 0), again.tried_against(BASE, 1), again.tried_against(BASE, 4)) == (1, 2, 1)
+    assert again.tried_against("org/other", 1) == 0
+
+
+def test_why_learning_ended_is_kept_for_each_base_model_until_it_goes_on(ledger: Ledger) -> None:
+    ledger.stop(BASE, "kl: too far")
+    assert (reopen(ledger).stopped(BASE), ledger.stopped("org/other")) == ("kl: too far", None)
 
 
 def test_a_number_seen_in_the_ledger_or_on_disk_is_never_given_again(ledger: Ledger) -> None:

@@ -61,7 +61,7 @@ def test_a_rejected_folder_that_went_is_gone_for_good_and_its_verdict_stays(ledg
     ledger.remove(8, folder(8), BASE, "retention")
     assert [n for n, _ in ledger.rejected(BASE)] == [9]
     assert folder(8) not in ledger.folders()
-    assert ledger.verdict(8) == "rejected"
+    assert ledger.judgement(8) == "rejected"
 
 
 def test_what_fell_is_never_rolled_back_to_and_what_the_operator_left_may_be(ledger: Ledger) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ttrl_server.types import Cluster, Experience, Group, Rollout, Verdict, Vote
+from ttrl_server.types import Admission, Cluster, Experience, Group, Rollout, Vote
 
 
 @dataclass
@@ -23,4 +23,4 @@ def experience(name: str = "q", *, version: int = 0, admitted: bool = True, reas
     )
     vote = Vote(("56", None), (Cluster("56", (0,)),), "56", 0.5, 0.5, 0, "full")
     group = Group(f"question-{name}", (1, 2, 3, 4_294_967_295), rollouts, version, 0.6)
-    return Experience(name, "tenant", group, vote, (1.0, 0.0), Verdict(admitted, reason))
+    return Experience(name, "tenant", group, vote, (1.0, 0.0), Admission(admitted, reason))

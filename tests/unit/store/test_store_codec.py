@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.unit.store.build import experience
 from ttrl_server.store import codec
-from ttrl_server.types import Cluster, Experience, Group, Rollout, Verdict, Vote
+from ttrl_server.types import Admission, Cluster, Experience, Group, Rollout, Vote
 
 IDS = st.lists(st.integers(0, 2**32 - 1), max_size=20).map(tuple)
 FLOATS = st.floats(width=32, allow_nan=False)
@@ -50,13 +50,13 @@ EXPERIENCES = st.builds(
     ),
     vote=VOTES,
     rewards=st.lists(st.floats(-1, 1), max_size=4).map(tuple),
-    verdict=st.builds(Verdict, admitted=st.booleans(), reason=st.sampled_from(["admitted", "unanimous"])),
+    admission=st.builds(Admission, admitted=st.booleans(), reason=st.sampled_from(["admitted", "unanimous"])),
 )
 
 
 @given(EXPERIENCES)
 def test_an_experience_survives_being_written_as_rows(given_experience: Experience) -> None:
-    state = "pending" if given_experience.verdict.admitted else "kept"
+    state = "pending" if given_experience.admission.admitted else "kept"
     row = codec.experience_row(given_experience) | {"state": state}
     rollouts = [codec.rollout_row(rollout) for rollout in given_experience.group.rollouts]
     assert codec.experience_of(row, rollouts) == given_experience

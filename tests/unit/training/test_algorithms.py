@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.unit.training.by_hand import flat, knobs, loss_and_gradient, tokens_of, weights
-from ttrl_server.sections import AlgorithmName, TrainConfig
+from ttrl_server.settings.sections import AlgorithmName, TrainConfig
 from ttrl_server.training.algorithms import ALGORITHMS
 from ttrl_server.training.algorithms.cispo import CISPO
 from ttrl_server.training.algorithms.core import Aggregate, Tokens, k3

@@ -21,8 +21,8 @@ from tests.unit.training.tiny import (
     tiny_config,
     tiny_policy,
 )
-from ttrl_server.config import Config
 from ttrl_server.errors import ConfigError
+from ttrl_server.settings.config import Config
 from ttrl_server.training import state
 from ttrl_server.training.policy import trained_parameters
 from ttrl_server.training.ranks import Ranks

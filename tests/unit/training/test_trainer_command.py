@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ttrl_server.config import Config
+from ttrl_server.settings.config import Config
 from ttrl_server.training.command import deepspeed_config, trainer_command
 
 

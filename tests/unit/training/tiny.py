@@ -11,13 +11,13 @@ from deepspeed.utils import safe_get_full_grad
 from peft import PeftModel
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from ttrl_server.config import Config
+from ttrl_server.settings.config import Config
 from ttrl_server.training import step
 from ttrl_server.training.batch import plan
 from ttrl_server.training.memory import Room
 from ttrl_server.training.policy import trained_parameters, with_adapter
 from ttrl_server.training.reference import naive_logprobs, reference_loss
-from ttrl_server.types import Batch, Experience, Group, Rollout, Verdict, Vote
+from ttrl_server.types import Admission, Batch, Experience, Group, Rollout, Vote
 
 VOCABULARY = 128
 LENGTHS = ((5, (1, 2, 3, 7)), (9, (4, 4, 1)), (3, (6, 2, 5, 1, 3)))
@@ -78,7 +78,7 @@ def experience(
         rollouts.append(Rollout(index, tokens, tuple(old.tolist()), "", "stop"))
     vote = Vote(tuple(None for _ in lengths), (), None, None, None, 0, "full")
     group = Group(f"q{seed}", prompt, tuple(rollouts), 0, temperature)
-    return Experience(f"e{seed}", "t", group, vote, tuple(rewards), Verdict(True, "ok"))
+    return Experience(f"e{seed}", "t", group, vote, tuple(rewards), Admission(True, "ok"))
 
 
 def drawn_batch(seed: int) -> Batch:

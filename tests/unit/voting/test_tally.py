@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttrl_server.types import Rollout
-from ttrl_server.voting import Ballot, agreement, judge
+from ttrl_server.voting import Ballot, agreement, vote_over
 from ttrl_server.voting.tally import confidence, most_certain, vote, weight
 
 
@@ -85,15 +85,15 @@ def test_a_group_is_judged_by_index_whatever_the_order_of_arrival() -> None:
     second = rollout(1, r"\boxed{4}", (-0.1,))
     cut = rollout(2, "so far 4", (-0.1,), "length")
     other = rollout(3, "It is 5", (-0.1,))
-    outcome = judge((other, cut, second, first))
-    assert outcome == judge((first, second, cut, other))
+    outcome = vote_over((other, cut, second, first))
+    assert outcome == vote_over((first, second, cut, other))
     assert outcome.answers == ("4", "4", None, "5")
     assert (outcome.pseudo_label, outcome.majority_ratio, outcome.margin) == ("4", 0.5, 0.25)
     assert (outcome.chosen, outcome.stopped) == (1, "full")
 
 
 def test_a_question_that_lists_choices_is_judged_by_letter() -> None:
-    outcome = judge((rollout(0, "(B)"), rollout(1, "B) seven"), rollout(2, "A")), "Pick: (A) six (B) seven")
+    outcome = vote_over((rollout(0, "(B)"), rollout(1, "B) seven"), rollout(2, "A")), "Pick: (A) six (B) seven")
     assert (outcome.pseudo_label, outcome.majority_ratio) == ("B", 2 / 3)
 
 

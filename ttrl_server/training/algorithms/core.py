@@ -20,7 +20,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ttrl_server.sections import TrainConfig
+from ttrl_server.settings.sections import TrainConfig
 
 Aggregate = Literal["token", "sequence", "constant"]
 """Weights of a token: 1 / tokens of the batch; 1 / (completions · its completion's tokens); 1 / (completions · L)."""

@@ -1,0 +1,67 @@
+"""Measures the house: how long functions are, how many exist for one caller only, how wide lines get, how it is spread.
+
+    python .ci/house.py [FOLDER]
+
+The last line is JSON. A function counts as single-use when it is private (``_name``) and its module names it just
+once besides its definition; the share is of all functions in server and client.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import statistics
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+PARTS = {
+    "server": "ttrl_server",
+    "client": "clients",
+    "benchmarks": "benchmarks",
+    "experiments": "experiments",
+    "tests": "tests",
+    "demo": "demo",
+}
+WIDE = 100
+"""Columns."""
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def functions(tree: ast.Module) -> Iterator[Function]:
+    """Every function and method of a module, nested ones too."""
+    return (node for node in ast.walk(tree) if isinstance(node, Function))
+
+
+def single_use(tree: ast.Module) -> list[str]:
+    """Private functions that their module names once besides defining them."""
+    named = Counter(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
+    named += Counter(node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    private = (f.name for f in functions(tree) if f.name.startswith("_") and not f.name.endswith("__"))
+    return [name for name in private if named[name] == 1]
+
+
+def measure(root: Path) -> dict[str, object]:
+    """All figures of the checkout at ``root``."""
+    files = {part: sorted((root / folder).rglob("*.py")) for part, folder in PARTS.items()}
+    trees = [ast.parse(path.read_text()) for part in ("server", "client") for path in files[part]]
+    lengths = [(f.end_lineno or f.lineno) - f.lineno + 1 for tree in trees for f in functions(tree)]
+    alone = sum(len(single_use(tree)) for tree in trees)
+    lines = {part: [line for path in paths for line in path.read_text().splitlines()] for part, paths in files.items()}
+    return {
+        "functions": len(lengths),
+        "median_lines": statistics.median(lengths),
+        "p90_lines": statistics.quantiles(lengths, n=10)[-1],
+        "single_use_privates": alone,
+        "single_use_share": round(alone / len(lengths), 3),
+        "wide_lines": sum(len(line) > WIDE for part in lines.values() for line in part),
+        "root_modules": len([p for p in (root / "ttrl_server").glob("*.py") if p.name != "__init__.py"]),
+        "lines": {part: len(found) for part, found in lines.items()},
+        "lines_in_all": sum(map(len, lines.values())),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(Path(sys.argv[1] if len(sys.argv) > 1 else "."))))

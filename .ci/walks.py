@@ -1,0 +1,115 @@
+"""Walks a question, an adapter and an operator's rollback through the gateway, and counts what each passes.
+
+    python .ci/walks.py [--show question|adapter|operator]
+
+The real gateway before the hand-written engine of tests/integration. Counted are the functions of ``ttrl_server``
+that are entered (each once), and the modules they are in; how texts are read (``answers``) is left out. The last
+line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "clients")]
+
+import structlog  # noqa: E402
+
+from tests.integration.conftest import ADMIN, Gateway  # noqa: E402
+from tests.integration.fake_vllm import Serving  # noqa: E402
+from tests.integration.test_learning_loop import engine, lease, publish  # noqa: E402
+
+
+class Walk:
+    """Notes every function of the server that any thread enters, while it is open."""
+
+    def __init__(self) -> None:
+        self.stays: dict[tuple[str, str], None] = {}
+        self._open = False
+        threading.setprofile(self._note)
+
+    def _note(self, frame: FrameType, event: str, _: Any) -> None:
+        path = frame.f_code.co_filename
+        if not self._open or event != "call" or "/ttrl_server/" not in path:
+            return
+        module = path.rpartition("/ttrl_server/")[2]
+        name = frame.f_code.co_qualname
+        if not module.startswith("answers/") and "<" not in name.rpartition(".")[2]:
+            self.stays.setdefault((module, name))
+
+    def along(self, way: Callable[[], Any]) -> list[tuple[str, str]]:
+        """What is entered during ``way``, in the order it is entered first."""
+        self.stays, self._open = {}, True
+        way()
+        self._open = False
+        return list(self.stays)
+
+
+def walks(folder: Path) -> dict[str, list[tuple[str, str]]]:
+    """The three ways, each through a gateway that has gone it once before."""
+    from ttrl_server.settings.config import Config
+
+    walk, fake = Walk(), engine()
+    serving = Serving(fake.app())
+    config: dict[str, Any] = {
+        "model": "org/tiny",
+        "hardware": "cpu",
+        "run_dir": folder / "run",
+        "api": {"admin_key": ADMIN},
+        "vote": {"samples": 8, "deadline_s": 20},
+        "train": {"samples": 4, "questions": 1, "launch": "elsewhere", "max_wait_s": 0, "rank": 8},
+        "adapters": {"dir": folder / "adapters"},
+        "gate": {"canary_share": 0},
+        "guard": {"max_copies": 100, "min_margin": 0},
+        "engine": {"url": serving.url},
+    }
+    gateway = Gateway(Config(**config), fake)
+
+    def propose() -> None:
+        gateway.ask()
+        batch = lease(gateway)
+        body = {"batch": batch.id, "folder": publish(gateway, batch.number)}
+        proposals.append(body)
+
+    proposals: list[dict[str, Any]] = []
+    gateway.ask()
+    propose()
+    assert gateway.admin("train/propose", proposals[-1]).json()["state"] == "promoted"
+    found = {"question": walk.along(gateway.ask)}
+    propose()
+    found["adapter"] = walk.along(lambda: gateway.admin("train/propose", proposals[-1]))
+    found["operator"] = walk.along(lambda: gateway.admin("adapters/rollback", {"to": 1}))
+    assert gateway.status()["served"]["number"] == 1
+    gateway.stop()
+    serving.stop()
+    return found
+
+
+def main() -> None:
+    """Prints the three ways."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--show", choices=("question", "adapter", "operator"))
+    options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    with tempfile.TemporaryDirectory() as folder:
+        found = walks(Path(folder))
+    for module, name in found.get(options.show or "", []):
+        print(f"{module:<36} {name}")
+    figures = {
+        way: {"functions": len(stays), "modules": len({module for module, _ in stays})} for way, stays in found.items()
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""The paper's questions (arXiv 2504.16084, sections 3 to 5) asked of this system, through its own front door.
+
+    python -m experiments.paper [--tables majority oracle …] [--out runs/benchmarks/paper] [--pictures docs/pictures]
+
+Each table is made from runs of ttrl-replay against a server from nothing; a run is kept in ``--out`` and not made
+again. Settings are the demo's preset with 16 votes (rank 16, rate 1e-4, T = 0.6) unless a table says otherwise; "base"
+is one episode of four steps with them.
+
+    survey       which families of questions have a majority above their average: asked of the base model, frozen
+    majority     the demo at three seeds: does the model pass its own first majority, also on sets it never trained on?
+    oracle       the same questions with their true answers as labels: the share of that gain that votes bring
+    difficulty   label accuracy and reward accuracy by difficulty, 32 votes of the base model, frozen
+    settings     temperature and learning rate: where it fails, and what the guards did
+    votes        8, 16, 32 or 64 samples vote; the first 16 (8) train
+    ranks        LoRA rank 4, 8, 16, 32
+    prequential  a stream of distinct questions, each answered before anything was learned from it, beside a frozen one
+    families     four families learned together
+
+Each table has its picture in ``--pictures``. The last line is JSON: every case's gains.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ttrl_client.report import set_names
+
+from benchmarks.gateway import UNGUARDED
+from demo.questions import Record
+from experiments import tables
+from experiments.cases import Case, finished, markdown, parser, read
+from experiments.families import FAMILIES, family_sets
+from experiments.learning import mixed
+
+SEEDS = (0, 1, 2)
+LEARNED = ("product", "larger", "gym_products", "gym_chain_sum")
+"""What ``families`` learns: chosen by ``survey``."""
+DEMO: dict[str, object] = {"--vote.samples": 32, "--train.samples": 32}
+TRANSFER = ("held_out", "addition", "paraphrase")
+
+
+def brief(flags: dict[str, object]) -> Case:
+    """One episode of four steps: what the tables of settings compare."""
+    return Case(flags, episodes=1, eval_samples=4)
+
+
+def stream(seed: int) -> dict[str, list[Record]]:
+    """160 of the mixed questions, every kind as often; nothing of them comes twice."""
+    sets = mixed(seed)
+    return {"trained": sets["trained"][::2], "held_out": sets["held_out"]}
+
+
+def by_difficulty(seed: int) -> dict[str, list[Record]]:
+    """16 questions of each of the mixed kinds."""
+    return {"trained": mixed(seed)["trained"][::4]}
+
+
+def surveyed(seed: int) -> dict[str, list[Record]]:
+    """12 of every family."""
+    return {"trained": [r for name in FAMILIES for r in family_sets((name,), seed)["trained"][:12]]}
+
+
+def rate(temperature: float, learning_rate: float, more: dict[str, object] | None = None) -> Case:
+    return brief({"--vote.temperature": temperature, "--train.learning-rate": learning_rate} | (more or {}))
+
+
+def votes(count: int) -> Case:
+    return brief({"--vote.samples": count, "--train.samples": min(16, count)})
+
+
+FROZEN: dict[str, object] = {"--train.enabled": False}
+STREAM: dict[str, object] = {"--train.questions": 16, "--vote.samples": 8, "--train.samples": 8}
+BASE = brief({})
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The runs that answer a question, and what is made of their reports."""
+
+    cases: dict[str, Case]
+    rows: Callable[[tables.Reports], tables.Rows]
+    draw: Callable[[tables.Reports, Path], None]
+
+
+# ---------------------------------------------------------------- the tables
+
+FULL: dict[str, object] = {"--vote.stop": "none"}
+"""Every sample counts in a tally that is measured."""
+
+TABLES: dict[str, Table] = {
+    "survey": Table(
+        {"survey": Case(FROZEN | FULL | {"--vote.policy": "always"}, surveyed, (), 1, 16, 2, "frozen", max_tokens=32)},
+        tables.by_group,
+        tables.draw_groups,
+    ),
+    "majority": Table(
+        {f"demo_{seed}": Case(DEMO, held_out=TRANSFER, episodes=3, eval_samples=16, seed=seed) for seed in SEEDS},
+        tables.past_majority,
+        tables.draw_majority,
+    ),
+    "oracle": Table(
+        {
+            "from_votes": Case(held_out=TRANSFER),
+            "from_labels": Case(held_out=TRANSFER, mode="oracle"),
+        },
+        tables.oracle_share,
+        tables.draw_oracle,
+    ),
+    "difficulty": Table(
+        {"difficulty": Case(FROZEN | FULL | DEMO, by_difficulty, (), 1, 16, 2, "frozen")},
+        tables.by_group,
+        tables.draw_groups,
+    ),
+    "settings": Table(
+        {
+            "base": BASE,
+            "T_1.0_lr_1e-4": rate(1.0, 1e-4),
+            "T_0.6_lr_1e-3": rate(0.6, 1e-3),
+            "T_1.0_lr_1e-3": rate(1.0, 1e-3),
+            "T_0.6_lr_1e-2": rate(0.6, 1e-2),
+            "T_0.6_lr_1e-2_unguarded": rate(0.6, 1e-2, UNGUARDED),
+        },
+        tables.gains,
+        tables.draw_gains,
+    ),
+    "votes": Table(
+        {"base": BASE} | {f"votes_{count}": votes(count) for count in (8, 32, 64)}, tables.gains, tables.draw_gains
+    ),
+    "ranks": Table(
+        {"base": BASE}
+        | {f"rank_{rank}": brief({"--train.rank": rank, "--train.alpha": 2 * rank}) for rank in (4, 8, 32)},
+        tables.gains,
+        tables.draw_gains,
+    ),
+    "prequential": Table(
+        {
+            "learning": Case(STREAM, stream, (), 1, 16, 2, "prequential"),
+            "frozen": Case(STREAM | FROZEN, stream, (), 1, 16, 2, "frozen"),
+        },
+        tables.first_passes,
+        tables.draw_stream,
+    ),
+    "families": Table(
+        {
+            "families": Case(
+                STREAM | {"--vote.samples": 16, "--train.samples": 16},
+                lambda seed: family_sets(LEARNED, seed),
+                batch=16,
+                eval_samples=4,
+            )
+        },
+        tables.gains_by_family,
+        tables.draw_families,
+    ),
+}
+
+
+def main() -> None:
+    options = _parser().parse_args()
+    options.pictures.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Any] = {}
+    for name in options.tables:
+        table = TABLES[name]
+        runs = {case: read(finished(case, how, options)) for case, how in table.cases.items()}
+        print(f"\n{name}\n\n{markdown(*table.rows(runs))}", flush=True)
+        table.draw(runs, options.pictures / f"{name}.png")
+        found |= {
+            case: {kind: {s: tables.scores(run, s, kind) for s in set_names(run)} for kind in ("before", "after")}
+            for case, run in runs.items()
+        }
+    print(json.dumps(found))
+
+
+def _parser() -> argparse.ArgumentParser:
+    how = parser("paper", __doc__)
+    how.add_argument("--tables", nargs="+", choices=list(TABLES), default=list(TABLES), metavar="TABLE")
+    how.add_argument("--pictures", type=Path, default=Path("docs/pictures"))
+    return how
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""How one question's samples are drawn: which waves, what is cancelled, what may train."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ttrl_server.answering.draw import Draw, Waves
+from ttrl_server.answering.flights import Progress
+from ttrl_server.errors import EngineError
+from ttrl_server.types import Rollout, VoteOptions
+from ttrl_server.voting import Ballot
+
+
+@dataclass
+class Engine:
+    """Draws sample i after ``seconds(i)`` with the answer ``text(i)``; knows what was begun, ended and cancelled."""
+
+    texts: list[str]
+    seconds: list[float] = field(default_factory=lambda: [0.0] * 64)
+    begun: list[int] = field(default_factory=list)
+    ended: list[int] = field(default_factory=list)
+    running: int = 0
+
+    async def draw(self, index: int) -> Rollout:
+        self.begun.append(index)
+        self.running += 1
+        try:
+            await asyncio.sleep(self.seconds[index])
+            self.ended.append(index)
+        finally:
+            self.running -= 1
+        return Rollout(index, (1,), (-0.5,), self.texts[index], "stop")
+
+
+async def draw(
+    engine: Engine, waves: Waves, *, deadline_s: float = 60, **options: object
+) -> tuple[str, Ballot, Progress]:
+    ballot, progress = Ballot(), Progress(waves.samples)
+    vote = VoteOptions(waves.samples, **options)  # type: ignore[arg-type]
+    at = asyncio.get_running_loop().time() + deadline_s
+    stopped = await Draw(engine.draw, ballot, vote, waves, progress, at).run()
+    assert engine.running == 0
+    return stopped, ballot, progress
+
+
+WAVES = st.builds(lambda m, g, w: Waves(m, min(g, m), w), st.integers(1, 80), st.integers(0, 80), st.integers(1, 20))
+
+
+@given(WAVES)
+def test_waves_cover_all_samples_and_none_is_half_eligible(waves: Waves) -> None:
+    ends = waves.ends
+    assert list(ends) == sorted(set(ends))
+    assert ends[-1] == waves.samples
+    assert waves.eligible == 0 or waves.eligible in ends
+    assert all(end - start <= waves.wave for start, end in zip((0, *ends), ends, strict=False))
+
+
+@given(WAVES, st.data())
+def test_only_whole_waves_from_the_first_on_may_train(waves: Waves, data: st.DataObject) -> None:
+    drawn = data.draw(st.sets(st.integers(0, waves.samples - 1)))
+    trains = waves.trainable(drawn)
+    assert trains in (0, *waves.ends)
+    assert trains <= waves.eligible
+    assert set(range(trains)) <= drawn
+    later = [end for end in waves.ends if trains < end <= waves.eligible]
+    assert not later or not set(range(later[0])) <= drawn
+
+
+async def test_without_a_rule_everything_is_drawn_at_once() -> None:
+    engine = Engine(["7"] * 64)
+    stopped, ballot, _ = await draw(engine, Waves(64, 32, 8), stop="none")
+    assert (stopped, len(ballot.rollouts)) == ("full", 64)
+    assert engine.begun == list(range(64))
+
+
+async def test_the_exact_rule_draws_only_what_could_settle_it() -> None:
+    engine = Engine(["7"] * 64)
+    stopped, ballot, progress = await draw(engine, Waves(64, 32, 8), stop="exact")
+    assert stopped == "exact"
+    assert 33 <= len(ballot.rollouts) <= 40
+    assert max(engine.begun) == 39
+    assert progress.leader == 1.0
+
+
+async def test_an_exact_stop_within_a_wave_cancels_what_cannot_train_and_waits_for_what_can() -> None:
+    seconds = [0.0] * 64
+    seconds[3], seconds[38], seconds[39] = 0.3, 30.0, 30.0  # slow: one that trains, two that do not
+    engine = Engine(["7"] * 64, seconds)
+    stopped, ballot, _ = await draw(engine, Waves(64, 32, 8), stop="exact")
+    assert stopped == "exact"
+    assert 3 in engine.ended
+    assert not {38, 39} & set(engine.ended)
+    assert {rollout.index for rollout in ballot.rollouts} == set(range(38))
+
+
+async def test_a_question_kept_out_of_training_is_cut_anywhere() -> None:
+    seconds = [0.0] * 64
+    seconds[3] = 30.0
+    engine = Engine(["7"] * 64, seconds)
+    stopped, ballot, _ = await draw(engine, Waves(64, 0, 8), stop="exact")
+    assert (stopped, 3 in engine.ended) == ("exact", False)
+    assert len(ballot.rollouts) >= 33
+
+
+@pytest.mark.parametrize("rule", ["beta", "certificate"])
+async def test_a_statistical_rule_is_asked_after_whole_waves_only(rule: str) -> None:
+    engine = Engine(["7"] * 64, [0.01 * (i % 8) for i in range(64)])
+    stopped, ballot, _ = await draw(engine, Waves(64, 32, 8), stop=rule, level=0.99)
+    assert stopped == rule
+    assert len(ballot.rollouts) == {"beta": 8, "certificate": 16}[rule]
+
+
+async def test_a_split_vote_is_drawn_to_its_end() -> None:
+    engine = Engine([str(i % 4) for i in range(64)])
+    stopped, ballot, _ = await draw(engine, Waves(64, 32, 8), stop="beta", level=0.99)
+    assert (stopped, len(ballot.rollouts)) == ("full", 64)
+
+
+async def test_chit_chat_costs_the_first_wave_and_no_more() -> None:
+    engine = Engine(["Hello! How are you today?"] * 64)
+    stopped, ballot, _ = await draw(engine, Waves(64, 32, 8), stop="exact", probe=True)
+    assert (stopped, len(ballot.rollouts), max(engine.begun)) == ("unvotable", 8, 7)
+
+
+async def test_a_question_whose_first_wave_answers_goes_on() -> None:
+    engine = Engine(["The answer is 7."] * 64)
+    stopped, ballot, _ = await draw(engine, Waves(64, 32, 8), stop="exact", probe=True)
+    assert (stopped, len(ballot.rollouts) >= 33) == ("exact", True)
+
+
+async def test_at_the_deadline_what_is_in_is_kept_and_the_rest_is_cancelled() -> None:
+    engine = Engine(["7"] * 64, [0.0] * 10 + [30.0] * 54)
+    stopped, ballot, _ = await draw(engine, Waves(64, 32, 8), stop="none", deadline_s=0.3)
+    assert (stopped, len(ballot.rollouts)) == ("deadline", 10)
+
+
+async def test_a_deadline_that_has_passed_draws_nothing_to_its_end() -> None:
+    engine = Engine(["7"] * 64, [30.0] * 64)
+    stopped, ballot, _ = await draw(engine, Waves(64, 32, 8), stop="none", deadline_s=-1)
+    assert (stopped, ballot.rollouts) == ("deadline", ())
+
+
+async def test_one_sample_that_fails_ends_the_draw_and_leaves_nothing_running() -> None:
+    engine = Engine(["7"] * 8, [30.0] * 8)
+
+    async def one(index: int) -> Rollout:
+        if index == 5:
+            raise EngineError("lost")
+        return await engine.draw(index)
+
+    with pytest.raises(EngineError, match="lost"):
+        await Draw(one, Ballot(), VoteOptions(8), Waves(8, 8, 8), Progress(8)).run()
+    assert engine.running == 0
+
+
+@given(
+    st.lists(st.sampled_from(["1", "2", "3", "no idea"]), min_size=2, max_size=40),
+    st.integers(0, 40),
+    st.integers(1, 9),
+)
+def test_an_exact_vote_answers_as_the_full_vote_would(texts: list[str], eligible: int, wave: int) -> None:
+    waves = Waves(len(texts), min(eligible, len(texts)), wave)
+    stopped, ballot, _ = asyncio.run(draw(Engine(texts), waves, stop="exact"))
+    _, everything, _ = asyncio.run(draw(Engine(texts), waves, stop="none"))
+    assert ballot.count().pseudo_label == everything.count().pseudo_label
+    assert stopped in ("exact", "full")

@@ -1,0 +1,38 @@
+"""Every reason has words, and advice rests on what was decided lately."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ttrl_server.learning.reasons import SEEN, UNVOTED, WORDS, Recent, unvoted_class
+
+SERVER = Path(__file__).parents[3] / "ttrl_server"
+
+
+def test_every_reason_that_the_code_gives_has_words() -> None:
+    given = set()
+    for name in ("learning/admission.py", "learning/history.py", "answering/pipeline.py", "learning/feedback.py"):
+        text = (SERVER / name).read_text()
+        given |= set(re.findall(r"(?:return|reason =|Admission\(False,|GROUPS\.labels\(|else) ?\"([a-z_ ]+)\"", text))
+    assert {"unanimous", "no_consensus", "frozen", "held_back", "off", "unvotable"} <= given
+    assert given - WORDS.keys() <= {"error", "prompt"}  # of a question, and of a parameter
+
+
+def test_a_clients_own_field_makes_no_new_series() -> None:
+    assert unvoted_class("tools") == "tools"
+    assert unvoted_class("my_own_field_17") == "field"
+    assert all(words for words in UNVOTED.values())
+
+
+def test_advice_speaks_where_most_of_the_newest_groups_share_a_fate() -> None:
+    recent = Recent()
+    for _ in range(SEEN):
+        recent.note("queued")
+    assert recent.advice() is None
+    for _ in range(SEEN - 4):
+        recent.note("unanimous")
+    assert recent.advice() == f"16 of 20 groups unanimous: {WORDS['unanimous']}"
+    for _ in range(5):
+        recent.note("queued")
+    assert recent.advice() is None

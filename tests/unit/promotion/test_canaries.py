@@ -1,0 +1,78 @@
+"""The questions a candidate is asked: kept, read from a file, known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ttrl_server.errors import ConfigError
+from ttrl_server.promotion.canaries import SENTINELS, Reservoir, Sheet, read_labelled
+from ttrl_server.types import Group, Rollout, Sampling, Signals
+from ttrl_server.voting import Ballot, signals
+
+SAMPLING = Sampling(0.6, 32)
+
+
+def group(*prompt: int, length: int = 4) -> Group:
+    return Group("q", prompt, (Rollout(0, (1,) * length, (-0.5,) * length, "x", "stop"),), 0, 0.6)
+
+
+def test_the_reservoir_keeps_the_newest_and_what_was_said_to_them() -> None:
+    kept = Reservoir(2)
+    kept.offer(group(1), None)
+    (first,) = kept
+    assert first.sampling.max_tokens == 6  # half as long again
+    kept.offer(group(2), None)
+    kept.offer(group(1), None)  # asked again: young again
+    kept.offer(group(3), None)
+    assert [canary.prompt for canary in kept] == [(1,), (3,)]
+    assert next(iter(kept)) is first
+
+
+def test_a_sheet_holds_sums_and_gives_the_signals_that_the_reply_and_the_store_give() -> None:
+    rollouts = (Rollout(0, (1, 2), (-1.0, -2.0), "7", "stop"), Rollout(1, (1,), (-3.0,), "no idea", "stop"))
+    found = Sheet.of(rollouts, ("7", None))
+    assert found + found == Sheet(("7", None, "7", None), 6, 12.0)
+    ballot = Ballot(None)
+    for rollout in rollouts:
+        ballot.add(rollout)
+    assert found.signals(3, ("7", None)) == signals.of_group(Group("q", (1,), rollouts, 3, 0.6), ballot.count())
+    assert found.signals(3, ("7", None)) == Signals(3, 1, majority=0.5, entropy=2.0, length=1.5, extractable=0.5)
+
+
+def test_no_sentinel_is_answered_by_an_echo_but_for_the_zero() -> None:
+    echoed = [text for text, answer in SENTINELS if answer in text.replace("?", " ").split()]
+    assert echoed == []
+
+
+def test_a_labelled_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "labelled.jsonl"
+    path.write_text(
+        '{"prompt": "2 + 2?", "answer": 4}\n\n{"messages": [{"role": "user", "content": "x"}], "answer": "y"}'
+    )
+    one, two = read_labelled(path, SAMPLING)
+    assert (one.messages[-1]["content"], one.answer) == ("2 + 2?", "4")
+    assert (two.messages[-1]["content"], two.answer) == ("x", "y")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"prompt": "2 + 2?"}', "line 1"),
+        ('{"prompt": "2 + 2?", "answer": 4}\n{"answer": "5"}', "line 2"),
+        ('{"prompt": "x", "answer": " "}', "line 1"),
+        ("not json", "line 1"),
+        ("\n", "holds no question"),
+    ],
+)
+def test_a_labelled_file_that_cannot_be_used_is_named(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "labelled.jsonl"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=says):
+        read_labelled(path, SAMPLING)
+
+
+def test_a_labelled_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.jsonl"):
+        read_labelled(tmp_path / "nowhere.jsonl", SAMPLING)

@@ -1,0 +1,101 @@
+"""Candidates against others, from samples alone."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from ttrl_server.promotion.trials import Answers, capital, contrast, differences, needed, supports
+
+RIGHT = {n: str(10 * n) for n in range(8)}
+
+
+def drawn(rng: random.Random, share: float, other: int = 12) -> list[list[str | None]]:
+    """8 questions × 16 samples: each the question's own answer with probability ``share``, else one of a few."""
+    return [
+        [RIGHT[n] if rng.random() < share else str(rng.randrange(other)) for _ in range(16)] for n in range(len(RIGHT))
+    ]
+
+
+def z(base: list[list[str | None]], theirs: list[list[str | None]]) -> float:
+    pairs = [supports(b, t) for b, t in zip(base, theirs, strict=True)]
+    return contrast([own for own, _ in pairs], [other for _, other in pairs]).z
+
+
+def test_the_base_model_against_itself_is_hardly_ever_refused() -> None:
+    rng = random.Random(1)
+    scores = [z(drawn(rng, 0.3), drawn(rng, 0.3)) for _ in range(300)]
+    assert sum(score < -2 for score in scores) <= 15
+
+
+def test_a_sharper_model_gains_support() -> None:
+    rng = random.Random(2)
+    assert min(z(drawn(rng, 0.3), drawn(rng, 0.9)) for _ in range(50)) > 2
+
+
+@pytest.mark.parametrize("answer", ["1000", None])
+def test_one_answer_to_everything_or_none_at_all_is_refused(answer: str | None) -> None:
+    rng = random.Random(3)
+    assert max(z(drawn(rng, 0.3), [[answer] * 16] * 8) for _ in range(50)) < -2
+
+
+def test_support_leaves_a_sample_of_the_base_model_itself_out() -> None:
+    base: Answers = ["a", "b"]
+    assert supports(base, ["a", "a", None]) == ([0.0, 0.0], [0.5, 0.5, 0.0])
+
+
+def test_a_contrast_by_hand() -> None:
+    found = contrast([[0.0, 1.0]], [[1.0, 1.0]])
+    assert (found.ours, found.theirs) == (0.5, 1.0)
+    # Squared errors of the means: (0.5 + 1/4)/2 and (0 + 1/4)/2.
+    assert found.z == pytest.approx(0.5 / 0.5**0.5)
+
+
+# ---------------------------------------------------------------- betting
+
+
+def right(rng: random.Random, share: float, questions: int = 50) -> list[list[float]]:
+    return [[float(rng.random() < share) for _ in range(8)] for _ in range(questions)]
+
+
+def decided(ours: float, theirs: float, least: float, alpha: float = 0.05, runs: int = 200) -> int:
+    """Of ``runs`` trials, how many find the mean difference to be above ``least``."""
+    rng = random.Random(4)
+    found = [capital(differences(right(rng, ours), right(rng, theirs)), least) for _ in range(runs)]
+    return sum(value >= needed(alpha, 1) for value in found)
+
+
+def test_the_capital_by_hand() -> None:
+    assert capital([], 0.0) == 1.0
+    stakes = [(i + 0.5) / 16 for i in range(16)]
+    assert capital([0.5], 0.0) == pytest.approx(sum(1 + 0.5 * stake for stake in stakes) / 16)
+
+
+def test_equal_models_are_seldom_told_apart_and_a_bad_one_hardly_ever_passes() -> None:
+    assert decided(0.5, 0.5, 0.0) <= 5  # of 200: α/2 each, at most
+    assert decided(0.5, 0.4, -0.1) <= 5  # worse by just the margin
+
+
+def test_a_better_and_an_equal_model_are_shown_to_be_no_worse() -> None:
+    assert decided(0.5, 0.7, -0.1) == 200
+    assert decided(0.5, 0.5, -0.15) >= 150
+    assert decided(0.7, 0.5, 0.0, runs=50) == 0
+
+
+def test_trials_that_go_on_and_on_hardly_ever_err_once() -> None:
+    """One bad candidate after another meets the same served version: in all they pass with a chance below α."""
+    rng = random.Random(5)
+    passed = 0
+    for _ in range(60):
+        found = [
+            capital(differences(right(rng, 0.5, 30), right(rng, 0.4, 30)), -0.1) >= needed(0.05, k)
+            for k in range(1, 21)
+        ]
+        passed += any(found)
+    assert passed <= 5
+
+
+def test_differences_stay_within_the_stake_however_many_are_lost() -> None:
+    assert 0 <= capital([-1.0] * 500, 0.0) < 1e-3
+    assert capital([1.0] * 5000, -0.5) > 1e12

@@ -1,0 +1,149 @@
+"""Drawing the samples of one question: in waves, no more than the vote needs, no longer than the client waits.
+
+    launch waves until the rule could fire ─▶ wait ─▶ all in: ask the rule ─▶ fires, or all M drawn: done
+         ▲                                     │                    └─ not yet ──┐
+         │                                     ├─ exact rule fires: cancel what cannot train, wait for the rest
+         └─────────────────────────────────────┼─────────────────────────────────┘
+                                               └─ deadline: cancel everything
+
+Rollouts 0 … G−1 may train. Which they are is fixed before they are drawn, and a wave that holds some runs to its end:
+the samples that finish first are the short ones, and a group of those would teach brevity (ttrl.md, sections 4.7, 7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ttrl_server.answering.flights import Progress
+from ttrl_server.types import Rollout, Stopped, VoteOptions
+from ttrl_server.voting import Ballot
+
+DrawOne = Callable[[int], Coroutine[Any, Any, Rollout]]
+
+
+@dataclass(frozen=True, slots=True)
+class Waves:
+    """In which portions M samples are drawn."""
+
+    samples: int
+    """M."""
+    eligible: int
+    """G, rollouts 0 … G−1 may train; 0 for a question kept out of training."""
+    wave: int
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Where each wave ends; one of them ends at G, so that none is half eligible."""
+        first = range(self.wave, self.eligible, self.wave)
+        rest = range(self.eligible + self.wave, self.samples, self.wave)
+        middle = [self.eligible] if 0 < self.eligible < self.samples else []
+        return (*first, *middle, *rest, self.samples)
+
+    def at_least(self, samples: int) -> int:
+        """The first end of a wave at or after ``samples``."""
+        return next(end for end in self.ends if end >= min(samples, self.samples))
+
+    def trainable(self, drawn: Iterable[int]) -> int:
+        """How many rollouts from 0 on are eligible and belong to waves that were drawn whole."""
+        indices = set(drawn)
+        held = next(index for index in range(self.samples + 1) if index not in indices)
+        return max((end for end in self.ends if end <= min(held, self.eligible)), default=0)
+
+
+class Draw:
+    """One question's sampling. ``run`` ends it; afterwards nothing of it is left in the engine."""
+
+    def __init__(
+        self,
+        one: DrawOne,
+        ballot: Ballot,
+        options: VoteOptions,
+        waves: Waves,
+        progress: Progress,
+        deadline_at: float = math.inf,
+    ) -> None:
+        self._one, self._ballot, self._options, self._waves = one, ballot, options, waves
+        self._progress, self._deadline_at = progress, deadline_at
+        self._drawing: dict[asyncio.Task[Rollout], int] = {}
+        self._counted = 0
+
+    async def run(self) -> Stopped:
+        """Draws until the vote is decided; the rollouts are in the ballot. Raises what drawing one raises."""
+        try:
+            return await self._until_decided()
+        finally:
+            await self._cancel(self._drawing)
+
+    async def _until_decided(self) -> Stopped:
+        launched, probing = 0, self._options.probe
+        while launched < self._waves.samples:
+            end = self._waves.ends[0] if probing else self._waves.at_least(launched + await self._needed())
+            for index in range(launched, end):
+                self._drawing[asyncio.create_task(self._one(index))] = index
+            launched = end
+            if stopped := await self._until_in():
+                return stopped
+            if probing and not await asyncio.to_thread(self._ballot.votable):
+                return "unvotable"
+            probing = False
+            if launched < self._waves.samples and await self._decided():
+                return _reason(self._options)
+        return "full"
+
+    async def _until_in(self) -> Stopped | None:
+        """Waits for everything launched; a reason when sampling ends before that, or with that."""
+        exact = False
+        while self._drawing:
+            left = self._deadline_at - asyncio.get_running_loop().time()
+            timeout = None if math.isinf(left) else max(left, 0)
+            done, _ = await asyncio.wait(self._drawing, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                return "deadline"
+            for task in done:
+                del self._drawing[task]
+                self._ballot.add(task.result())
+                self._progress.drawn += 1
+            if not exact and (exact := await self._settled()):
+                await self._cancel({task: i for task, i in self._drawing.items() if i >= self._waves.eligible})
+        return "exact" if exact else None
+
+    async def _settled(self) -> bool:
+        """Whether the exact rule fires on what is in, whatever is not: it alone may be asked within a wave."""
+        drawn, total = self._progress.drawn, self._waves.samples
+        if self._options.stop == "exact" and total / 2 < drawn < total:
+            return await self._decided()
+        if drawn - self._counted >= self._waves.wave:
+            await asyncio.to_thread(self._count)
+        return False
+
+    async def _decided(self) -> bool:
+        return await asyncio.to_thread(self._ask)
+
+    def _ask(self) -> bool:
+        self._count()
+        return self._ballot.decided(self._options.stop, self._options.level, self._waves.samples)
+
+    def _count(self) -> None:
+        self._counted = self._progress.drawn
+        self._progress.leader = self._ballot.count().majority_ratio
+
+    async def _needed(self) -> int:
+        options = self._options
+        return await asyncio.to_thread(self._ballot.needed, options.stop, options.level, self._waves.samples)
+
+    async def _cancel(self, drawing: dict[asyncio.Task[Rollout], int]) -> None:
+        """Closing a sample's connection makes vLLM abort it."""
+        tasks = list(drawing)
+        for task in tasks:
+            task.cancel()
+            self._drawing.pop(task, None)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _reason(options: VoteOptions) -> Stopped:
+    assert options.stop != "none", "a rule that never fires has fired"
+    return options.stop

@@ -1,0 +1,97 @@
+"""Room at the door, and questions grouped so that a cohort starts on one adapter version.
+
+Overload is refused here, before anything is sampled; a question that was let in is never dropped for load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+
+from ttrl_server.engine.fleet import Fleet, Hold
+from ttrl_server.errors import Overloaded
+from ttrl_server.telemetry import metrics
+
+
+class Room:
+    """Bounds the samples admitted and not yet done."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._admitted = limit, 0
+
+    @contextmanager
+    def admit(self, samples: int) -> Iterator[None]:
+        """Raises Overloaded (429) when ``samples`` more do not fit."""
+        if self._admitted + samples > self._limit:
+            raise Overloaded(
+                f"{self._admitted} samples are in flight and {samples} more would pass the limit of {self._limit} "
+                "(limits.samples_in_flight). Try again shortly, or ask for fewer votes.",
+                status=429,
+                retry_after_s=2,
+                code="too_many_samples",
+            )
+        self._change(samples)
+        try:
+            yield
+        finally:
+            self._change(-samples)
+
+    def _change(self, by: int) -> None:
+        self._admitted += by
+        metrics.IN_FLIGHT.set(self._admitted)
+
+
+@dataclass
+class _Cohort:
+    holds: list[asyncio.Future[tuple[Hold, ExitStack]]] = field(default_factory=list)
+    timer: asyncio.TimerHandle | None = None
+
+
+class Cohorts:
+    """Collects questions for ``max_wait_s`` or until ``max_questions``, then holds one version for all of them."""
+
+    def __init__(self, fleet: Fleet, *, max_questions: int, max_wait_s: float) -> None:
+        self._fleet, self._max_questions, self._max_wait_s = fleet, max_questions, max_wait_s
+        self._open = _Cohort()
+
+    @asynccontextmanager
+    async def hold(self, version: int | None) -> AsyncIterator[Hold]:
+        """The question's hold; a pinned version does not wait for a cohort."""
+        if version is not None:
+            with self._fleet.hold(version) as hold:
+                yield hold
+            return
+        waiting: asyncio.Future[tuple[Hold, ExitStack]] = asyncio.get_running_loop().create_future()
+        self._join(waiting)
+        try:
+            hold, stack = await waiting
+        except asyncio.CancelledError:
+            if waiting.done() and not waiting.cancelled() and not waiting.exception():
+                waiting.result()[1].close()
+            raise
+        with stack:
+            yield hold
+
+    def _join(self, waiting: asyncio.Future[tuple[Hold, ExitStack]]) -> None:
+        cohort = self._open
+        cohort.holds.append(waiting)
+        if len(cohort.holds) >= self._max_questions or not self._max_wait_s:
+            self._close()
+        elif cohort.timer is None:
+            cohort.timer = asyncio.get_running_loop().call_later(self._max_wait_s, self._close)
+
+    def _close(self) -> None:
+        """All holds are taken in one go, so no promotion can come between them."""
+        cohort, self._open = self._open, _Cohort()
+        if cohort.timer:
+            cohort.timer.cancel()
+        for waiting in cohort.holds:
+            if waiting.cancelled():
+                continue
+            stack = ExitStack()
+            try:
+                waiting.set_result((stack.enter_context(self._fleet.hold()), stack))
+            except Exception as error:  # handed to the question that waits for it
+                waiting.set_exception(error)

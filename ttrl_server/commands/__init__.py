@@ -1,0 +1,1 @@
+"""What a person starts: ``ttrl-serve``, ``ttrl-vote``, ``ttrl-adapters``, the doctor."""

@@ -1,0 +1,231 @@
+"""``ttrl-adapters``: look at versions, act on them, take them away; with a running gateway or with the folder alone."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from ttrl_server.errors import TtrlError
+from ttrl_server.registry import catalogue, export, folders, preflight, rules
+from ttrl_server.registry.ledger import Ledger
+from ttrl_server.registry.names import number_in
+from ttrl_server.registry.past import Past
+
+REASONED = ("promote", "retire")
+"""Actions on one version with which a reason is noted."""
+
+
+def main() -> None:
+    """Console script."""
+    options = _parser().parse_args()
+    try:
+        _print(options, _run(options))
+    except TtrlError as error:
+        print(f"ttrl-adapters: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        print(f"ttrl-adapters: {error.strerror}: {error.filename}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _run(options: argparse.Namespace) -> dict[str, Any]:
+    if options.command in ("export", "merge", "push"):
+        return _take_away(options)
+    return _Gateway(options).run() if options.base_url else _on_folder(options)
+
+
+# ---------------------------------------------------------------- a running gateway
+
+
+class _Gateway:
+    """The same over HTTP."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+
+    def run(self) -> dict[str, Any]:
+        o = self._options
+        if o.command == "ls":
+            return self._call("GET", "/adapters")
+        if o.command == "show":
+            return self._call("GET", f"/adapters/{_number(o.version)}")
+        if o.command == "resume":
+            return self._call("POST", "/learning/resume", {})
+        if o.command == "rollback":
+            to = None if o.version is None else _number(o.version)
+            return self._call("POST", "/adapters/rollback", {"to": to, "reason": o.reason})
+        body = {"reason": o.reason} if o.command in REASONED else {}
+        if o.command == "promote":
+            body["force"] = o.force
+        return self._call("POST", f"/adapters/{_number(o.version)}/{o.command}", body)
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        import httpx
+
+        url = self._options.base_url.rstrip("/").removesuffix("/v1") + "/ttrl/v1" + path
+        headers = {"authorization": f"Bearer {self._options.admin_key}"} if self._options.admin_key else {}
+        try:
+            reply = httpx.request(method, url, json=body, headers=headers, timeout=600)
+            data: dict[str, Any] = reply.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise TtrlError(f"{url} did not answer as a ttrl-server does ({type(error).__name__})") from error
+        if reply.status_code == 401:
+            raise TtrlError("the gateway wants its admin key: --admin-key, or TTRL_ADMIN_KEY in the environment")
+        if reply.status_code >= 400:
+            raise TtrlError(data["error"]["message"])
+        return data
+
+
+# ---------------------------------------------------------------- the folder alone
+
+
+def _on_folder(options: argparse.Namespace) -> dict[str, Any]:
+    if options.command in ("ls", "show"):
+        past = Past.read(options.dir)
+        base = _base(past, options)
+        if options.command == "ls":
+            return {"base_model": base, "versions": catalogue.rows(past, base)}
+        number = _number(options.version)
+        return catalogue.about(past, base, number, rules.folder_of(past, base, number))
+    ledger = Ledger(options.dir)  # refuses while a gateway has it
+    try:
+        return _act(options, ledger, _base(ledger, options))
+    finally:
+        ledger.close()
+
+
+def _act(options: argparse.Namespace, ledger: Ledger, base: str) -> dict[str, Any]:
+    """Takes effect at the next start, where the version is proved before it is served."""
+    if options.command == "resume":
+        ledger.resume(base)
+        return {"learning": "goes on at the next start"}
+    if options.command == "rollback":
+        number = ledger.last_good(base) if options.version is None else _number(options.version)
+        ledger.roll_back(number, base, options.reason, by="operator")
+        return {"number": number, "served": "at the next start"}
+    number = _number(options.version)
+    match options.command:
+        case "promote" if rules.may_serve(ledger, base, number, force=options.force) == "again":
+            ledger.roll_back(number, base, options.reason, by="operator")
+        case "promote":
+            folder = rules.folder_of(ledger, base, number)
+            version = folders.read(options.dir, folder)
+            preflight.check(options.dir, version, base_model=base, max_rank=version.rank)
+            ledger.promote(number, folder, base, by="operator", reason=options.reason)
+        case "pin":
+            ledger.pin(number, rules.may_pin(ledger, base, number), base, by="operator")
+        case "unpin":
+            rules.may_unpin(ledger, base, number)
+            ledger.unpin(number, base, by="operator")
+        case "retire":
+            ledger.retire(number, rules.may_retire(ledger, base, number), base, options.reason, by="operator")
+            return {"number": number, "state": "retired"}
+    return next(row for row in catalogue.rows(ledger, base) if row["number"] == number)
+
+
+# ---------------------------------------------------------------- out of here
+
+
+def _take_away(options: argparse.Namespace) -> dict[str, Any]:
+    past = Past.read(options.dir)
+    base, number = _base(past, options), _number(options.version)
+    folder = rules.folder_of(past, base, number)
+    if options.command == "export":
+        return {"exported": str(export.adapter(options.dir, folder, options.to, base_model=base))}
+    if options.command == "push":
+        with tempfile.TemporaryDirectory() as temporary:
+            taken = export.adapter(options.dir, folder, Path(temporary) / folder, base_model=base)
+            return {"pushed": export.push(taken, options.to, private=options.private, note=f"version {number}")}
+    from ttrl_server.training.merge import merge
+
+    with tempfile.TemporaryDirectory() as temporary:
+        taken = export.adapter(options.dir, folder, Path(temporary) / folder, base_model=base)
+        model, revision = (
+            (base, None) if Path(base).exists() else (base.partition("@")[0], base.partition("@")[2] or None)
+        )
+        if options.model:
+            model, revision = options.model, None
+        return {"merged": str(merge(taken, options.to, model=model, revision=revision))}
+
+
+def _base(past: Past, options: argparse.Namespace) -> str:
+    known = past.bases()
+    if options.base_model and options.base_model not in known:
+        raise TtrlError(f"there are no versions of {options.base_model!r} here, but of {', '.join(known) or 'nothing'}")
+    if not known:
+        raise TtrlError(f"{options.dir} holds no version yet")
+    return str(options.base_model or known[-1])
+
+
+def _number(text: str) -> int:
+    number = number_in(text)
+    if number is None:
+        raise TtrlError(f"{text!r} is not a version: say 7, v7, or base")
+    return number
+
+
+# ---------------------------------------------------------------- to look at
+
+
+def _print(options: argparse.Namespace, result: dict[str, Any]) -> None:
+    if options.json or options.command != "ls":
+        print(json.dumps(result, indent=None if options.json else 2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("version", "state", "served", "pinned", "when", "why", box=None, pad_edge=False)
+    for row in result["versions"]:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["time"]))
+        marks = ["*" if row[name] else "" for name in ("served", "pinned")]
+        table.add_row(f"v{row['number']}", row["state"], *marks, when, row["reason"] or "")
+    Console(highlight=False).print(table)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ttrl-adapters", description=__doc__)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--dir", type=Path, default=Path("adapters"), help="the adapters folder (default: adapters)")
+    shared.add_argument("--base-url", default=os.environ.get("TTRL_BASE_URL"), help="a running gateway, to act on it")
+    shared.add_argument("--admin-key", default=os.environ.get("TTRL_ADMIN_KEY"), help="its api.admin_key")
+    shared.add_argument("--base-model", help="the lineage, where the folder has several (default: the newest)")
+    shared.add_argument("--json", action="store_true", help="one line of JSON")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, about: str, version: str | None = "") -> argparse.ArgumentParser:
+        made = commands.add_parser(name, parents=[shared], help=about, description=about)
+        if version is not None:
+            made.add_argument("version", nargs=version or None, help="7, v7, or base", metavar="VERSION")
+        return made
+
+    command("ls", "list all versions, newest first", None)
+    command("show", "a version's manifest, what the gate measured, and what happened to it")
+    promote = command("promote", "serve a version from now on")
+    promote.add_argument("--force", action="store_true", help="even if it was refused for its answers")
+    rollback = command(
+        "rollback", "serve an earlier version, by default the last good one; base is the base model", "?"
+    )
+    command("pin", "keep a version in the engine, so that NAME@v7 is answered whatever is served")
+    command("unpin", "let it go again")
+    retire = command("retire", "never serve a version again; its files go one swap later")
+    for acting in (promote, rollback, retire):
+        acting.add_argument("--reason", default="asked for", help="noted in the ledger")
+    command("resume", "learn on after an alarm ended learning", None)
+    command("export", "a folder for plain PEFT and plain vLLM").add_argument("to", type=Path, metavar="FOLDER")
+    merge = command("merge", "a full model with the adapter merged into it")
+    merge.add_argument("to", type=Path, metavar="FOLDER")
+    merge.add_argument("--model", help="where the base model is now, if it moved")
+    push = command("push", "upload the exported folder to a hub repository")
+    push.add_argument("to", metavar="REPOSITORY", help="owner/name")
+    push.add_argument("--private", action="store_true")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

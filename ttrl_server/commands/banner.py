@@ -1,0 +1,45 @@
+"""What ``ttrl-serve`` says when it is ready: everything one needs to try it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ttrl_server.engine.fleet import Fleet
+from ttrl_server.registry.names import version_name
+from ttrl_server.settings import sources
+from ttrl_server.settings.config import Config
+
+
+def render(config: Config, url: str, fleet: Fleet, adapters: Path) -> str:
+    """A block of text: URL, model, version, votes, learning, places, key, and a line to try."""
+    votes = "off (vote.policy never)" if config.vote.policy == "never" else f"{config.vote.samples} a question"
+    learning = _learning(config)
+    key = "needed (Authorization: Bearer …)" if config.api.keys else "not needed (loopback only)"
+    header = ' -H "Authorization: Bearer $KEY"' if config.api.keys else ""
+    body = f'{{"model": "{config.name}", "messages": [{{"role": "user", "content": "What is 7 * 8?"}}]}}'
+    rows = {
+        "serving": f"{url}/v1",
+        "model": f"{config.name}  ({config.model})",
+        "adapter": version_name(config.name, fleet.serving),
+        "votes": votes,
+        "learning": learning,
+        "store": sources.redacted(config)["store"]["url"] or str(config.state_dir / "store.sqlite"),
+        "adapters": str(adapters),
+        "logs": str(config.state_dir / "logs"),
+        "key": key,
+        "try": f"curl -s {url}/v1/chat/completions{header} -H 'content-type: application/json' -d '{body}'",
+    }
+    lines = [f"  {name:<9} {value}" for name, value in rows.items()]
+    return "\n".join(["", "ttrl-server is ready", *lines, ""])
+
+
+def _learning(config: Config) -> str:
+    if not config.train.enabled:
+        return "off (train.enabled is false)"
+    if config.vote.policy == "never":
+        return "off (nothing is voted on: vote.policy is never)"
+    train = config.train
+    if train.launch == "elsewhere":
+        return f"on ({train.algorithm}, rank {train.rank}), waiting for ttrl-train from elsewhere"
+    where = "CPU" if config.hardware == "cpu" else f"GPU {','.join(map(str, train.devices))}"
+    return f"on ({train.algorithm}, rank {train.rank}, on {where}, {train.questions} questions a step)"

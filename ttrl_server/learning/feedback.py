@@ -1,0 +1,79 @@
+"""A person's feedback on an answer, in place of the reward that the vote gave its group."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ttrl_server.answers import asked
+from ttrl_server.errors import Overloaded, RequestError
+from ttrl_server.learning.admission import QUEUED, UNSOUND
+from ttrl_server.learning.leases import Learning
+from ttrl_server.promotion.canaries import is_held_back
+from ttrl_server.settings.config import Config
+from ttrl_server.types import Admission, Experience, question_key
+from ttrl_server.voting import feedback, labelled
+
+WAITING = 16
+"""Feedback that may wait for its turn; labels are compared one after the other, so that votes keep the processor."""
+
+
+class Feedback:
+    """Takes feedback until their groups are learned from."""
+
+    def __init__(self, config: Config, learning: Learning) -> None:
+        self._config, self._learning = config, learning
+        self._turn, self._waiting = asyncio.Lock(), 0
+
+    async def give(self, question: str, tenant: str, *, score: int | None, label: str | None) -> str:
+        """What is decided about the group now: ``queued``, or why it is not trained on all the same.
+
+        Raises RequestError: no such answer of this tenant (404), or learned from already (409); Overloaded.
+        """
+        if self._waiting >= WAITING:
+            raise Overloaded(
+                "Too much feedback at once; give yours again shortly.",
+                status=429,
+                retry_after_s=1,
+                code="rate_limit_exceeded",
+            )
+        self._waiting += 1
+        try:
+            async with self._turn:
+                return await self._decide(question, tenant, score, label)
+        finally:
+            self._waiting -= 1
+
+    async def _decide(self, question: str, tenant: str, score: int | None, label: str | None) -> str:
+        kept = await self._learning.find(question)
+        if kept is None or kept.tenant != tenant:
+            raise RequestError(
+                "There is no such answer here: only voted answers that may be trained on are kept.",
+                status=404,
+                param="id",
+                code="not_found",
+            )
+        if score is not None:
+            self._learning.watcher.hear(kept.group, tenant, score > 0)
+        if reason := self._unfit(kept):
+            return reason
+        rewards = await asyncio.to_thread(self._rewards, kept, score, label)
+        admission = QUEUED if len(set(rewards)) > 1 else Admission(False, "unanimous")
+        if not await self._learning.reward_anew(question, rewards, admission):
+            raise RequestError(
+                "This answer is being learned from, or was already.", status=409, param="id", code="already_learned"
+            )
+        return admission.reason
+
+    def _unfit(self, kept: Experience) -> str | None:
+        """Why no feedback makes this group fit to learn from."""
+        if kept.admission.reason in UNSOUND:
+            return kept.admission.reason
+        if is_held_back(question_key(kept.group.prompt_token_ids), self._config.gate):
+            return "held_back"
+        least = min(self._config.train.min_group, self._config.train.samples)
+        return "too_few_samples" if len(kept.rewards) < least else None
+
+    def _rewards(self, kept: Experience, score: int | None, label: str | None) -> tuple[float, ...]:
+        if label is not None:
+            return labelled(kept.vote, label, len(kept.rewards), asked(None))
+        return feedback(kept.vote, score or 0, len(kept.rewards))

@@ -1,0 +1,258 @@
+"""The gateway's side of learning: when a batch is leased, what becomes of it, and whether the trainer still lives.
+
+The store is touched from one thread only; every method here is a coroutine of the gateway's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import structlog
+
+from ttrl_server.answers import asked
+from ttrl_server.answers.keys import key as answer_key
+from ttrl_server.engine.fleet import Fleet
+from ttrl_server.errors import LeaseLost, RequestError, StoreError
+from ttrl_server.learning.admission import UNSOUND
+from ttrl_server.learning.alarms import Alarm, Alarms, importance_alarm
+from ttrl_server.learning.history import HistoryRule
+from ttrl_server.promotion.bands import Pair
+from ttrl_server.promotion.gate import Gate
+from ttrl_server.promotion.promotions import Judgement, Promotions
+from ttrl_server.promotion.rollback import Rollback
+from ttrl_server.promotion.watch import Watch, Watcher
+from ttrl_server.registry import folders
+from ttrl_server.registry.names import number_of_folder
+from ttrl_server.settings.config import Config
+from ttrl_server.store.experiences import Experiences
+from ttrl_server.telemetry import metrics
+from ttrl_server.types import Admission, Batch, Experience, Parent, Question, last_text, question_key
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+LONG_POLL_S = 3.0
+POLL_S = 0.1
+
+
+class Learning:
+    """Hands out batches, takes back adapters; ``alarms`` say when that must end, ``watcher`` looks at what is served."""
+
+    def __init__(self, config: Config, store: Experiences, fleet: Fleet, promotions: Promotions, gate: Gate) -> None:
+        self._config, self._store, self._fleet, self._promotions, self._gate = config, store, fleet, promotions, gate
+        self._ledger = promotions.ledger
+
+        def paired(number: int) -> Awaitable[Pair | None]:
+            return self._in_store(store.paired, number)
+
+        self._rollback = Rollback(config, fleet, promotions, paired)
+        self.alarms = Alarms(config, self._ledger, self._rollback, paired)
+        watch = Watch(config.guard, critics=min(2, max(1, len(config.api.keys))))
+        self.watcher = Watcher(fleet, watch, gate, self._rollback)
+        self._by_history = HistoryRule(config.guard, config.gate)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._leasing = asyncio.Lock()
+        self._judging = 0
+        """Adapters that wait for a judgement: a step must not start from the version before them."""
+        self._spare: int | None = None
+        """A reserved number that no batch has used yet."""
+
+    # ------------------------------------------------------------ experience in
+
+    async def record(self, experience: Experience, question: Question) -> str:
+        """Returns when the group is on disk, with what was decided about it."""
+        key, said = question_key(experience.group.prompt_token_ids), experience.vote.pseudo_label
+        # A pinned version's majority says nothing of how the served one moves.
+        found = answer_key(said, asked(last_text(question))) if said and question.version is None else None
+        admission = await self._in_store(self._store.add, experience, key, found and found.bare, self._by_history)
+        if admission.reason == "held_back":
+            self._gate.offer(experience.group, last_text(question))
+        if question.version is None and admission.reason not in UNSOUND:
+            self.watcher.see(experience.group, experience.vote, last_text(question))
+        return admission.reason
+
+    async def find(self, question: str) -> Experience | None:
+        return await self._in_store(self._store.get, question)
+
+    async def reward_anew(self, question: str, rewards: tuple[float, ...], admission: Admission) -> bool:
+        """Other rewards for a group that nobody has learned from yet."""
+        return await self._in_store(self._store.reward_anew, question, rewards, admission)
+
+    # ------------------------------------------------------------ batch out
+
+    async def lease(self, wait_s: float = LONG_POLL_S) -> Batch | None:
+        """The next batch, or None when nothing became ready within ``wait_s``."""
+        deadline = time.monotonic() + wait_s
+        async with self._leasing:
+            while time.monotonic() < deadline:
+                if await self._worth_a_step() and (batch := await self._take()):
+                    log.info("batch.leased", batch=batch.id, groups=len(batch.experiences), version=batch.number)
+                    return batch
+                await asyncio.sleep(POLL_S)
+        return None
+
+    async def _worth_a_step(self) -> bool:
+        if self.alarms.stopped or self._judging or not self._fleet.ready:
+            return False
+        if self._config.guard.max_updates and self._promoted() >= self._config.guard.max_updates:
+            full = f"guard.max_updates: {self._promoted()} versions were promoted"
+            await self.alarms.ring(Alarm("lineage_full", full, lasting=False))
+            return False
+        pending = await self._in_store(self._store.pending)
+        oldest = await self._in_store(self._store.oldest_pending) if pending else None
+        if oldest is None:
+            return False
+        waited = time.time() - oldest
+        train = self._config.train
+        if pending < train.questions and waited < train.max_wait_s:
+            return False
+        return train.when == "always" or self._fleet.idle or waited > train.patience_s
+
+    async def _take(self) -> Batch | None:
+        base = self._config.base_model
+        promotions = self._ledger.promotions(base)
+        stale = len(promotions) - self._config.train.max_staleness - 1
+        parent = self.parent()
+        # After a rollback what is served is old, and what it draws is fresh all the same.
+        min_version = min(promotions[stale] if stale >= 0 else 0, parent.number if parent else 0)
+        if self._spare is None:
+            self._spare = await asyncio.to_thread(self._ledger.reserve, base)
+        batch = await self._in_store(
+            functools.partial(
+                self._store.lease,
+                self._config.train.questions,
+                self._config.train.lease_s,
+                self._spare,
+                parent,
+                min_version=min_version,
+                unwanted=self._ledger.fallen(base),
+            )
+        )
+        if batch:
+            self._spare = None
+            for name, groups in (await self._in_store(self._store.counts)).items():
+                if name.startswith("dropped/"):
+                    metrics.DROPPED.labels(name.removeprefix("dropped/")).set(groups)
+        return batch
+
+    def _promoted(self) -> int:
+        return len(self._ledger.promotions(self._config.base_model))
+
+    def parent(self) -> Parent | None:
+        """The version the next step starts from: whatever is served now."""
+        served = self._ledger.served(self._config.base_model)
+        return Parent(*served) if served else None
+
+    async def renew(self, batch: str) -> None:
+        await self._in_store(self._store.renew, batch, self._config.train.lease_s)
+
+    # ------------------------------------------------------------ adapter in
+
+    async def propose(self, batch: str, folder: str, figures: dict[str, float]) -> Judgement:
+        """Consumes the batch, once, and judges its adapter; a crash in between is mended by ``resume``."""
+        number = number_of_folder(folder)
+        if number is None:
+            raise RequestError(f"{folder[:100]!r} is not the name of a version folder.", param="folder")
+        self._show(figures)
+        with self._judged():
+            if before := self._promotions.judged(number):  # the trainer asks again when the answer got lost
+                return before
+            await self._consume(batch, number, folder)
+            parent = self._fleet.serving
+            try:
+                judgement = await self._promotions.judge(number, folder)
+            except OSError as error:  # a full disk under the ledger: the trainer asks again
+                raise StoreError(f"the judgement on {folder} could not be written ({error})") from error
+            await self.alarms.after_judgement(judgement, figures, parent)
+            return judgement
+
+    async def _consume(self, batch: str, number: int, folder: str) -> None:
+        try:
+            await self._in_store(functools.partial(self._store.consume, batch, folder=folder, reason="proposed"))
+            metrics.BATCHES.labels("proposed").inc()
+        except LeaseLost:
+            if (number, folder) not in await self._in_store(self._store.proposed):
+                raise  # otherwise it was consumed by this very proposal, which got no judgement
+
+    @contextmanager
+    def _judged(self) -> Iterator[None]:
+        self._judging += 1
+        try:
+            yield
+        finally:
+            self._judging -= 1
+
+    async def skip(self, batch: str, reason: str, figures: dict[str, float]) -> None:
+        """Consumes a batch that taught nothing."""
+        self._show(figures)
+        await self._in_store(functools.partial(self._store.consume, batch, folder=None, reason=reason))
+        metrics.BATCHES.labels("skipped").inc()
+        log.info("batch.skipped", batch=batch, reason=reason)
+        await self.alarms.after_skip(figures)
+
+    def _show(self, figures: dict[str, float]) -> None:
+        for name, value in figures.items():
+            metrics.TRAINER.labels(name).set(value)
+        if odd := importance_alarm(figures):
+            metrics.ALARMS.labels("importance").inc()
+            log.warning("importance.alarm", reason=odd)
+        if figures:
+            log.info("batch.trained", **{name: round(value, 5) for name, value in figures.items()})
+
+    # ------------------------------------------------------------ lives and deaths
+
+    async def trainer_started(self) -> None:
+        """A new trainer of ours knows nothing of the old one: its batch goes back to the queue, its files are swept."""
+        if released := await self._in_store(self._store.release_all, "trainer restarted"):
+            log.info("batch.released", groups=released)
+        proposed = await self._in_store(self._store.proposed)
+        await asyncio.to_thread(self._sweep, {folder for _, folder in proposed})
+
+    async def resume(self) -> None:
+        """Judges what was proposed before a crash and got no judgement, and sweeps what was never proposed."""
+        for group in await self._in_store(self._store.held_back, self._config.gate.canary_questions):
+            self._gate.offer(group, None)
+        with self._judged():
+            proposed = await self._in_store(self._store.proposed)
+            if self._config.train.launch == "here":  # a trainer elsewhere may be about to propose what it published
+                await asyncio.to_thread(self._sweep, {folder for _, folder in proposed})
+            states = self._ledger.states()
+            for number, folder in proposed:
+                if states.get(number, "candidate") == "candidate":
+                    await self._finish(number, folder)
+
+    async def _finish(self, number: int, folder: str) -> None:
+        """Judges a proposal of a former life."""
+        log.info("version.resumed", version=number)
+        await self._promotions.judge(number, folder)
+
+    def _sweep(self, proposed: set[str]) -> None:
+        for leftover in folders.sweep(self._config.adapters_root, proposed | self._ledger.folders()):
+            log.info("version.swept", folder=leftover)
+
+    async def status(self) -> dict[str, Any]:
+        """``training``: a batch is leased, or its adapter is being judged."""
+        groups = await self._in_store(self._store.counts)
+        return {
+            "learning": self.alarms.stopped is None,
+            "reason": self.alarms.stopped,
+            "pending": groups["pending"],
+            "training": groups["leased"] > 0 or self._judging > 0,
+            "promoted": self._promoted(),
+            "groups": groups,
+        }
+
+    async def close(self) -> None:
+        self.watcher.close()
+        self._rollback.close()
+        await self._in_store(self._store.close)
+        self._thread.shutdown()
+
+    async def _in_store(self, function: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)

@@ -1,0 +1,207 @@
+"""Questions that are asked of every candidate, and what each version said to them.
+
+Three kinds: a share of the traffic's own questions, held back from training; sentinels, simple questions with known
+answers, for what the traffic does not ask; and the operator's own labelled set (``gate.labelled``).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from ttrl_server.engine.fleet import Replica
+from ttrl_server.errors import ConfigError, EngineError
+from ttrl_server.registry.names import version_name
+from ttrl_server.settings.config import Config
+from ttrl_server.settings.sections import GateConfig
+from ttrl_server.types import Group, Question, Rollout, Sampling, Signals, VoteOptions, last_text, question_key
+from ttrl_server.voting import signals
+
+log = structlog.get_logger()
+
+SENTINELS = (
+    ("What is 4 + 5?", "9"),
+    ("What is 10 - 4?", "6"),
+    ("How many days are in a week?", "7"),
+    ("What is 10 + 10?", "20"),
+    ("What is 3 * 10?", "30"),
+    ("How many months are in a year?", "12"),
+    ("What is half of 16?", "8"),
+    ("What number comes after 19?", "20"),
+    ("How many hours are in a day?", "24"),
+    ("What is 100 - 30?", "70"),
+    ("How many legs does a spider have?", "8"),
+    ("How many sides does a triangle have?", "3"),
+    ("What is 2 + 2?", "4"),
+    ("What is 5 + 5?", "10"),
+    ("How many minutes are in an hour?", "60"),
+    ("How many fingers are on one hand?", "5"),
+    ("What is 7 + 1?", "8"),
+    ("What is 9 - 9?", "0"),
+    ("What is 1 + 2?", "3"),
+    ("How many cents are in a dollar?", "100"),
+    ("How many wheels does a bicycle have?", "2"),
+    ("How many letters are in the English alphabet?", "26"),
+    ("What is 50 + 50?", "100"),
+    ("What number comes before 10?", "9"),
+)
+"""What any model knows something of; hardly an answer is a number of its question, so that an echo is wrong."""
+TEMPERATURE, TOKENS = 0.6, 48
+"""Of a sentinel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """What one version said to one question."""
+
+    answers: tuple[str | None, ...]
+    """[K]"""
+    tokens: int
+    surprise: float
+    """Sum of −log π over all sampled tokens (nats)."""
+
+    def __add__(self, other: Sheet) -> Sheet:
+        return Sheet(self.answers + other.answers, self.tokens + other.tokens, self.surprise + other.surprise)
+
+    @classmethod
+    def of(cls, rollouts: Collection[Rollout], answers: tuple[str | None, ...]) -> Sheet:
+        """What the samples of a vote were like."""
+        return cls(answers, sum(len(rollout.token_ids) for rollout in rollouts), signals.surprise(rollouts))
+
+    def signals(self, version: int, labels: Sequence[str | None]) -> Signals:
+        """``labels`` [K] are equal where the answers are the same."""
+        return signals.of_samples(
+            version,
+            majority=signals.largest(labels)[1],
+            extractable=signals.answered(self.answers),
+            samples=len(self.answers),
+            tokens=self.tokens,
+            surprise=self.surprise,
+        )
+
+
+@dataclass(slots=True)
+class Canary:
+    """One question."""
+
+    prompt: tuple[int, ...]
+    sampling: Sampling
+    text: str | None
+    """The words of the question, for what kind of answer it wants."""
+    truth: str | None = None
+    """The right answer, where it is known."""
+    said: dict[int, Sheet] = field(default_factory=dict)
+    """By version; 0 is the base model."""
+
+
+def is_held_back(key: str, gate: GateConfig) -> bool:
+    """Whether a question belongs to the share that is never trained on; the same answer at any time, anywhere."""
+    return int(key[:8], 16) < gate.canary_share * 2**32
+
+
+class Reservoir:
+    """The newest ``size`` questions that were held back."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._kept: OrderedDict[str, Canary] = OrderedDict()
+
+    def offer(self, group: Group, text: str | None) -> None:
+        """Keeps a question; one that is known already keeps what was said to it.
+
+        Its samples may become half as long again as the longest that was drawn for it.
+        """
+        key = question_key(group.prompt_token_ids)
+        if key not in self._kept:
+            longest = max((len(rollout.token_ids) for rollout in group.rollouts), default=1)
+            sampling = Sampling(group.temperature, max_tokens=longest + longest // 2)
+            self._kept[key] = Canary(group.prompt_token_ids, sampling, text)
+        self._kept.move_to_end(key)
+        while len(self._kept) > self._size:
+            self._kept.popitem(last=False)
+
+    def __iter__(self) -> Iterator[Canary]:
+        return iter(list(self._kept.values()))
+
+
+# ---------------------------------------------------------------- questions with known answers
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One line of the operator's file, or a sentinel."""
+
+    messages: list[dict[str, Any]]
+    answer: str
+    sampling: Sampling
+
+
+def sentinels() -> list[Labelled]:
+    """The sentinels as chat questions."""
+    sampling = Sampling(TEMPERATURE, max_tokens=TOKENS)
+    return [
+        Labelled([{"role": "user", "content": f"{text} Answer with just the number."}], answer, sampling)
+        for text, answer in SENTINELS
+    ]
+
+
+class _Line(msgspec.Struct):
+    answer: str | int | float
+    prompt: str | None = None
+    messages: list[dict[str, Any]] | None = None
+
+
+def read_labelled(path: Path, sampling: Sampling) -> list[Labelled]:
+    """``gate.labelled``: JSON lines of ``prompt`` (or ``messages``) and ``answer``. Raises ConfigError."""
+    found = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"gate.labelled: {path} cannot be read ({error})") from None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = msgspec.json.decode(line, type=_Line)
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"gate.labelled: {path}, line {number}: {error}") from None
+        messages = row.messages or ([{"role": "user", "content": row.prompt}] if row.prompt else [])
+        if not messages or not str(row.answer).strip():
+            raise ConfigError(f"gate.labelled: {path}, line {number}: a prompt (or messages) and an answer are needed")
+        found.append(Labelled(messages, str(row.answer), sampling))
+    if not found:
+        raise ConfigError(f"gate.labelled: {path} holds no question")
+    return found
+
+
+async def tokenized(config: Config, replica: Replica, questions: list[Labelled]) -> list[Canary]:
+    """The questions as prompts, those left out that the engine will not take. Raises EngineError when it goes away."""
+    found = []
+    for asked in questions:
+        question = Question(
+            id="canary",
+            tenant="",
+            prompt=asked.messages,
+            kind="chat",
+            model=config.name,
+            version=0,
+            sampling=asked.sampling,
+            vote=VoteOptions(config.gate.canary_samples, train=False),
+            template={"chat_template_kwargs": config.chat_template_kwargs},
+        )
+        try:
+            prompt, context = await replica.client.tokenize(question, version_name(config.name, 0))
+        except EngineError as error:
+            if error.status is None or error.status >= 500:
+                raise
+            log.warning("canary.unusable", question=str(asked.messages)[:200], reason=error.message)
+            continue
+        if context > len(prompt):
+            found.append(Canary(prompt, asked.sampling, last_text(question), asked.answer))
+    return found

@@ -1,0 +1,281 @@
+"""What a loaded candidate must answer before it is served: beside the base model, and beside what is served now.
+
+    held-back questions   the base model must not support its answers less than its own
+    sentinels             it must not be worse than the base model
+    gate.labelled         strict: shown to be no worse than what is served by more than gate.margin; lenient: not shown
+                          to be worse; in neither case shown to be worse than the base model
+
+Every version is asked the same questions, with the same number of samples; what the base model and the served version
+said is kept. ``trials`` has the statistics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+
+from ttrl_server.answers import asked, keys
+from ttrl_server.engine.fleet import Replica
+from ttrl_server.errors import EngineError, RejectedVersion
+from ttrl_server.promotion import canaries, trials
+from ttrl_server.promotion.bands import outside
+from ttrl_server.promotion.canaries import Canary, Reservoir, Sheet
+from ttrl_server.registry.names import version_name
+from ttrl_server.settings.config import Config
+from ttrl_server.types import Group, Sampling
+from ttrl_server.voting import Ballot, signals
+
+PRIORITY = 1
+"""Behind every client's sample."""
+BUSY_SHARE, IDLE_SHARE = 0.5, 0.75
+"""Of the sequences an engine runs at once, the gate's: while clients ask, and while nobody does."""
+
+Keyed = dict[int, tuple[str | None, ...]]
+"""By version: [K] answers, equal where they are equivalent."""
+
+
+@dataclass(slots=True)
+class Exam:
+    """One candidate in one engine, beside the version that is served."""
+
+    replica: Replica
+    candidate: int
+    served: int
+    tries: int
+    """Candidates that met the labelled set while the same version was served, this one included."""
+    tokens: int = 0
+    """Drawn so far."""
+
+
+class Gate:
+    """Asks candidates, and remembers what the others said."""
+
+    def __init__(self, config: Config) -> None:
+        """Raises ConfigError when ``gate.labelled`` cannot be used."""
+        self._config = config
+        self._reservoir = Reservoir(config.gate.canary_questions)
+        sampling = Sampling(config.vote.temperature, config.vote.max_tokens)
+        given = config.gate.labelled
+        self._labelled_asked = canaries.read_labelled(given, sampling) if given else []
+        self._sentinels: list[Canary] | None = None
+        self._labelled: list[Canary] | None = None
+        self._drawing = 0
+        self._done = asyncio.Condition()
+
+    def offer(self, group: Group, text: str | None) -> None:
+        """A question that was held back from training."""
+        self._reservoir.offer(group, text)
+
+    async def examine(self, replica: Replica, candidate: int, served: int, tries: int) -> dict[str, float]:
+        """Figures of the candidate, which ``replica`` has loaded as it has ``served``.
+
+        ``tries`` candidates, with this one, were examined beside ``served``. Raises RejectedVersion("canary" or
+        "gate", …), or EngineError when the engine goes away.
+        """
+        started, exam = time.monotonic(), Exam(replica, candidate, served, tries)
+        await self._prepare(replica)
+        held_back, sentinels, labelled = list(self._reservoir), self._sentinels or [], self._labelled or []
+        if len(held_back) < self._config.gate.canary_least:
+            held_back = []
+        for canary in (*held_back, *sentinels, *labelled):
+            canary.said = {n: said for n, said in canary.said.items() if n in (0, served)}
+        both = (*held_back, *labelled)
+        await self._ask(both, exam, {served, candidate} - {0})
+        await self._ask(both, exam, {0}, 2 * self._config.gate.canary_samples)
+        figures = await asyncio.to_thread(self._movement, both, exam)
+        figures |= await asyncio.to_thread(self._support, held_back, exam)
+        figures |= await self._against_base(sentinels, exam)
+        figures |= await asyncio.to_thread(self._labels, labelled, exam)
+        return figures | {"gate_seconds": time.monotonic() - started, "gate_tokens": float(exam.tokens)}
+
+    async def confirm(self, replica: Replica, served: int, asked: Sequence[Canary]) -> str | None:
+        """Whether the base model is better on questions that clients asked ``served``; what is wrong, if it is."""
+        for canary in asked:  # what raised the suspicion is no evidence for it, nor was it drawn as this is
+            canary.said.clear()
+        await self._ask(asked, Exam(replica, served, 0, 0), {0, served})
+        both = [canary for canary in asked if {0, served} <= canary.said.keys()]
+        if not both:
+            return None
+        keyed = await asyncio.to_thread(lambda: [self._keyed(canary) for canary in both])
+        answered = [{n: [float(a is not None) for a in said] for n, said in k.items()} for k in keyed]
+        supported = [dict(zip((0, served), trials.supports(k[0], k[served]), strict=True)) for k in keyed]
+        for what, values in (("answers", answered), ("support by the base model", supported)):
+            found = trials.contrast([v[0] for v in values], [v[served] for v in values])
+            if found.z < -self._config.gate.canary_z:
+                return f"{what} {found.theirs:.3f} against the base model's {found.ours:.3f} (z = {found.z:.1f})"
+        return None
+
+    async def _prepare(self, replica: Replica) -> None:
+        if self._sentinels is None:
+            wanted = canaries.sentinels() if self._config.gate.sentinels else []
+            self._sentinels = await canaries.tokenized(self._config, replica, wanted)
+        if self._labelled is None:
+            self._labelled = await canaries.tokenized(self._config, replica, self._labelled_asked)
+
+    # ------------------------------------------------------------ asking
+
+    async def _ask(self, asked: Sequence[Canary], exam: Exam, numbers: set[int], samples: int | None = None) -> None:
+        """Draws what versions have not said yet of ``samples`` (default: gate.canary_samples) to each question."""
+        wanted = samples or self._config.gate.canary_samples
+
+        async def one(canary: Canary, number: int) -> None:
+            known = canary.said.get(number)
+            left = wanted - len(known.answers) if known else wanted
+            if left > 0 and (said := await self._sheet(canary, exam, number, left)):
+                canary.said[number] = known + said if known else said
+
+        await asyncio.gather(*(one(canary, number) for canary in asked for number in numbers))
+
+    async def _sheet(self, canary: Canary, exam: Exam, number: int, samples: int) -> Sheet | None:
+        """None where the engine will not take the question as it is kept."""
+        model, sampling = version_name(self._config.name, number), self._room(canary)
+        ballot, replica = Ballot(canary.text), exam.replica
+
+        async def draw(index: int) -> None:
+            async with self._slot(replica), replica.slots:
+                sample = replica.client.sample
+                ballot.add(await sample(canary.prompt, model, sampling, index, priority=PRIORITY))
+
+        try:
+            await asyncio.gather(*(draw(index) for index in range(samples)))
+        except EngineError as error:
+            if error.status is None or error.status >= 500 or error.status == 404:
+                raise
+            return None
+        sheet = Sheet.of(ballot.rollouts, (await asyncio.to_thread(ballot.count)).answers)
+        exam.tokens += sheet.tokens
+        return sheet
+
+    @contextlib.asynccontextmanager
+    async def _slot(self, replica: Replica) -> AsyncIterator[None]:
+        def free() -> bool:
+            share = BUSY_SHARE if replica.questions else IDLE_SHARE
+            return self._drawing < max(1, int(share * self._config.engine.max_num_seqs))
+
+        async with self._done:
+            await self._done.wait_for(free)
+            self._drawing += 1
+        try:
+            yield
+        finally:
+            self._drawing -= 1
+            async with self._done:
+                self._done.notify_all()
+
+    def _room(self, canary: Canary) -> Sampling:
+        """The sampling within the context, where that is known here."""
+        context, wanted = self._config.max_model_len, canary.sampling.max_tokens
+        if not context:
+            return canary.sampling
+        left = max(1, context - len(canary.prompt))
+        return replace(canary.sampling, max_tokens=min(wanted or left, left))
+
+    # ------------------------------------------------------------ judging
+
+    def _movement(self, asked: Sequence[Canary], exam: Exam) -> dict[str, float]:
+        """What changed from the served version on unlabelled and labelled questions; refuses a collapse."""
+        both = [canary for canary in asked if {exam.served, exam.candidate} <= canary.said.keys()]
+        if not both:
+            return {}
+        keyed = [self._keyed(canary) for canary in both]
+        then, now = (
+            signals.mean([c.said[n].signals(n, k[n]) for c, k in zip(both, keyed, strict=True)])
+            for n in (exam.served, exam.candidate)
+        )
+        if trouble := outside((then, now), self._config.guard):
+            raise RejectedVersion("canary", f"on {len(both)} questions, beside what is served: {trouble}")
+        return {
+            "gate_majority": now.majority,
+            "gate_extractable": now.extractable,
+            "gate_length": now.length,
+            "gate_entropy": now.entropy,
+        }
+
+    def _support(self, asked: Sequence[Canary], exam: Exam) -> dict[str, float]:
+        gate, candidate, served = self._config.gate, exam.candidate, exam.served
+        keyed = [self._keyed(c) for c in asked if {0, candidate} <= c.said.keys()]
+        if len(keyed) < gate.canary_least:
+            return {}
+        pairs = [trials.supports(k[0], k[candidate]) for k in keyed]
+        found = trials.contrast([own for own, _ in pairs], [theirs for _, theirs in pairs])
+        if found.z < -gate.canary_z:
+            raise RejectedVersion(
+                "canary",
+                f"on {len(keyed)} held-back questions the base model supports its answers less than its own "
+                f"({found.theirs:.3f} against {found.ours:.3f}, z = {found.z:.1f})",
+            )
+        agreed = [signals.largest(k[served])[0] == signals.largest(k[candidate])[0] for k in keyed if served in k]
+        agreement = {"gate_agreement": sum(agreed) / len(agreed)} if agreed else {}
+        return agreement | {"canary_support": found.theirs, "canary_base": found.ours, "canary_z": found.z}
+
+    async def _against_base(self, asked: Sequence[Canary], exam: Exam) -> dict[str, float]:
+        """Half of the samples will do where they show no loss; before a refusal the base model gets a closer look.
+
+        Its samples serve all later candidates too: a few lucky ones would have every one of them refused.
+        """
+        samples, z, candidate = self._config.gate.canary_samples, self._config.gate.canary_z, exam.candidate
+        for look, base, enough in (
+            (samples // 2, samples, 0.0),
+            (samples, 2 * samples, -z),
+            (samples, 4 * samples, -z),
+        ):
+            await self._ask(asked, exam, {0}, base)
+            await self._ask(asked, exam, {candidate}, look)
+            right = await asyncio.to_thread(lambda: [self._right(c) for c in asked if {0, candidate} <= c.said.keys()])
+            if not right:
+                return {}
+            found = trials.contrast([r[0] for r in right], [r[candidate] for r in right])
+            if found.z >= enough:
+                break
+        if found.z < -z:
+            raise RejectedVersion(
+                "canary",
+                f"of {len(right)} sentinel questions it gets {found.theirs:.3f} right, the base model {found.ours:.3f} "
+                f"(z = {found.z:.1f})",
+            )
+        return {"sentinel_right": found.theirs, "sentinel_base": found.ours, "sentinel_z": found.z}
+
+    def _labels(self, asked: Sequence[Canary], exam: Exam) -> dict[str, float]:
+        gate, candidate, served = self._config.gate, exam.candidate, exam.served
+        whole = [c for c in asked if {0, served, candidate} <= c.said.keys()]
+        if not whole and self._labelled_asked and gate.mode == "strict":
+            raise RejectedVersion("gate", "no question of gate.labelled could be asked")
+        if not whole:
+            return {}
+        needed = trials.needed(gate.alpha, exam.tries)
+        right = [self._right(c) for c in whole]
+        mean = {n: trials.mean([trials.mean(r[n]) for r in right]) for n in (0, served, candidate)}
+        for rival in {0, served}:
+            lost = trials.differences([r[candidate] for r in right], [r[rival] for r in right])
+            if trials.capital(lost, 0.0) >= needed:
+                raise RejectedVersion("gate", _worse(whole, mean, candidate, rival, "is worse"))
+        gained = trials.differences([r[served] for r in right], [r[candidate] for r in right])
+        shown = trials.capital(gained, -gate.margin)
+        if gate.mode == "strict" and shown < needed:
+            said = f"is not shown to be within gate.margin {gate.margin:g} (evidence {shown:.3g}, needed {needed:.3g})"
+            raise RejectedVersion("gate", _worse(whole, mean, candidate, served, said))
+        return {"labelled_right": mean[candidate], "labelled_served": mean[served], "labelled_evidence": shown}
+
+    def _right(self, canary: Canary) -> dict[int, list[float]]:
+        """By version: [K] whether each sample is right."""
+        keyed = self._keyed(canary)
+        truth = keyed.pop(TRUTH)[0]
+        return {number: [float(answer == truth) for answer in answers] for number, answers in keyed.items()}
+
+    def _keyed(self, canary: Canary) -> Keyed:
+        """The answers, and the truth under ``TRUTH``, as keys that are equal where they are equivalent."""
+        answers = {number: said.answers for number, said in canary.said.items()} | {TRUTH: (canary.truth,)}
+        distinct = {answer for row in answers.values() for answer in row if answer is not None}
+        found = keys(distinct, asked(canary.text))
+        return {number: tuple(None if a is None else found[a] for a in row) for number, row in answers.items()}
+
+
+TRUTH = -1
+
+
+def _worse(asked: Sequence[Canary], mean: dict[int, float], candidate: int, rival: int, said: str) -> str:
+    against = f"v{rival}" if rival else "the base model"
+    return f"on {len(asked)} labelled questions it {said}: {mean[candidate]:.3f} right, {against} {mean[rival]:.3f}"

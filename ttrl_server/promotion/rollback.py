@@ -1,0 +1,79 @@
+"""The way back: which version to serve instead of one that is in doubt, and going there whatever the disk says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+import structlog
+
+from ttrl_server.engine.fleet import Fleet
+from ttrl_server.errors import RejectedVersion, VersionRefused
+from ttrl_server.promotion.bands import Pair, is_sound, outside
+from ttrl_server.promotion.promotions import Promotions
+from ttrl_server.registry.past import By
+from ttrl_server.settings.config import Config
+
+log = structlog.get_logger()
+
+AGAIN_S = 10.0
+
+Target = int | Literal["good", "sound", "sound or serving"]
+"""A version's number; or the newest before the served one that is known to keep to its bands (good), or that the gate
+found no worse than the base model (sound), with the served one among those to choose from or without it. Where there
+is none: the base model."""
+Paired = Callable[[int], Awaitable[Pair | None]]
+"""What a version's questions looked like when they were first asked, and as it answers them."""
+
+
+class Rollback:
+    """Goes back from the served version."""
+
+    def __init__(self, config: Config, fleet: Fleet, promotions: Promotions, paired: Paired) -> None:
+        self._config, self._fleet, self._promotions, self._paired = config, fleet, promotions, paired
+        self._again: asyncio.Task[None] | None = None
+
+    async def go(self, target: Target, reason: str, *, by: By) -> None:
+        """Serves the target from now on. While a full disk forbids it, it is tried again in the background."""
+        leaving = self._fleet.serving
+        number = await self._choose(target)
+        try:
+            await self._leave(leaving, number, reason, by)
+        except OSError as error:
+            log.error("rollback.failed", to=number, reason=str(error))
+            self._again = asyncio.create_task(self._until_left(leaving, number, reason, by))
+
+    def close(self) -> None:
+        if self._again:
+            self._again.cancel()
+
+    async def _choose(self, target: Target) -> int:
+        ledger, base, serving = self._promotions.ledger, self._config.base_model, self._fleet.serving
+        fit = ledger.before(base, serving + 1)
+        if isinstance(target, int):
+            return target if target in fit else 0
+        if target == "good":
+            guard = self._config.guard
+            for number in fit:
+                pair = await self._paired(number) if number != serving else None
+                if pair and pair[0].groups >= guard.watch_groups and outside(pair, guard) is None:
+                    return number
+            return 0
+        proved = (n for n in fit if n not in ledger.forced(base) and is_sound(ledger.figures(n)))
+        return next((n for n in proved if n != serving or target == "sound or serving"), 0)
+
+    async def _leave(self, leaving: int, number: int, reason: str, by: By) -> None:
+        try:
+            await self._promotions.roll_back(number, reason, by=by, leaving=leaving)
+        except (RejectedVersion, VersionRefused) as error:
+            log.error("version.unservable", version=number, reason=str(error))
+            await self._promotions.roll_back(0, reason, by=by, leaving=leaving)
+
+    async def _until_left(self, leaving: int, number: int, reason: str, by: By) -> None:
+        while True:
+            await asyncio.sleep(AGAIN_S)
+            try:
+                return await self._leave(leaving, number, reason, by)
+            except OSError:
+                continue

@@ -1,0 +1,198 @@
+"""Live signals of the served version beside those before it: a fall that the gate did not see goes back by itself.
+
+Traffic changes as models do. So a significant change of what clients' own questions bring only raises a suspicion; the
+gate then asks the base model the very same questions (``Gate.confirm``), and only a version that is worse than the
+base model on them has fallen. What persons say of its answers needs no confirmation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from ttrl_server.engine.fleet import Fleet
+from ttrl_server.errors import EngineError
+from ttrl_server.promotion.canaries import Canary, Sheet
+from ttrl_server.promotion.gate import Gate
+from ttrl_server.promotion.promotions import EXAMINE_S
+from ttrl_server.promotion.rollback import Rollback
+from ttrl_server.promotion.trials import contrast, mean
+from ttrl_server.settings.sections import GuardConfig
+from ttrl_server.telemetry import metrics
+from ttrl_server.types import Group, Sampling, Signals, Vote, question_key
+from ttrl_server.voting import signals
+
+log = structlog.get_logger()
+
+SUSPICIOUS_Z = 3.0
+"""Standard errors of a change that is looked into; of persons' feedback, that is acted upon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One group of the served version."""
+
+    canary: Canary
+    signals: Signals
+    flipped: float
+    """1 when the question's majority is another than the version before had found."""
+
+
+class Watch:
+    """The latest ``guard.watch_window`` groups of the served version, and as many from before it."""
+
+    def __init__(self, guard: GuardConfig, *, critics: int = 1) -> None:
+        """``critics``: tenants that must agree before what persons say counts."""
+        self._guard, self._critics = guard, critics
+        self.version = 0
+        """Whose signals these are."""
+        self._before: deque[Seen] = deque(maxlen=guard.watch_window)
+        self._now: deque[Seen] = deque(maxlen=guard.watch_window)
+        self._praise_before: deque[float] = deque(maxlen=guard.watch_window)
+        self._praise: dict[str, tuple[str, float]] = {}
+        """Tenant and praise by answer, the newest last."""
+        self._majorities: dict[str, str | None] = {}
+
+    def see(self, group: Group, vote: Vote, text: str | None) -> None:
+        """A question that the served version answered."""
+        if not group.rollouts:
+            return
+        self._turn_to(group.version)
+        key, said = question_key(group.prompt_token_ids), vote.pseudo_label
+        longest = max(len(rollout.token_ids) for rollout in group.rollouts)
+        asked = Canary(group.prompt_token_ids, Sampling(group.temperature, 2 * longest), text)
+        asked.said[group.version] = Sheet.of(group.rollouts, vote.answers)
+        flipped = key in self._majorities and self._majorities[key] != said
+        self._majorities[key] = said
+        while len(self._majorities) > 4 * self._guard.watch_window:
+            del self._majorities[next(iter(self._majorities))]
+        self._now.append(Seen(asked, signals.of_group(group, vote), float(flipped)))
+
+    def hear(self, group: Group, tenant: str, praise: bool) -> None:
+        """A person's feedback on an answer; the latest counts."""
+        if group.version == self.version:
+            self._praise.pop(group.question_id, None)
+            self._praise[group.question_id] = (tenant, float(praise))
+            while len(self._praise) > self._guard.watch_window:
+                del self._praise[next(iter(self._praise))]
+
+    def turned_back(self, version: int) -> None:
+        """Another version is served, because of what was seen: nothing of it counts any more."""
+        self.version = version
+        self._now.clear()
+        self._praise.clear()
+
+    def traffic_changed(self) -> None:
+        """A suspicion was not confirmed: what went before is no measure any more."""
+        self._before.clear()
+        self._before.extend(self._now)
+        self._now.clear()
+
+    def complaint(self) -> str | None:
+        """What persons have against the served version."""
+        if len({tenant for tenant, praise in self._praise.values() if not praise}) < self._critics:
+            return None
+        fall = _fall(self._praise_before, self._praises(), self._guard.watch_groups)
+        return f"praise fell: {fall}" if fall else None
+
+    def suspicion(self) -> tuple[str, list[Canary]] | None:
+        """What has changed for the worse, and the questions to look into; None while nothing has."""
+        before, now, least = self._before, self._now, self._guard.watch_groups
+        if min(len(before), len(now)) < least:
+            return None
+        for name in ("majority", "extractable"):
+            if fall := _fall(_of(before, name), _of(now, name), least):
+                return f"{name} fell: {fall}", [seen.canary for seen in now]
+        if rise := _fall([-seen.flipped for seen in before], [-seen.flipped for seen in now], least):
+            return f"more questions flip: {rise}", [seen.canary for seen in now]
+        for name, lowest, highest in (
+            ("entropy", self._guard.min_entropy, self._guard.max_entropy),
+            ("length", self._guard.min_length, self._guard.max_length),
+        ):
+            then = mean(_of(before, name))
+            share = mean(_of(now, name)) / then if then else 1.0
+            if share < lowest or (highest and share > highest):
+                return f"{name} became {share:.3f} of what it was", [seen.canary for seen in now]
+        return None
+
+    def _praises(self) -> list[float]:
+        return [praise for _, praise in self._praise.values()]
+
+    def _turn_to(self, version: int) -> None:
+        if version == self.version:
+            return
+        self.version = version
+        self._before.extend(self._now)
+        self._praise_before.extend(self._praises())
+        self._now.clear()
+        self._praise.clear()
+
+
+def _of(seen: Iterable[Seen], name: str) -> list[float]:
+    return [float(getattr(each.signals, name)) for each in seen]
+
+
+def _fall(before: Iterable[float], now: Iterable[float], least: int) -> str | None:
+    """A fall of the mean that is no chance, in words."""
+    old, new = list(before), list(now)
+    if min(len(old), len(new)) < least:
+        return None
+    found = contrast([old], [new])
+    return f"{found.ours:.2f} → {found.theirs:.2f} (z = {found.z:.1f})" if found.z < -SUSPICIOUS_Z else None
+
+
+class Watcher:
+    """Looks into the served version where its live signals have got worse, and goes back from one that fell."""
+
+    def __init__(self, fleet: Fleet, watch: Watch, gate: Gate, rollback: Rollback) -> None:
+        self._fleet, self._watch, self._gate, self._rollback = fleet, watch, gate, rollback
+        self._looking: asyncio.Task[None] | None = None
+
+    def see(self, group: Group, vote: Vote, text: str | None) -> None:
+        """A question that followed the served version."""
+        if group.version == self._fleet.serving:  # what ran through a swap says nothing of it
+            self._watch.see(group, vote, text)
+            self._look()
+
+    def hear(self, group: Group, tenant: str, praise: bool) -> None:
+        """A person's feedback on an answer."""
+        self._watch.hear(group, tenant, praise)
+        self._look()
+
+    @property
+    def looking(self) -> bool:
+        return self._looking is not None and not self._looking.done()
+
+    def close(self) -> None:
+        if self._looking:
+            self._looking.cancel()
+
+    def _look(self) -> None:
+        """One look at a time."""
+        served = self._fleet.serving
+        if served and served == self._watch.version and not self.looking:
+            self._looking = asyncio.create_task(self._look_into(served))
+
+    async def _look_into(self, served: int) -> None:
+        reason, found = self._watch.complaint(), self._watch.suspicion()
+        if reason is None and found:
+            suspicion, questions = found
+            replica = next((r for r in self._fleet.replicas if r.ready and served in r.loaded), None)
+            if replica is None:
+                return
+            try:
+                reason = await asyncio.wait_for(self._gate.confirm(replica, served, questions), EXAMINE_S)
+            except (EngineError, TimeoutError):
+                return
+            log.warning("watch.suspicion", version=served, change=suspicion, confirmed=reason)
+            if reason is None:
+                self._watch.traffic_changed()
+        if reason is None or served != self._fleet.serving:
+            return
+        metrics.ALARMS.labels("fallen").inc()
+        await self._rollback.go("sound", f"v{served} fell: {reason}", by="watch")
+        self._watch.turned_back(self._fleet.serving)

@@ -1,0 +1,172 @@
+"""One typed tree of settings, validated once, before torch or vllm is imported.
+
+A value comes from the first of: command-line flag (``--vote.samples 64``), environment (``TTRL_VOTE__SAMPLES``),
+the YAML file (``--config FILE``, or the preset in ``configs/`` that ``--model`` names), the default in ``sections.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ttrl_server.settings.devices import place
+from ttrl_server.settings.sections import (
+    AdaptersConfig,
+    ApiConfig,
+    BatchConfig,
+    EngineConfig,
+    GateConfig,
+    GuardConfig,
+    LimitsConfig,
+    LogConfig,
+    Section,
+    StoreConfig,
+    TrainConfig,
+    VoteConfig,
+)
+
+
+class Config(Section):
+    """Everything ``ttrl-serve`` can be told."""
+
+    model: str
+    """Hub id or local folder of the base model; a name in configs/ brings that preset."""
+    served_model_name: str = ""
+    """The name clients ask for; default: the last part of model."""
+    revision: str | None = None
+    """Hub revision of the base model."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Weights and activations of the engine."""
+    max_model_len: int | None = Field(None, ge=16)
+    """Prompt + completion tokens; default: what the model's own configuration says."""
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Passed to the chat template of every question, e.g. {enable_thinking: false}."""
+    hardware: Literal["cpu", "cuda"] = "cpu"
+    """Default: cuda where NVIDIA devices are seen, else cpu."""
+    gpus: int | None = Field(None, ge=1)
+    """GPUs to divide between engine and trainer, 5 to 3, where engine.devices and train.devices do not say."""
+    run_dir: Path | None = None
+    """Store, logs and resolved settings; default runs/<served model name>."""
+    api: ApiConfig = ApiConfig()
+    vote: VoteConfig = VoteConfig()
+    batch: BatchConfig = BatchConfig()
+    limits: LimitsConfig = LimitsConfig()
+    engine: EngineConfig = EngineConfig()
+    train: TrainConfig = TrainConfig()
+    store: StoreConfig = StoreConfig()
+    adapters: AdaptersConfig = AdaptersConfig()
+    gate: GateConfig = GateConfig()
+    guard: GuardConfig = GuardConfig()
+    log: LogConfig = LogConfig()
+
+    @property
+    def name(self) -> str:
+        return self.served_model_name or self.model.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def state_dir(self) -> Path:
+        return (self.run_dir or Path("runs") / self.name).absolute()
+
+    @property
+    def resolved_file(self) -> Path:
+        """Where the trainer reads its settings from."""
+        return self.state_dir / "resolved.json"
+
+    @property
+    def adapters_root(self) -> Path:
+        return self.adapters.dir.absolute()
+
+    @property
+    def base_model(self) -> str:
+        """Identity of the base model: adapters of another one are never served."""
+        return f"{self.model}@{self.revision}" if self.revision else self.model
+
+    @property
+    def replicas(self) -> int:
+        """Engine processes: serving devices in tensor-parallel teams; on a CPU as many as are asked for."""
+        if self.engine.url:
+            return 1
+        if self.hardware == "cpu":
+            return self.engine.replicas
+        return len(self.engine.devices) // self.engine.tensor_parallel
+
+    @property
+    def train_ranks(self) -> int:
+        return max(1, len(self.train.devices)) if self.train.enabled else 0
+
+    @property
+    def cpu_waiting(self) -> dict[str, str]:
+        """How OpenMP threads of engine and trainer wait on a CPU: asleep where both work at once, or they starve each
+        other; as they like where a step waits for an idle engine (waking costs the engine up to half its speed)."""
+        both_at_once = self.train.enabled and self.train.when == "always"
+        return {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"} if both_at_once else {}
+
+    @property
+    def shares_devices(self) -> bool:
+        """Engine and trainer live on the same device."""
+        if self.hardware == "cpu":
+            return True
+        return bool(set(self.engine.devices) & set(self.train.devices))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _place(cls, data: Any) -> Any:
+        return place(data) if isinstance(data, dict) else data
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        for problem in (*_vote_problems(self), *_device_problems(self), *_api_problems(self)):
+            raise ValueError(problem)
+        return self
+
+
+def _vote_problems(c: Config) -> list[str]:
+    problems = []
+    if c.vote.samples > c.vote.max_samples:
+        problems.append(f"vote.samples is {c.vote.samples}, above vote.max_samples {c.vote.max_samples}")
+    if c.train.enabled and c.train.samples > c.vote.samples:
+        problems.append(
+            f"train.samples is {c.train.samples}, more than the {c.vote.samples} samples that vote (vote.samples)"
+        )
+    if c.vote.weighting == "confidence" and c.vote.stop in ("beta", "certificate"):
+        problems.append(f"vote.stop {c.vote.stop} counts votes; with vote.weighting confidence use exact or none")
+    if c.vote.samples > c.limits.samples_in_flight:
+        problems.append(
+            f"limits.samples_in_flight is {c.limits.samples_in_flight}, below vote.samples {c.vote.samples}"
+        )
+    if not math.isfinite(c.train.learning_rate):
+        problems.append(f"train.learning_rate is {c.train.learning_rate}")
+    return problems
+
+
+def _device_problems(c: Config) -> list[str]:
+    if c.hardware == "cpu":
+        return []
+    problems = [
+        f"{name}.devices is {devices}: a GPU is named twice"
+        for name, devices in (("engine", c.engine.devices), ("train", c.train.devices))
+        if len(set(devices)) < len(devices)
+    ]
+    if not c.engine.url and not c.engine.devices:
+        problems.append("engine.devices is empty: name the GPUs that serve, or use --hardware cpu or --gpus N")
+    if len(c.engine.devices) % c.engine.tensor_parallel:
+        problems.append(
+            f"engine.devices has {len(c.engine.devices)} GPUs, not a multiple of engine.tensor_parallel "
+            f"({c.engine.tensor_parallel})"
+        )
+    if c.train.enabled and c.train.launch == "here" and not (c.train.devices or c.train.hostfile):
+        problems.append(
+            "train.devices is empty while learning is on: name the GPUs that train, or use --train.enabled false"
+        )
+    return problems
+
+
+def _api_problems(c: Config) -> list[str]:
+    if c.train.enabled and c.train.launch == "elsewhere" and not c.api.admin_key:
+        return ["train.launch is elsewhere and there is no api.admin_key: give the key that trainers are to use"]
+    if c.api.keys or c.api.host in ("127.0.0.1", "::1", "localhost"):
+        return []
+    return [f"api.host is {c.api.host} and there is no api.keys: give a key (--api-key) or bind 127.0.0.1"]

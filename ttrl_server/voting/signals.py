@@ -1,0 +1,64 @@
+"""What the samples of one question look like: majority, entropy, length, share that answers.
+
+Defined here once, for the reply, the store, the gate and the watch. Entropy is over tokens: a long sample counts more
+than a short one, as it does in the policy gradient's token mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+from ttrl_server.types import Group, Rollout, Signals, Vote
+
+
+def of_group(group: Group, vote: Vote) -> Signals:
+    """Of a group that was voted on."""
+    return of_samples(
+        group.version,
+        majority=vote.majority_ratio or 0.0,
+        extractable=answered(vote.answers),
+        samples=len(group.rollouts),
+        tokens=sum(len(rollout.token_ids) for rollout in group.rollouts),
+        surprise=surprise(group.rollouts),
+    )
+
+
+def of_samples(
+    version: int, *, majority: float, extractable: float, samples: int, tokens: int, surprise: float
+) -> Signals:
+    """Of ``samples`` completions with ``tokens`` tokens in all; ``surprise`` is the sum of −log π over them (nats)."""
+    return Signals(version, 1, majority, surprise / max(1, tokens), tokens / max(1, samples), extractable)
+
+
+def mean(signals: Sequence[Signals]) -> Signals:
+    """Over the groups of one version. Raises IndexError without any."""
+    groups = sum(each.groups for each in signals)
+
+    def average(name: str) -> float:
+        return math.fsum(getattr(each, name) * each.groups for each in signals) / groups
+
+    return Signals(
+        signals[0].version, groups, *(average(name) for name in ("majority", "entropy", "length", "extractable"))
+    )
+
+
+def surprise(rollouts: Collection[Rollout]) -> float:
+    """Sum of −log π over all sampled tokens (nats)."""
+    return -math.fsum(math.fsum(rollout.logprobs) for rollout in rollouts)
+
+
+def answered(answers: Sequence[str | None]) -> float:
+    """Share of the samples with an answer."""
+    return sum(answer is not None for answer in answers) / max(1, len(answers))
+
+
+def largest(labels: Sequence[str | None]) -> tuple[str | None, float]:
+    """The label that most samples share, the first of several, and their share of all samples.
+
+    ``labels`` [M] are equal where the answers are the same, None without an answer.
+    """
+    counts = Counter(label for label in labels if label is not None)
+    label, most = counts.most_common(1)[0] if counts else (None, 0)
+    return label, most / max(1, len(labels))
