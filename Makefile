@@ -37,7 +37,7 @@ slow: model
 check: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy ttrl_server clients/ttrl_client demo benchmarks experiments
+	@$(BIN)/mypy ttrl_server clients/ttrl_client demo benchmarks experiments tests
 	@$(BIN)/lint-imports
 
 format: setup

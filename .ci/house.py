@@ -1,9 +1,10 @@
-"""Measures the house: how long functions are, how many exist for one caller only, how wide lines get, how it is spread.
+"""Measures the house: how long functions are, how many exist for one caller only, how wide lines
+get, how it is spread.
 
     python .ci/house.py [FOLDER]
 
-The last line is JSON. A function counts as single-use when it is private (``_name``) and its module names it just
-once besides its definition; the share is of all functions in server and client.
+The last line is JSON. A function counts as single-use when it is private (``_name``) and its module
+names it just once besides its definition; the share is of all functions in server and client.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ def single_use(tree: ast.Module) -> list[str]:
     """Private functions that their module names once besides defining them."""
     named = Counter(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
     named += Counter(node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute))
-    private = (f.name for f in functions(tree) if f.name.startswith("_") and not f.name.endswith("__"))
+    private = (
+        f.name for f in functions(tree) if f.name.startswith("_") and not f.name.endswith("__")
+    )
     return [name for name in private if named[name] == 1]
 
 
@@ -49,7 +52,10 @@ def measure(root: Path) -> dict[str, object]:
     trees = [ast.parse(path.read_text()) for part in ("server", "client") for path in files[part]]
     lengths = [(f.end_lineno or f.lineno) - f.lineno + 1 for tree in trees for f in functions(tree)]
     alone = sum(len(single_use(tree)) for tree in trees)
-    lines = {part: [line for path in paths for line in path.read_text().splitlines()] for part, paths in files.items()}
+    lines = {
+        part: [line for path in paths for line in path.read_text().splitlines()]
+        for part, paths in files.items()
+    }
     return {
         "functions": len(lengths),
         "median_lines": statistics.median(lengths),
@@ -57,7 +63,9 @@ def measure(root: Path) -> dict[str, object]:
         "single_use_privates": alone,
         "single_use_share": round(alone / len(lengths), 3),
         "wide_lines": sum(len(line) > WIDE for part in lines.values() for line in part),
-        "root_modules": len([p for p in (root / "ttrl_server").glob("*.py") if p.name != "__init__.py"]),
+        "root_modules": len(
+            [p for p in (root / "ttrl_server").glob("*.py") if p.name != "__init__.py"]
+        ),
         "lines": {part: len(found) for part, found in lines.items()},
         "lines_in_all": sum(map(len, lines.values())),
     }

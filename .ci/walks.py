@@ -1,10 +1,11 @@
-"""Walks a question, an adapter and an operator's rollback through the gateway, and counts what each passes.
+"""Walks a question, an adapter and an operator's rollback through the gateway, and counts what each
+passes.
 
     python .ci/walks.py [--show question|adapter|operator]
 
-The real gateway before the hand-written engine of tests/integration. Counted are the functions of ``ttrl_server``
-that are entered (each once), and the modules they are in; how texts are read (``answers``) is left out. The last
-line is JSON.
+The real gateway before the hand-written engine of tests/integration. Counted are the functions of
+``ttrl_server`` that are entered (each once), and the modules they are in; how texts are read
+(``answers``) is left out. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -106,7 +107,8 @@ def main() -> None:
     for module, name in found.get(options.show or "", []):
         print(f"{module:<36} {name}")
     figures = {
-        way: {"functions": len(stays), "modules": len({module for module, _ in stays})} for way, stays in found.items()
+        way: {"functions": len(stays), "modules": len({module for module, _ in stays})}
+        for way, stays in found.items()
     }
     print(json.dumps(figures))
 

@@ -1,10 +1,12 @@
-"""What the CPU engine's precision and its way of waiting cost: tokens/s of the base model and of an adapter.
+"""What the CPU engine's precision and its way of waiting cost: tokens/s of the base model and of an
+adapter.
 
     python -m benchmarks.cpu_engine [--model .models/SmolLM2-135M-Instruct] [--rounds N]
 
-Real vLLM with the command line that ttrl-serve would use: bfloat16 and float32, threads asleep while they wait
-(``OMP_WAIT_POLICY=PASSIVE``) and not. A round asks for the same 128 samples of 24 tokens of the base and of the
-adapter in turn. One server runs at a time, or they would measure each other. The last line is JSON: median tokens/s.
+Real vLLM with the command line that ttrl-serve would use: bfloat16 and float32, threads asleep
+while they wait (``OMP_WAIT_POLICY=PASSIVE``) and not. A round asks for the same 128 samples of 24
+tokens of the base and of the adapter in turn. One server runs at a time, or they would measure each
+other. The last line is JSON: median tokens/s.
 """
 
 from __future__ import annotations
@@ -55,9 +57,15 @@ async def tokens_per_second(client: EngineClient, base: str, rounds: int) -> dic
         for kind, model in (("base", base), ("adapter", "adapter")):
             started = time.monotonic()
             rollouts = await asyncio.gather(
-                *(client.sample(ids, model, SAMPLING, index) for ids in prompts for index in range(16))
+                *(
+                    client.sample(ids, model, SAMPLING, index)
+                    for ids in prompts
+                    for index in range(16)
+                )
             )
-            seen[kind].append(sum(len(r.token_ids) for r in rollouts) / (time.monotonic() - started))
+            seen[kind].append(
+                sum(len(r.token_ids) for r in rollouts) / (time.monotonic() - started)
+            )
     return {kind: round(statistics.median(values[1:]), 1) for kind, values in seen.items()}
 
 
@@ -68,7 +76,9 @@ async def prompt(client: EngineClient, model: str, a: int, b: int) -> tuple[int,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default=".models/SmolLM2-135M-Instruct")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
@@ -89,7 +99,9 @@ def main() -> None:
                 adapter = Path(scratch) / "adapter"
                 if not adapter.exists():
                     make_adapter(config, adapter)
-                results[f"{dtype}_{waiting}"] = asyncio.run(measure(config, adapter, options.rounds))
+                results[f"{dtype}_{waiting}"] = asyncio.run(
+                    measure(config, adapter, options.rounds)
+                )
                 print(dtype, waiting, results[f"{dtype}_{waiting}"], flush=True)
     print(json.dumps(results))
 

@@ -2,10 +2,11 @@
 
     python -m benchmarks.cpu_lora [--rounds N] [--dtype bfloat16|float32] [--layers K] [--threads T]
 
-One sample is the LoRA part of K decoder layers of SmolLM2-135M's shapes (qkv, o, gate/up and down, all with rank 16 in
-4 slots), through vLLM's ``PunicaWrapperCPU`` as its model runner calls it. A round times each kernel set once, in
-alternating order, so that whatever else the machine does meets both. Quote the ratios; the milliseconds are this
-machine's. The last line is JSON: the median of the rounds' ratios for each batch.
+One sample is the LoRA part of K decoder layers of SmolLM2-135M's shapes (qkv, o, gate/up and down,
+all with rank 16 in 4 slots), through vLLM's ``PunicaWrapperCPU`` as its model runner calls it. A
+round times each kernel set once, in alternating order, so that whatever else the machine does meets
+both. Quote the ratios; the milliseconds are this machine's. The last line is JSON: the median of
+the rounds' ratios for each batch.
 """
 
 from __future__ import annotations
@@ -50,14 +51,17 @@ class Module:
     @classmethod
     def random(cls, name: str, tokens: int, dtype: torch.dtype) -> Module:
         in_size, slices = MODULES[name]
-        lora_a = tuple(torch.randn(SLOTS, 1, RANK, in_size).mul_(in_size**-0.5).to(dtype) for _ in slices)
+        lora_a = tuple(
+            torch.randn(SLOTS, 1, RANK, in_size).mul_(in_size**-0.5).to(dtype) for _ in slices
+        )
         lora_b = tuple(torch.randn(SLOTS, 1, size, RANK).to(dtype) for size in slices)
         x, y = torch.randn(tokens, in_size).to(dtype), torch.zeros(tokens, sum(slices), dtype=dtype)
         return cls(lora_a, lora_b, slices, x, y)
 
 
 def batches(seed: int) -> dict[str, list[int]]:
-    """The slot of each token. In a mixed batch half of the rows have no adapter, the rest one of three."""
+    """The slot of each token. In a mixed batch half of the rows have no adapter, the rest one of
+    three."""
     halves = [-1] * 32 + [0] * 11 + [1] * 11 + [2] * 10
     scattered = random.Random(seed).sample(halves, len(halves))
     one = {f"decode_{tokens}_one_adapter": [1] * tokens for tokens in (32, 64, 128, 256)}
@@ -65,10 +69,13 @@ def batches(seed: int) -> dict[str, list[int]]:
 
 
 def wrapper_for(slots: list[int]) -> Any:
-    """vLLM's metadata for one decoding step. Its runner says "prefill" for every step outside CUDA."""
+    """vLLM's metadata for one decoding step. Its runner says "prefill" for every step outside
+    CUDA."""
     ids = tuple(slot + 1 for slot in slots)
     wrapper = punica_cpu.PunicaWrapperCPU(max_num_batched_tokens=512, max_batches=512, device="cpu")
-    wrapper.update_metadata(LoRAMapping(ids, ids, is_prefill=True), list(range(1, SLOTS + 1)), SLOTS, vocab_size=49152)
+    wrapper.update_metadata(
+        LoRAMapping(ids, ids, is_prefill=True), list(range(1, SLOTS + 1)), SLOTS, vocab_size=49152
+    )
     return wrapper
 
 
@@ -77,11 +84,15 @@ def milliseconds(kernels: Any, wrapper: Any, modules: list[Module]) -> float:
         setattr(punica_cpu, name, getattr(kernels, name))
     start = time.perf_counter()
     for module in modules:
-        wrapper.add_lora_linear(module.y, module.x, module.lora_a, module.lora_b, 1.0, module.slices)
+        wrapper.add_lora_linear(
+            module.y, module.x, module.lora_a, module.lora_b, 1.0, module.slices
+        )
     return (time.perf_counter() - start) * 1e3
 
 
-def measure(slots: list[int], layers: int, dtype: torch.dtype, rounds: int) -> list[tuple[float, float]]:
+def measure(
+    slots: list[int], layers: int, dtype: torch.dtype, rounds: int
+) -> list[tuple[float, float]]:
     """(vLLM's, ours) milliseconds of each round, after two rounds to warm up."""
     wrapper = wrapper_for(slots)
     modules = [Module.random(name, len(slots), dtype) for _ in range(layers) for name in MODULES]
@@ -99,7 +110,9 @@ def spread(values: list[float]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
@@ -108,7 +121,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     waiting = os.environ.get("OMP_WAIT_POLICY", "default") + " waiting"
-    print(f"{options.dtype}, {options.threads} threads, {waiting}, {options.layers} layers, {options.rounds} rounds")
+    print(
+        f"{options.dtype}, {options.threads} threads, {waiting}, {options.layers} layers, "
+        f"{options.rounds} rounds"
+    )
     print(f"{'median (quartiles)':22} {'vLLM ms':>24} {'ours ms':>24} {'ratio':>24}")
     speedups = {}
     with torch.inference_mode():

@@ -34,17 +34,21 @@ def small(model: str, run_dir: Path) -> Config:
 
 @asynccontextmanager
 async def running(config: Config) -> AsyncIterator[EngineClient]:
-    """The client of one engine that is ready; the process and all it started are gone afterwards."""
+    """The client of one engine that is ready; the process and all it started are gone
+    afterwards."""
     make_socket_dir(config)
     socket_path(config, 0).unlink(missing_ok=True)
     argv, env = engine_command(config, 0)
-    tree = ChildTree("engine", argv, env | {"VLLM_API_KEY": KEY}, config.state_dir / "engine.log", grace_s=5)
+    tree = ChildTree(
+        "engine", argv, env | {"VLLM_API_KEY": KEY}, config.state_dir / "engine.log", grace_s=5
+    )
     client = EngineClient(socket=str(socket_path(config, 0)), key=KEY)
     await tree.start()
     await client.open()
     try:
         async with asyncio.timeout(START_S):
-            while not await client.healthy():  # noqa: ASYNC110 - another process's state, there is no event
+            # The state of another process: there is no event to wait for.
+            while not await client.healthy():  # noqa: ASYNC110
                 await asyncio.sleep(0.5)
         yield client
     finally:

@@ -1,15 +1,18 @@
-r"""Are expressions worth what they say? Random formulas in LaTeX, valued beside by mpmath from the trees they show.
+r"""Are expressions worth what they say? Random formulas in LaTeX, valued beside by mpmath from the
+trees they show.
 
     python -m benchmarks.equivalence [--expressions 30000] [--seed 0] [--before REV]
 
-A seeded generator makes a tree, writes it in one of the ways people write it (implicit products, fractions, mixed
-numbers, roots, functions with and without brackets, powers, percentages of notation) and computes its value with mpmath
-at two points. The reader's key must be the key of that value: two expressions with other values are a false equality, a
-refusal to read (the expression stays as it is spelt) is counted apart. Prints some of what is wrong.
+A seeded generator makes a tree, writes it in one of the ways people write it (implicit products,
+fractions, mixed numbers, roots, functions with and without brackets, powers, percentages of
+notation) and computes its value with mpmath at two points. The reader's key must be the key of that
+value: two expressions with other values are a false equality, a refusal to read (the expression
+stays as it is spelt) is counted apart. Prints some of what is wrong.
 
-Keys are timed in one run against the reader of commit REV (default: the last one before ``ttrl_server.answers``), taken
-from git into a temporary folder, in turns, each expression new to both. Last line: ``{"wrong", "ratio_to_before"}``:
-the share of wrong values, and the median of the seconds' ratio.
+Keys are timed in one run against the reader of commit REV (default: the last one before
+``ttrl_server.answers``), taken from git into a temporary folder, in turns, each expression new to
+both. Last line: ``{"wrong", "ratio_to_before"}``: the share of wrong values, and the median of the
+seconds' ratio.
 """
 
 from __future__ import annotations
@@ -64,10 +67,19 @@ def atom(draw: random.Random) -> Formula:
         return Formula(str(n), lambda at: mpmath.mpf(n), 3, True)
     if kind == "d":
         whole, part = draw.randint(0, 9), draw.randint(1, 9)
-        return Formula(f"{whole}.{part}", lambda at: mpmath.mpf(whole) + mpmath.mpf(part) / 10, 3, True)
+        return Formula(
+            f"{whole}.{part}", lambda at: mpmath.mpf(whole) + mpmath.mpf(part) / 10, 3, True
+        )
     if kind == "f":
         a, b = draw.randint(1, 9), draw.randint(2, 9)
-        text = draw.choice([rf"\frac{{{a}}}{{{b}}}", rf"\frac{a}{b}", rf"\dfrac{{{a}}}{{{b}}}", rf"\tfrac{a}{{{b}}}"])
+        text = draw.choice(
+            [
+                rf"\frac{{{a}}}{{{b}}}",
+                rf"\frac{a}{b}",
+                rf"\dfrac{{{a}}}{{{b}}}",
+                rf"\tfrac{a}{{{b}}}",
+            ]
+        )
         return Formula(text, lambda at: mpmath.mpf(a) / b, 3)
     if kind == "m":
         w, b = draw.randint(1, 9), draw.randint(3, 9)
@@ -82,7 +94,9 @@ def atom(draw: random.Random) -> Formula:
 
 def bracketed(inner: Formula, draw: random.Random) -> str:
     """In brackets of one of the kinds LaTeX has."""
-    return draw.choice(["({})", r"\left({}\right)", r"\left[{}\right]", r"\big({}\big)"]).replace("{}", inner.text)
+    return draw.choice(["({})", r"\left({}\right)", r"\left[{}\right]", r"\big({}\big)"]).replace(
+        "{}", inner.text
+    )
 
 
 def held(inner: Formula, least: int, draw: random.Random) -> str:
@@ -120,7 +134,9 @@ def ratio(a: Formula, b: Formula, draw: random.Random) -> Formula:
         return a.value(at) / b.value(at)
 
     if draw.random() < 0.8:
-        return Formula(rf"\{draw.choice(['frac', 'dfrac', 'tfrac'])}{{{a.text}}}{{{b.text}}}", value, 3)
+        return Formula(
+            rf"\{draw.choice(['frac', 'dfrac', 'tfrac'])}{{{a.text}}}{{{b.text}}}", value, 3
+        )
     return Formula(f"{held(a, 3, draw)}/{held(b, 3, draw)}", value, 0)
 
 
@@ -137,7 +153,9 @@ def root(a: Formula, draw: random.Random) -> Formula:
     degree = draw.choice([2, 2, 2, 3])
     opened = r"\sqrt" if degree == 2 else r"\sqrt[3]"
     base = (bracketed(a, draw) if a.text.startswith(FRACTIONS) else held(a, 3, draw)) + "^2"
-    return Formula(rf"{opened}{{{base} + 1}}", lambda at: mpmath.root(a.value(at) ** 2 + 1, degree), 3)
+    return Formula(
+        rf"{opened}{{{base} + 1}}", lambda at: mpmath.root(a.value(at) ** 2 + 1, degree), 3
+    )
 
 
 def function(a: Formula, draw: random.Random) -> Formula:
@@ -151,9 +169,15 @@ def function(a: Formula, draw: random.Random) -> Formula:
             3,
         )
     if name == "ln":
-        return Formula(rf"\ln\left(({a.text})^2 + 2\right)", lambda at: mpmath.log(a.value(at) ** 2 + 2), 2)
+        return Formula(
+            rf"\ln\left(({a.text})^2 + 2\right)", lambda at: mpmath.log(a.value(at) ** 2 + 2), 2
+        )
     if name == "log2":
-        return Formula(rf"\log_2\left(({a.text})^2 + 2\right)", lambda at: mpmath.log(a.value(at) ** 2 + 2, 2), 2)
+        return Formula(
+            rf"\log_2\left(({a.text})^2 + 2\right)",
+            lambda at: mpmath.log(a.value(at) ** 2 + 2, 2),
+            2,
+        )
     if name == "exp":
         return Formula(rf"e^{{{a.text}}}", lambda at: mpmath.exp(a.value(at)), 2)
     if name == "sinsq":
@@ -161,7 +185,9 @@ def function(a: Formula, draw: random.Random) -> Formula:
     bare = a.strength == 3 and not a.numeric and a.text.isalpha() and draw.random() < 0.5
     short = {"arctan": "atan"}.get(name, name)
     return Formula(
-        rf"\{name} {a.text}" if bare else rf"\{name}{inner}", lambda at: getattr(mpmath, short)(a.value(at)), 2
+        rf"\{name} {a.text}" if bare else rf"\{name}{inner}",
+        lambda at: getattr(mpmath, short)(a.value(at)),
+        2,
     )
 
 
@@ -203,7 +229,8 @@ def _points() -> list[dict[str, Any]]:
 
 
 def judged(made: Formula) -> str:
-    """``right``, ``wrong`` or ``refused``: the key holds the value, another one, or the spelling."""
+    """``right``, ``wrong`` or ``refused``: the key holds the value, another one, or the
+    spelling."""
     found = key(rf"\boxed{{{made.text}}}", Asked())
     if found and found.full != found.bare:
         return "wrong"  # a unit was seen in it
@@ -241,14 +268,19 @@ for line in sys.stdin:
 
 
 def speed(texts: list[str], revision: str) -> float:
-    """Seconds of the new keys over those of ``revision``: the median of rounds in which they take turns."""
+    """Seconds of the new keys over those of ``revision``: the median of rounds in which they
+    take turns."""
     root = Path(__file__).resolve().parents[1]
-    archive = subprocess.run(["git", "archive", revision], cwd=root, capture_output=True, check=True).stdout
+    archive = subprocess.run(
+        ["git", "archive", revision], cwd=root, capture_output=True, check=True
+    ).stdout
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
             files.extractall(folder, filter="data")
         command = [sys.executable, "-c", _OLD, folder]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder) as old:
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder
+        ) as old:
             assert old.stdin
             assert old.stdout
             if not old.stdout.readline():
@@ -263,16 +295,23 @@ def speed(texts: list[str], revision: str) -> float:
                 old.stdin.flush()
                 ratios.append(ours / float(old.stdout.readline()))
             old.stdin.close()
-    print(f"seconds of the new keys over the old ones, {ROUNDS} rounds of {CHUNK}: {[round(r, 3) for r in ratios]}")
+    print(
+        f"seconds of the new keys over the old ones, {ROUNDS} rounds of {CHUNK}: "
+        f"{[round(r, 3) for r in ratios]}"
+    )
     return statistics.median(ratios)
 
 
 def main() -> None:
     """Console script."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--expressions", type=int, default=30_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--before", default=BEFORE, help="the commit whose keys are timed beside these")
+    parser.add_argument(
+        "--before", default=BEFORE, help="the commit whose keys are timed beside these"
+    )
     options = parser.parse_args()
     made = formulas(options.expressions, options.seed)
     outcomes: dict[str, list[str]] = {"right": [], "wrong": [], "refused": []}
@@ -280,7 +319,9 @@ def main() -> None:
         outcomes[judged(one)].append(one.text)
     for name in ("wrong", "refused"):
         print(f"{name}: {len(outcomes[name])} of {len(made)}, such as {outcomes[name][:12]}")
-    ratio_to_before = speed([one.text for one in formulas(ROUNDS * CHUNK, options.seed + 1)], options.before)
+    ratio_to_before = speed(
+        [one.text for one in formulas(ROUNDS * CHUNK, options.seed + 1)], options.before
+    )
     print(
         json.dumps(
             {

@@ -1,4 +1,5 @@
-"""The whole system for one benchmark case: ttrl-serve on the small model with other settings, and a replay of it."""
+"""The whole system for one benchmark case: ttrl-serve on the small model with other settings,
+and a replay of it."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ UNGUARDED: dict[str, object] = {
 
 @contextmanager
 def serving(model: Path, out: Path, flags: Mapping[str, object]) -> Iterator[Settings]:
-    """A server from nothing, with the demo's preset and ``flags`` over it; what a replay needs to reach it."""
+    """A server from nothing, with the demo's preset and ``flags`` over it; what a replay needs
+    to reach it."""
     clear(out)
     out.mkdir(parents=True, exist_ok=True)
     ensure_model(model)
@@ -51,7 +53,8 @@ def serving(model: Path, out: Path, flags: Mapping[str, object]) -> Iterator[Set
             api_key=KEY,
             model=MODEL_NAME,
             max_tokens=MAX_TOKENS,
-            top_p=1.0,  # the paper's 0.95 sorts the vocabulary for every token, at half the speed on a CPU
+            # the paper's 0.95 sorts the vocabulary for every token, at half the speed on a CPU
+            top_p=1.0,
         )
 
 

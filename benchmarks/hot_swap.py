@@ -1,18 +1,23 @@
-"""Versions swapped in under a steady load of votes and streams, on the real engine: what it costs, and whom.
+"""What swaps of versions cost under a steady load of votes and streams, on the real engine.
 
     python -m benchmarks.hot_swap [--swaps 50] [--model-dir .models/SmolLM2-135M-Instruct]
 
-A server from nothing, without a trainer of its own and with the gate's questions off. Voted questions and plain streams
-are asked all the time by several clients. First without swaps; then this program plays the trainer: it leases a batch,
-publishes a version made beforehand and proposes it, ``--swaps`` times.
+A server from nothing, without a trainer of its own and with the gate's questions off. Voted
+questions and plain streams are asked all the time by several clients. First without swaps; then
+this program plays the trainer: it leases a batch, publishes a version made beforehand and proposes
+it, ``--swaps`` times.
 
-    publish_to_served_ms   from the proposal to the first token a new stream got from the new version
-    gap_ratio              the longest pause between two tokens of running streams, the 99th percentile over streams,
-                           beside the same load without swaps
-    mixed                  voted groups whose samples' log-probabilities are not those of the one version they name
-    growth                 resident memory of engine and gateway after the last swap, less after the tenth
-    rollback_ms            one command, from the request to the answer that says what is served now; and back again
-    cold_start_equal       whether the last version says word for word the same after a restart of everything
+    publish_to_served_ms   from the proposal to the first token a new stream got from the new one
+    gap_ratio              the longest pause between two tokens of running streams, the 99th
+                           percentile over streams, beside the same load without swaps
+    mixed                  voted groups whose samples' log-probabilities are not those of the one
+                           version they name
+    growth                 resident memory of engine and gateway after the last swap, less after
+                           the tenth
+    rollback_ms            one command, from the request to the answer that says what is served
+                           now; and back again
+    cold_start_equal       whether the last version says word for word the same after a restart of
+                           everything
 
 The last line is JSON.
 """
@@ -89,7 +94,9 @@ class Load:
 
     def __enter__(self) -> Load:
         kinds = [self._vote] * VOTERS + [self._stream] * STREAMS
-        self._threads = [threading.Thread(target=self._repeat, args=(kind, i)) for i, kind in enumerate(kinds)]
+        self._threads = [
+            threading.Thread(target=self._repeat, args=(kind, i)) for i, kind in enumerate(kinds)
+        ]
         for thread in self._threads:
             thread.start()
         return self
@@ -100,7 +107,9 @@ class Load:
             thread.join(120)
 
     def _repeat(self, kind: Any, client: int) -> None:
-        with httpx.Client(base_url=self.url, timeout=120, headers={"authorization": f"Bearer {KEY}"}) as http:
+        with httpx.Client(
+            base_url=self.url, timeout=120, headers={"authorization": f"Bearer {KEY}"}
+        ) as http:
             for n in itertools.count(client * 1000):
                 if self._ending.is_set():
                     return
@@ -151,7 +160,9 @@ class Trainer:
 
     def __init__(self, url: str, maker: Maker, root: Path, made: list[Path]) -> None:
         self._maker, self._root, self._made = maker, root, made
-        self._http = httpx.Client(base_url=url, timeout=120, headers={"authorization": f"Bearer {ADMIN}"})
+        self._http = httpx.Client(
+            base_url=url, timeout=120, headers={"authorization": f"Bearer {ADMIN}"}
+        )
         self.leased: list[Batch] = []
         self.served_ms: list[float] = []
 
@@ -160,14 +171,20 @@ class Trainer:
         batch = self._lease()
         self.leased.append(batch)
         parent = batch.parent.number if batch.parent else 0
-        version = self._maker.publish(self._root, self._made[batch.number - 1], batch.number, parent=parent)
+        version = self._maker.publish(
+            self._root, self._made[batch.number - 1], batch.number, parent=parent
+        )
         started = time.monotonic()
-        reply = self._http.post("/ttrl/v1/train/propose", json={"batch": batch.id, "folder": version.folder})
+        reply = self._http.post(
+            "/ttrl/v1/train/propose", json={"batch": batch.id, "folder": version.folder}
+        )
         reply.raise_for_status()
         assert reply.json()["state"] == "promoted", reply.text
         body = question(batch.number, max_tokens=2, stream=True, temperature=0.0)
         with self._http.stream("POST", "/v1/chat/completions", json=body) as stream:
-            assert stream.headers["x-ttrl-adapter"] == f"{MODEL_NAME}@v{batch.number}", stream.headers
+            assert stream.headers["x-ttrl-adapter"] == f"{MODEL_NAME}@v{batch.number}", (
+                stream.headers
+            )
             next(events(stream))
             self.served_ms.append(1000 * (time.monotonic() - started))
 
@@ -186,7 +203,9 @@ class Trainer:
 
     def greedy(self, n: int) -> str:
         """What is served says to one question, without chance."""
-        reply = self._http.post("/v1/chat/completions", json=question(n, max_tokens=32, temperature=0.0))
+        reply = self._http.post(
+            "/v1/chat/completions", json=question(n, max_tokens=32, temperature=0.0)
+        )
         reply.raise_for_status()
         return str(reply.json()["choices"][0]["message"]["content"])
 
@@ -197,8 +216,13 @@ class Trainer:
             for experience in batch.experiences:
                 group = experience.group
                 if group.version:
-                    self._maker.wear(self._maker.read(next(self._root.glob(f"v{group.version:06d}-*"))))
-                    wrong += not all(self._is_its(group.prompt_token_ids, r, group.temperature) for r in group.rollouts)
+                    self._maker.wear(
+                        self._maker.read(next(self._root.glob(f"v{group.version:06d}-*")))
+                    )
+                    wrong += not all(
+                        self._is_its(group.prompt_token_ids, r, group.temperature)
+                        for r in group.rollouts
+                    )
         return wrong
 
     def _is_its(self, prompt: tuple[int, ...], rollout: Any, temperature: float) -> bool:
@@ -212,7 +236,11 @@ class Trainer:
 
 def resident(server: psutil.Process) -> tuple[float, float]:
     """MiB of the engine's processes and of the gateway."""
-    engine = [p for p in server.children(recursive=True) if "vllm" in " ".join([*p.cmdline(), p.name()]).lower()]
+    engine = [
+        p
+        for p in server.children(recursive=True)
+        if "vllm" in " ".join([*p.cmdline(), p.name()]).lower()
+    ]
     return sum(p.memory_info().rss for p in engine) / 2**20, server.memory_info().rss / 2**20
 
 
@@ -225,7 +253,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     root, port = out / "adapters", free_port()
     maker = Maker(model)
     PROGRESS.print(f"making {options.swaps} versions")
-    made = [maker.stage(out / "made", n, maker.weights(n, SIZES[n % len(SIZES)])) for n in range(1, options.swaps + 1)]
+    made = [
+        maker.stage(out / "made", n, maker.weights(n, SIZES[n % len(SIZES)]))
+        for n in range(1, options.swaps + 1)
+    ]
     flags = FLAGS | {"--adapters.keep": options.swaps + 2}
     argv = [*server_argv(model, out, port), *(str(part) for flag in flags.items() for part in flag)]
     url = f"http://127.0.0.1:{port}"
@@ -246,10 +277,15 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 if n == min(10, options.swaps):
                     early = resident(gateway)
                 if n % 10 == 0:
-                    PROGRESS.print(f"{n} swaps, {busy.requests} requests, {len(busy.failed)} failed")
+                    PROGRESS.print(
+                        f"{n} swaps, {busy.requests} requests, {len(busy.failed)} failed"
+                    )
                 time.sleep(options.pause_s)
         late = resident(gateway)
-        there_and_back = [trainer.serve("rollback", {}), trainer.serve(f"{options.swaps}/promote", {})]
+        there_and_back = [
+            trainer.serve("rollback", {}),
+            trainer.serve(f"{options.swaps}/promote", {}),
+        ]
         warm = [trainer.greedy(n) for n in range(GREEDY)]
         mixed = trainer.mixed() + busy.changed
     with Server(argv, out / "server.log", out / "server.pid") as server:
@@ -263,14 +299,19 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             "failed": len(failed),
             "mixed": mixed,
             "publish_to_served_ms_p50": round(statistics.median(times), 1),
-            "publish_to_served_ms_p99": round(times[min(len(times) - 1, int(0.99 * len(times)))], 1),
+            "publish_to_served_ms_p99": round(
+                times[min(len(times) - 1, int(0.99 * len(times)))], 1
+            ),
             "gap_ratio": round(_p99(busy.pauses) / _p99(quiet.pauses), 3),
             "engine_growth_mib": round(late[0] - early[0], 1),
             "gateway_growth_mib": round(late[1] - early[1], 1),
             "rollback_ms": [round(1000 * seconds) for seconds in there_and_back],
             "cold_start_equal": warm == cold,
             "first_failure": failed[0] if failed else None,
-            "longest_gap_ms": {"quiet": round(1000 * max(quiet.pauses)), "swaps": round(1000 * max(busy.pauses))},
+            "longest_gap_ms": {
+                "quiet": round(1000 * max(quiet.pauses)),
+                "swaps": round(1000 * max(busy.pauses)),
+            },
         }
 
 
@@ -280,9 +321,13 @@ def _p99(values: list[float]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.hot_swap", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.hot_swap", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--swaps", type=int, default=50)
-    parser.add_argument("--quiet-s", type=float, default=60, help="seconds of the same load without swaps")
+    parser.add_argument(
+        "--quiet-s", type=float, default=60, help="seconds of the same load without swaps"
+    )
     parser.add_argument("--pause-s", type=float, default=1, help="between one swap and the next")
     parser.add_argument("--model-dir", type=Path, default=Path(".models/SmolLM2-135M-Instruct"))
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/hot_swap"))

@@ -2,15 +2,16 @@
 
     python -m benchmarks.passthrough [--rounds N] [--requests N] [--streams N]
 
-                     ┌───────────────────────────────────────────────────────────┐
-    one client ──TCP─┼─▶ ttrl-server's gateway ──────────────────── Unix socket ─┼─▶ one upstream: a fixed answer
-                     └─▶ LiteLLM's proxy (an environment of its own) ─────── TCP ┘
+                     ┌───────────────────────────────────────────────────┐
+    one client ──TCP─┼─▶ ttrl-server's gateway ──────────── Unix socket ─┼─▶ one upstream,
+                     └─▶ LiteLLM's proxy (own environment) ─────── TCP ──┘   a fixed answer
 
-A round sends the same chat request ``--requests`` times over one kept-alive connection to each of the three in turn,
-in alternating order; what a proxy adds is its median less the direct median of the same round. The gateway is the one
-that ``ttrl-serve`` runs (``serve._run``, all its middleware and its uvicorn settings), attached to the upstream's Unix
-socket as to a vLLM of its own, with ``vote.policy never``; LiteLLM's has one worker, one model, no database, no
-telemetry. CPU seconds are the proxy's process and all its children, from ``/proc``. Then 16 connections at once, and
+A round sends the same chat request ``--requests`` times over one kept-alive connection to each of
+the three in turn, in alternating order; what a proxy adds is its median less the direct median of
+the same round. The gateway is the one that ``ttrl-serve`` runs (``serve.run``, all its middleware
+and its uvicorn settings), attached to the upstream's Unix socket as to a vLLM of its own, with
+``vote.policy never``; LiteLLM's has one worker, one model, no database, no telemetry. CPU seconds
+are the proxy's process and all its children, from ``/proc``. Then 16 connections at once, and
 streams of 50 events. The last line is JSON.
 """
 
@@ -62,7 +63,8 @@ QUESTION = {
 
 
 def serve_gateway(port: int, upstream: str, path: str, run_dir: Path, key: str) -> None:
-    """``ttrl-serve`` attached to a server, but by its socket, as it reaches a vLLM it has started itself."""
+    """``ttrl-serve`` attached to a server, but by its socket, as it reaches a vLLM it has
+    started itself."""
     from ttrl_server.commands import serve
     from ttrl_server.engine import supervisor
     from ttrl_server.engine.client import EngineClient
@@ -78,7 +80,7 @@ def serve_gateway(port: int, upstream: str, path: str, run_dir: Path, key: str) 
         "train": {"enabled": False},
         "log": {"level": "warning"},
     }
-    serve._run(Config(**settings))
+    serve.run(Config(**settings))
 
 
 # ---------------------------------------------------------------- the three in front of the client
@@ -113,10 +115,12 @@ class Stream:
 
 @contextlib.asynccontextmanager
 async def targets(folder: Path, litellm: Path) -> AsyncIterator[list[Target]]:
-    """Upstream, gateway and LiteLLM, all answering. Whatever happens, their processes end (see ChildTree)."""
+    """Upstream, gateway and LiteLLM, all answering. Whatever happens, their processes end (see
+    ChildTree)."""
     ports = free_ports(3)
     urls = [f"http://127.0.0.1:{port}" for port in ports]
-    path, me = str(folder / "upstream.sock"), [sys.executable, "-m", "benchmarks.passthrough", "--be"]
+    path = str(folder / "upstream.sock")
+    me = [sys.executable, "-m", "benchmarks.passthrough", "--be"]
     commands = {
         "direct": [*me, "upstream", str(ports[0]), path],
         "ours": [*me, "gateway", str(ports[1]), urls[0], path, str(folder / "run"), KEY],
@@ -125,10 +129,17 @@ async def targets(folder: Path, litellm: Path) -> AsyncIterator[list[Target]]:
     async with contextlib.AsyncExitStack() as stack:
         found = []
         for (name, argv), url in zip(commands.items(), urls, strict=True):
-            tree = ChildTree(name, argv, LITELLM_ENV | {"LITELLM_MASTER_KEY": KEY}, folder / f"{name}.log", grace_s=5)
+            tree = ChildTree(
+                name,
+                argv,
+                LITELLM_ENV | {"LITELLM_MASTER_KEY": KEY},
+                folder / f"{name}.log",
+                grace_s=5,
+            )
             stack.push_async_callback(tree.stop)
             await tree.start()
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=3)  # LiteLLM's uvicorn closes after 5 s
+            # LiteLLM's uvicorn closes a connection after 5 s.
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=3)
             session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
             found.append(Target(name, f"{url}/v1/chat/completions", session, tree))
             await until_answering(found[-1])
@@ -160,7 +171,8 @@ async def until_answering(target: Target) -> None:
 
 
 async def measure(found: list[Target], rounds: int, requests: int, streams: int) -> None:
-    """All that is asked, the targets taking turns so that whatever else the machine does meets each of them."""
+    """All that is asked, the targets taking turns so that whatever else the machine does meets
+    each of them."""
     for target in found:
         await in_turn(target, WARM_UP)
         await at_once(target, WARM_UP)
@@ -194,14 +206,18 @@ async def at_once(target: Target, requests: int) -> float:
 
 
 async def ask(target: Target) -> None:
-    async with target.session.post(target.url, data=_QUESTION, headers=_HEADERS, raise_for_status=True) as reply:
+    async with target.session.post(
+        target.url, data=_QUESTION, headers=_HEADERS, raise_for_status=True
+    ) as reply:
         await reply.read()
 
 
 async def stream(target: Target) -> Stream:
     arrived, content, chunks = None, b"", 0
     started = time.perf_counter()
-    async with target.session.post(target.url, data=_STREAMED, headers=_HEADERS, raise_for_status=True) as reply:
+    async with target.session.post(
+        target.url, data=_STREAMED, headers=_HEADERS, raise_for_status=True
+    ) as reply:
         async for data, ends_chunk in reply.content.iter_chunks():
             arrived = arrived or time.perf_counter()
             content += data
@@ -235,7 +251,9 @@ def added(target: Target, direct: Target) -> list[float]:
 
 def added_p99(target: Target, direct: Target) -> float:
     """Over the requests of all rounds: a tail needs them all."""
-    tails = [statistics.quantiles(itertools.chain(*each.rounds), n=100)[98] for each in (target, direct)]
+    tails = [
+        statistics.quantiles(itertools.chain(*each.rounds), n=100)[98] for each in (target, direct)
+    ]
     return tails[0] - tails[1]
 
 
@@ -251,7 +269,15 @@ def spread(values: Sequence[float]) -> str:
 def table(found: list[Target]) -> Table:
     direct = found[0]
     shown = Table(title=f"{len(direct.rounds)} rounds; median (quartiles)")
-    for column in ("", "ms p50", "added ms p50", "added p99", "CPU s/1000", f"per s at {AT_ONCE}", "first event ms"):
+    for column in (
+        "",
+        "ms p50",
+        "added ms p50",
+        "added p99",
+        "CPU s/1000",
+        f"per s at {AT_ONCE}",
+        "first event ms",
+    ):
         shown.add_column(column, justify="right")
     for target in found:
         shown.add_row(
@@ -276,17 +302,24 @@ def summary(found: list[Target], litellm_version: str) -> dict[str, Any]:
     return {
         "added_ms_p50": round(statistics.median(mine), 3),
         "added_ms_p99": round(added_p99(ours, direct), 3),
-        "ratio_to_litellm": round(statistics.median(a / b for a, b in zip(mine, theirs, strict=True)), 3),
+        "ratio_to_litellm": round(
+            statistics.median(a / b for a, b in zip(mine, theirs, strict=True)), 3
+        ),
         "cpu_s_per_1000": round(per_1000(ours), 3),
         "litellm_added_ms_p50": round(statistics.median(theirs), 3),
         "litellm_added_ms_p99": round(added_p99(litellm, direct), 3),
         "litellm_cpu_s_per_1000": round(per_1000(litellm), 3),
         "litellm_version": litellm_version,
-        **{f"{each.name}_per_s_at_{AT_ONCE}": round(statistics.median(each.per_s)) for each in found},
+        **{
+            f"{each.name}_per_s_at_{AT_ONCE}": round(statistics.median(each.per_s))
+            for each in found
+        },
         "added_first_event_ms_p50": round(first_event(ours) - first_event(direct), 3),
         "litellm_added_first_event_ms_p50": round(first_event(litellm) - first_event(direct), 3),
         "chunks_of_50_events": statistics.median(each.chunks for each in ours.streams),
-        "stream_is_byte_for_byte": all(each.content == direct.streams[0].content for each in ours.streams),
+        "stream_is_byte_for_byte": all(
+            each.content == direct.streams[0].content for each in ours.streams
+        ),
     }
 
 
@@ -300,7 +333,9 @@ async def run(rounds: int, requests: int, streams: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--requests", type=int, default=200, help="of each target in each round")
     parser.add_argument("--streams", type=int, default=5, help="of each target in each round")

@@ -1,4 +1,5 @@
-"""What stands beside us in a benchmark: peers, each in an environment of its own, and an upstream that costs little."""
+"""What stands beside us in a benchmark: peers, each in an environment of its own, and an
+upstream that costs little."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ MODEL = "tiny"
 
 
 def environment(name: str, *requirements: str) -> Path:
-    """The absolute path of a python that has ``requirements``; made at the first call, reused by every later one."""
+    """The absolute path of a python that has ``requirements``; made at the first call, reused by
+    every later one."""
     folder = (PEERS / f"{name}-venv").resolve()
     python, stamp = folder / "bin" / "python", folder / "requirements.txt"
     wanted = "\n".join(requirements) + "\n"
@@ -26,7 +28,11 @@ def environment(name: str, *requirements: str) -> Path:
         return python
     print(f"installing {', '.join(requirements)} into {folder}", file=sys.stderr, flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-    subprocess.run([str(python), "-m", "pip", "install", "--quiet", *requirements], check=True, stdout=sys.stderr)
+    subprocess.run(
+        [str(python), "-m", "pip", "install", "--quiet", *requirements],
+        check=True,
+        stdout=sys.stderr,
+    )
     stamp.write_text(wanted)
     return python
 
@@ -34,7 +40,9 @@ def environment(name: str, *requirements: str) -> Path:
 def version(python: Path, package: str) -> str:
     """The installed version of one package of that environment."""
     code = f"import importlib.metadata as m; print(m.version({package!r}))"
-    return subprocess.run([str(python), "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        [str(python), "-c", code], check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 # ---------------------------------------------------------------- LiteLLM
@@ -44,7 +52,8 @@ LITELLM_ENV = {
     "LITELLM_LOG": "ERROR",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
 }
-"""As its documentation runs it in production, and without a look-up of prices; its key is LITELLM_MASTER_KEY."""
+"""As its documentation runs it in production, and without a look-up of prices; its key is
+LITELLM_MASTER_KEY."""
 
 
 def litellm_command(python: Path, config: Path, upstream: str, port: int) -> list[str]:
@@ -55,7 +64,14 @@ def litellm_command(python: Path, config: Path, upstream: str, port: int) -> lis
         "litellm_settings": {"telemetry": False, "set_verbose": False},
     }
     config.write_text(yaml.safe_dump(settings))
-    proxy = [str(python), str(python.with_name("litellm")), "--host", "127.0.0.1", "--port", str(port)]
+    proxy = [
+        str(python),
+        str(python.with_name("litellm")),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     return [*proxy, "--config", str(config), "--num_workers", "1", "--telemetry", "False"]
 
 
@@ -82,7 +98,8 @@ ANSWER = {
 
 
 class Upstream(asyncio.Protocol):
-    """As much of HTTP as three well-behaved clients need; its own cost is in every figure, and is small."""
+    """As much of HTTP as three well-behaved clients need; its own cost is in every figure, and
+    is small."""
 
     def __init__(self) -> None:
         self._unread = bytearray()
@@ -117,7 +134,8 @@ class Upstream(asyncio.Protocol):
 
     async def _stream(self) -> None:
         self._transport.write(
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; "
+            b"charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
         )
         for event in events():
             self._transport.write(b"%x\r\n%s\r\n" % (len(event), event))
@@ -127,7 +145,10 @@ class Upstream(asyncio.Protocol):
 
 def _plain(content: Any) -> bytes:
     data = json.dumps(content).encode()
-    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(data), data)
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
+        len(data),
+        data,
+    )
 
 
 CHAT = _plain(ANSWER)
@@ -135,13 +156,26 @@ CHAT = _plain(ANSWER)
 
 def events() -> list[bytes]:
     """The ``EVENTS`` server-sent events of one stream."""
-    head = {name: ANSWER[name] for name in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
+    head = {name: ANSWER[name] for name in ("id", "created", "model")} | {
+        "object": "chat.completion.chunk"
+    }
     chunks = [
-        head | {"choices": [{"index": 0, "delta": {"role": "assistant", "content": f" {i}"}, "finish_reason": None}]}
+        head
+        | {
+            "choices": [
+                {
+                    "index": 0,
+                    "delta": {"role": "assistant", "content": f" {i}"},
+                    "finish_reason": None,
+                }
+            ]
+        }
         for i in range(EVENTS - 2)
     ]
     chunks.append(head | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-    return [b"data: %s\n\n" % json.dumps(chunk).encode() for chunk in chunks] + [b"data: [DONE]\n\n"]
+    return [b"data: %s\n\n" % json.dumps(chunk).encode() for chunk in chunks] + [
+        b"data: [DONE]\n\n"
+    ]
 
 
 async def serve_upstream(port: int, path: str) -> None:

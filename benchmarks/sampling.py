@@ -1,15 +1,17 @@
-"""Voted questions through the gateway beside raw vLLM, and beside its-hub's self-consistency on the same engine.
+"""Voted questions through the gateway beside raw vLLM, and beside its-hub's self-consistency on the
+same engine.
 
     python -m benchmarks.sampling [--rounds 2] [--questions 8] [--votes 64]
 
-One engine, started with ttrl-serve's own command line on a loopback port; ``ttrl-serve --engine-url`` in front of it
-with learning on and no trainer, so that every group's ids and log-probabilities are recorded and stored. In each round
-the same questions go, interleaved, through: raw vLLM (chat completions, ``n`` = votes), the gateway with ``stop: none``
-(all samples), ``exact`` (the default) and ``beta``, and its-hub (in an environment of its own), which is given a
+One engine, started with ttrl-serve's own command line on a loopback port; ``ttrl-serve
+--engine-url`` in front of it with learning on and no trainer, so that every group's ids and
+log-probabilities are recorded and stored. In each round the same questions go, interleaved,
+through: raw vLLM (chat completions, ``n`` = votes), the gateway with ``stop: none`` (all samples),
+``exact`` (the default) and ``beta``, and its-hub (in an environment of its own), which is given a
 pattern for the last number as its vote. Two questions are in flight at a time, for all.
 
-``ratio_to_raw`` is the gateway's tokens/s over raw vLLM's, the median of the rounds' ratios. A round takes four to five
-minutes on two cores. The last line is JSON.
+``ratio_to_raw`` is the gateway's tokens/s over raw vLLM's, the median of the rounds' ratios. A
+round takes four to five minutes on two cores. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -53,12 +55,13 @@ def final(text):
     found = re.search(asked["pattern"], text)
     return found[1] if found else text
 async def main():
-    lm = OpenAICompatibleLanguageModel(asked["url"], asked["key"], asked["model"],
-                                       max_completion_tokens=asked["max_tokens"], temperature=asked["temperature"])
+    limits = {"max_completion_tokens": asked["max_tokens"], "temperature": asked["temperature"]}
+    lm = OpenAICompatibleLanguageModel(asked["url"], asked["key"], asked["model"], **limits)
     vote, room = SelfConsistency(final), asyncio.Semaphore(asked["at_once"])
     async def one(question):
         async with room:
-            result = await vote.ainfer(lm, question, budget=asked["votes"], return_response_only=False)
+            drawn = {"budget": asked["votes"], "return_response_only": False}
+            result = await vote.ainfer(lm, question, **drawn)
         return {"text": result.the_one["content"], "tokens": result.usage.completion_tokens}
     started = time.monotonic()
     rows = await asyncio.gather(*(one(question) for question in asked["questions"]))
@@ -96,7 +99,10 @@ class Bench:
         """n = votes in one request; nothing is voted on, so nothing can be correct."""
 
         async def one(i: int, question: dict[str, Any]) -> tuple[int, bool]:
-            body = self._body(question, f"{self.model}@base") | {"n": self.votes, "seed": 10_000 * round + 100 * i}
+            body = self._body(question, f"{self.model}@base") | {
+                "n": self.votes,
+                "seed": 10_000 * round + 100 * i,
+            }
             reply = await self._post(self.engine_url, body, {"authorization": f"Bearer {KEY}"})
             return reply["usage"]["completion_tokens"], False
 
@@ -105,8 +111,13 @@ class Bench:
     def voted(self, stop: str) -> Callable[[int], Awaitable[Outcome]]:
         async def run(round: int) -> Outcome:
             async def one(i: int, question: dict[str, Any]) -> tuple[int, bool]:
-                extra = {"seed": 10_000 * round + 100 * i, "ttrl": {"samples": self.votes, "stop": stop}}
-                reply = await self._post(self.gateway_url, self._body(question, self.model) | extra, {})
+                extra = {
+                    "seed": 10_000 * round + 100 * i,
+                    "ttrl": {"samples": self.votes, "stop": stop},
+                }
+                reply = await self._post(
+                    self.gateway_url, self._body(question, self.model) | extra, {}
+                )
                 evidence = reply["ttrl"]
                 assert evidence["train"] not in ("off", "not stored", "learning is off"), evidence
                 return evidence["sampled_tokens"], same(
@@ -138,10 +149,14 @@ class Bench:
         correct = 0
         for row, question in zip(result["rows"], self.questions, strict=True):
             found = re.search(LAST_NUMBER, row["text"])
-            correct += found is not None and same(found[1], question["answer"], asked(question["prompt"]))
+            correct += found is not None and same(
+                found[1], question["answer"], asked(question["prompt"])
+            )
         return Outcome(result["seconds"], sum(row["tokens"] for row in result["rows"]), correct)
 
-    async def _all(self, one: Callable[[int, dict[str, Any]], Awaitable[tuple[int, bool]]]) -> Outcome:
+    async def _all(
+        self, one: Callable[[int, dict[str, Any]], Awaitable[tuple[int, bool]]]
+    ) -> Outcome:
         room = asyncio.Semaphore(AT_ONCE)
 
         async def admitted(i: int, question: dict[str, Any]) -> tuple[int, bool]:
@@ -149,16 +164,28 @@ class Bench:
                 return await one(i, question)
 
         started = time.monotonic()
-        rows = await asyncio.gather(*(admitted(i, question) for i, question in enumerate(self.questions)))
+        rows = await asyncio.gather(
+            *(admitted(i, question) for i, question in enumerate(self.questions))
+        )
         return Outcome(time.monotonic() - started, sum(t for t, _ in rows), sum(c for _, c in rows))
 
     def _body(self, question: dict[str, Any], model: str) -> dict[str, Any]:
         messages = [{"role": "user", "content": question["question"]}]
         plain = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
-        return {"model": model, "messages": messages, "temperature": TEMPERATURE, "max_tokens": MAX_TOKENS, **plain}
+        return {
+            "model": model,
+            "messages": messages,
+            "temperature": TEMPERATURE,
+            "max_tokens": MAX_TOKENS,
+            **plain,
+        }
 
-    async def _post(self, url: str, body: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
-        async with self.session.post(f"{url}/v1/chat/completions", json=body, headers=headers) as reply:
+    async def _post(
+        self, url: str, body: dict[str, Any], headers: dict[str, str]
+    ) -> dict[str, Any]:
+        async with self.session.post(
+            f"{url}/v1/chat/completions", json=body, headers=headers
+        ) as reply:
             assert reply.status == 200, await reply.text()
             answer: dict[str, Any] = await reply.json()
             return answer
@@ -172,18 +199,34 @@ async def servers(config: Config, scratch: Path) -> AsyncIterator[tuple[str, str
     at = argv.index("--uds")
     argv[at : at + 2] = ["--host", "127.0.0.1", "--port", str(engine_port)]
     engine_url, gateway_url = f"http://127.0.0.1:{engine_port}", f"http://127.0.0.1:{gateway_port}"
-    engine = ChildTree("engine", argv, env | {"VLLM_API_KEY": KEY}, scratch / "engine.log", grace_s=5)
-    gateway = [sys.executable, "-m", "ttrl_server.commands.serve", "--model", config.model, "--hardware", "cpu"]
+    engine = ChildTree(
+        "engine", argv, env | {"VLLM_API_KEY": KEY}, scratch / "engine.log", grace_s=5
+    )
+    gateway = [
+        sys.executable,
+        "-m",
+        "ttrl_server.commands.serve",
+        "--model",
+        config.model,
+        "--hardware",
+        "cpu",
+    ]
     gateway += ["--served-model-name", config.name, "--engine-url", engine_url, "--engine.key", KEY]
     gateway += ["--port", str(gateway_port), "--run-dir", str(scratch / "run")]
     gateway += ["--adapters.dir", str(scratch / "adapters"), "--api.admin-key", "unused"]
-    gateway += ["--train.launch", "elsewhere", "--engine.max-num-seqs", str(config.engine.max_num_seqs)]
+    gateway += [
+        "--train.launch",
+        "elsewhere",
+        "--engine.max-num-seqs",
+        str(config.engine.max_num_seqs),
+    ]
     front = ChildTree("gateway", gateway, {}, scratch / "gateway.log", grace_s=5)
     await engine.start()
     await front.start()
     try:
         async with aiohttp.ClientSession() as session, asyncio.timeout(START_S):
-            while not await _ready(session, gateway_url):  # noqa: ASYNC110 - another process's state, there is no event
+            # The state of another process: there is no event to wait for.
+            while not await _ready(session, gateway_url):  # noqa: ASYNC110
                 await asyncio.sleep(0.5)
         yield engine_url, gateway_url
     finally:
@@ -216,7 +259,9 @@ async def compare(options: argparse.Namespace) -> dict[str, list[Outcome]]:
         async with servers(config, Path(scratch)) as (engine_url, gateway_url):
             timeout = aiohttp.ClientTimeout(total=None)
             async with aiohttp.ClientSession(timeout=timeout) as session:
-                bench = Bench(session, engine_url, gateway_url, config.name, questions, options.votes)
+                bench = Bench(
+                    session, engine_url, gateway_url, config.name, questions, options.votes
+                )
                 ways: dict[str, Callable[[int], Awaitable[Outcome]]] = {
                     "raw": bench.raw,
                     "none": bench.voted("none"),
@@ -225,10 +270,15 @@ async def compare(options: argparse.Namespace) -> dict[str, list[Outcome]]:
                     "its_hub": bench.its_hub,
                 }
                 for round in range(options.rounds + 1):
-                    # Forwards and backwards in turn, so that no way always runs on a warmer machine.
+                    # Forwards and backwards in turn, so that no way always runs on a warmer
+                    # machine.
                     for name in list(ways) if round % 2 else reversed(list(ways)):
                         outcome = await ways[name](round)
-                        print(f"round {round} {name:8} {outcome.seconds:7.2f} s {outcome.tokens:7} tokens", end=" ")
+                        print(
+                            f"round {round} {name:8} {outcome.seconds:7.2f} s {outcome.tokens:7} "
+                            "tokens",
+                            end=" ",
+                        )
                         print(f"{outcome.rate:7.1f} tokens/s {outcome.correct} right", flush=True)
                         if round:
                             seen.setdefault(name, []).append(outcome)
@@ -236,7 +286,9 @@ async def compare(options: argparse.Namespace) -> dict[str, list[Outcome]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default=".models/SmolLM2-135M-Instruct")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--questions", type=int, default=8)

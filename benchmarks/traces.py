@@ -1,10 +1,13 @@
-"""Votes recorded once from the real engine: every sample of many questions, to try stop rules on afterwards.
+"""Votes recorded once from the real engine: every sample of many questions, to try stop rules on
+afterwards.
 
-    python -m benchmarks.traces [--model .models/SmolLM2-135M-Instruct] [--out runs/benchmarks/traces.jsonl.gz]
+    python -m benchmarks.traces [--model .models/SmolLM2-135M-Instruct]
+                                [--out runs/benchmarks/traces.jsonl.gz]
 
-Eight families of questions, from what the model nearly always gets right (plain completions after three examples) to
-what it cannot do (asked in words); 64 samples of each at T = 0.6 with seeds of their own. A line of the file is one
-question: ``{id, family, kind, question, answer, samples: [{text, finish_reason, tokens, confidence}]}``.
+Eight families of questions, from what the model nearly always gets right (plain completions after
+three examples) to what it cannot do (asked in words); 64 samples of each at T = 0.6 with seeds of
+their own. A line of the file is one question: ``{id, family, kind, question, answer, samples:
+[{text, finish_reason, tokens, confidence}]}``.
 """
 
 from __future__ import annotations
@@ -81,27 +84,47 @@ def _question(family: str, order: random.Random) -> tuple[str, str, int]:
             return text, str((a + b, a * b, a - b)[which]), 96
         case "choices":
             options = order.sample([a * b, a * b + 1, a * b - 1, a * b + 10], 4)
-            listed = " ".join(f"({letter}) {value}" for letter, value in zip("ABCD", options, strict=True))
-            return f"What is {a} * {b}? {listed} Answer with the letter.", "ABCD"[options.index(a * b)], 32
-    return f"Write {a}/{a * b} in lowest terms. End with: The answer is \\boxed{{...}}.", f"1/{b}", 96
+            listed = " ".join(
+                f"({letter}) {value}" for letter, value in zip("ABCD", options, strict=True)
+            )
+            return (
+                f"What is {a} * {b}? {listed} Answer with the letter.",
+                "ABCD"[options.index(a * b)],
+                32,
+            )
+    return (
+        f"Write {a}/{a * b} in lowest terms. End with: The answer is \\boxed{{...}}.",
+        f"1/{b}",
+        96,
+    )
 
 
 def prompt(record: dict[str, Any]) -> Any:
     """What the engine is given: chat messages, or the text to go on with."""
-    return [{"role": "user", "content": record["question"]}] if record["kind"] == "chat" else record["question"]
+    return (
+        [{"role": "user", "content": record["question"]}]
+        if record["kind"] == "chat"
+        else record["question"]
+    )
 
 
 async def record(model: str, out: Path) -> None:
-    """Draws every sample and writes the file; what a run that was ended had drawn is not drawn again."""
+    """Draws every sample and writes the file; what a run that was ended had drawn is not drawn
+    again."""
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_suffix(".partial")
-    lines = partial.read_text(encoding="utf-8").splitlines(keepends=True) if partial.exists() else []
+    lines = (
+        partial.read_text(encoding="utf-8").splitlines(keepends=True) if partial.exists() else []
+    )
     todo = list(questions())
     config = small(model, out.parent / "engine")
     async with running(config) as client:
         for i in range(len(lines), len(todo), AT_ONCE):
             batch = todo[i : i + AT_ONCE]
-            drawing = (_draw(client, version_name(config.name, 0), record, i + j) for j, record in enumerate(batch))
+            drawing = (
+                _draw(client, version_name(config.name, 0), record, i + j)
+                for j, record in enumerate(batch)
+            )
             lines += await asyncio.gather(*drawing)
             partial.write_text("".join(lines), encoding="utf-8")
             print(f"{len(lines)}/{len(todo)} questions", flush=True)
@@ -113,9 +136,13 @@ async def record(model: str, out: Path) -> None:
 async def _draw(client: EngineClient, model: str, record: dict[str, Any], number: int) -> str:
     stop = {"stop": ["\n"]} if record["kind"] == "completion" else {}
     sampling = Sampling(TEMPERATURE, record["max_tokens"], seed=1_000 * number, extra=stop)
-    asked = Question("", "", prompt(record), record["kind"], model, None, sampling, VoteOptions(SAMPLES))
+    asked = Question(
+        "", "", prompt(record), record["kind"], model, None, sampling, VoteOptions(SAMPLES)
+    )
     ids, _ = await client.tokenize(asked, model)
-    rollouts = await asyncio.gather(*(client.sample(ids, model, sampling, i) for i in range(SAMPLES)))
+    rollouts = await asyncio.gather(
+        *(client.sample(ids, model, sampling, i) for i in range(SAMPLES))
+    )
     samples = [
         {
             "text": r.text,
@@ -137,7 +164,9 @@ def load(path: Path, model: str) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default=".models/SmolLM2-135M-Instruct")
     parser.add_argument("--out", type=Path, default=TRACES)
     options = parser.parse_args()

@@ -1,37 +1,46 @@
-"""Our optimiser step beside TRL's GRPOTrainer on the same completions, and what each of our savings is worth.
+"""Our optimiser step beside TRL's GRPOTrainer on the same completions, and what each of our savings
+is worth.
 
-    python -m benchmarks.training [--rounds 5] [--model .models/SmolLM2-135M-Instruct] [--cases short long long_prompt]
-                                  [--no-ablations]
+    python -m benchmarks.training [--rounds 5] [--model .models/SmolLM2-135M-Instruct]
+                                  [--cases short long long_prompt] [--no-ablations]
 
-Random ids, lengths drawn uniformly up to each case's longest, binary rewards; temperature 1. Each side is a process of
-its own (benchmarks/training_peer.py) with the environment ttrl-serve gives a trainer that waits for an idle engine. A
-round is one step of each, in turns; the first step of each is not counted. Times are the processes' own.
+Random ids, lengths drawn uniformly up to each case's longest, binary rewards; temperature 1. Each
+side is a process of its own (benchmarks/training_peer.py) with the environment ttrl-serve gives a
+trainer that waits for an idle engine. A round is one step of each, in turns; the first step of each
+is not counted. Times are the processes' own.
 
-TRL 1.16 loads the same folder and gets the same LoRA (r 16, alpha 32, all-linear), the same weights in it and, through
-``rollout_func`` and a reward function that looks them up, the same completions and rewards. Set on its side:
+TRL 1.16 loads the same folder and gets the same LoRA (r 16, alpha 32, all-linear), the same weights
+in it and, through ``rollout_func`` and a reward function that looks them up, the same completions
+and rewards. Set on its side:
 
-- ``use_cpu``; ``bf16`` false for ``trl``, so that both compute in float32. Its default, also on a CPU, is bfloat16
-  autocast, which is faster where the CPU has it: ``trl_bf16`` takes its step in the same rounds, and is in the table.
-- ``num_generations`` (the group) and ``gradient_accumulation_steps``, so that one optimiser step takes the whole batch
-  in micro-batches of its default 8. ``steps_per_generation`` then is the same number by default, and the old
-  log-probabilities cost it no pass, as they would with ``use_vllm``: the choice that favours TRL.
-- ``max_steps`` out of reach and ``output_dir`` a temporary folder; nothing is saved or reported by default.
+- ``use_cpu``; ``bf16`` false for ``trl``, so that both compute in float32. Its default, also on a
+  CPU, is bfloat16 autocast, which is faster where the CPU has it: ``trl_bf16`` takes its step in
+  the same rounds, and is in the table.
+- ``num_generations`` (the group) and ``gradient_accumulation_steps``, so that one optimiser step
+  takes the whole batch in micro-batches of its default 8. ``steps_per_generation`` then is the same
+  number by default, and the old log-probabilities cost it no pass, as they would with ``use_vllm``:
+  the choice that favours TRL.
+- ``max_steps`` out of reach and ``output_dir`` a temporary folder; nothing is saved or reported by
+  default.
 
-All else is TRL's default: gradient checkpointing on (off, ``short`` took ¾ of the time and 1.25 × the memory; 32 rows
-a micro-batch took 2.5 × the memory and no less time), loss ``dapo`` (token mean over the batch), advantages divided by
-the group's standard deviation, no reference (``beta`` 0), fused output head in tiles, clipping at 1, rate 1e-6. Ours
-are our defaults with ``std_normalise``, ``aggregate: token``, ``kl: 0`` and the same rate to match.
+All else is TRL's default: gradient checkpointing on (off, ``short`` took ¾ of the time and 1.25 ×
+the memory; 32 rows a micro-batch took 2.5 × the memory and no less time), loss ``dapo`` (token mean
+over the batch), advantages divided by the group's standard deviation, no reference (``beta`` 0),
+fused output head in tiles, clipping at 1, rate 1e-6. Ours are our defaults with ``std_normalise``,
+``aggregate: token``, ``kl: 0`` and the same rate to match.
 
-``speedup`` is TRL's seconds over ours, the median of the rounds' ratios; ``memory_ratio`` our peak resident memory over
-TRL's (VmHWM, reset before each step: libraries, model and optimiser are in it); ``gradient_cosine`` that between the
-gradients by the adapter, all parameters as one vector, before clipping. Their norms differ by √(G / (G − 1)): TRL
-divides by the sample's standard deviation, we by the population's. In the JSON all three are those beside ``trl``.
+``speedup`` is TRL's seconds over ours, the median of the rounds' ratios; ``memory_ratio`` our peak
+resident memory over TRL's (VmHWM, reset before each step: libraries, model and optimiser are in
+it); ``gradient_cosine`` that between the gradients by the adapter, all parameters as one vector,
+before clipping. Their norms differ by √(G / (G − 1)): TRL divides by the sample's standard
+deviation, we by the population's. In the JSON all three are those beside ``trl``.
 
-The ablations switch one saving off, in rounds of their own in one process: ``prompt_each_time`` runs the prompt for
-every completion; ``uncut`` pads a whole group to its longest; ``whole_logits`` holds [tokens × vocabulary];
-``unanimous_too`` trains all of four groups where only one disagrees, against ``one_in_four``, which leaves three out;
-``old_pass`` and ``reference_pass`` (``kl`` 0.001) score once more; ``checkpointing`` recomputes each layer;
-``bfloat16`` has base weights of half the size: its gradient is held against float32's. The last line is JSON.
+The ablations switch one saving off, in rounds of their own in one process: ``prompt_each_time``
+runs the prompt for every completion; ``uncut`` pads a whole group to its longest; ``whole_logits``
+holds [tokens × vocabulary]; ``unanimous_too`` trains all of four groups where only one disagrees,
+against ``one_in_four``, which leaves three out; ``old_pass`` and ``reference_pass`` (``kl`` 0.001)
+score once more; ``checkpointing`` recomputes each layer; ``bfloat16`` has base weights of half the
+size: its gradient is held against float32's. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -79,7 +88,11 @@ class Case:
         return self.groups * self.completions
 
 
-CASES = {"short": Case(2, 32, 57, 12), "long": Case(2, 8, 60, 256), "long_prompt": Case(2, 8, 600, 128)}
+CASES = {
+    "short": Case(2, 32, 57, 12),
+    "long": Case(2, 8, 60, 256),
+    "long_prompt": Case(2, 8, 600, 128),
+}
 
 
 @dataclass(frozen=True)
@@ -92,7 +105,8 @@ class Sampled:
 
 
 def sampled(case: Case, vocabulary: int, seed: int = 0) -> list[Sampled]:
-    """The batch of a case: random ids, lengths uniform from 1 to the longest, rewards 0 or 1 that differ in a group."""
+    """The batch of a case: random ids, lengths uniform from 1 to the longest, rewards 0 or 1
+    that differ in a group."""
     order = random.Random(seed)
     return [_group(case, vocabulary, order) for _ in range(case.groups)]
 
@@ -101,14 +115,16 @@ def _group(case: Case, vocabulary: int, order: random.Random) -> Sampled:
     lengths = [order.randint(1, case.longest) for _ in range(case.completions)]
     lengths[lengths.index(max(lengths))] = case.longest
     prompt, *completions = (
-        tuple(order.randrange(FIRST_ID, vocabulary) for _ in range(length)) for length in (case.prompt, *lengths)
+        tuple(order.randrange(FIRST_ID, vocabulary) for _ in range(length))
+        for length in (case.prompt, *lengths)
     )
     rewards = (1.0, 0.0, *(float(order.randrange(2)) for _ in range(case.completions - 2)))
     return Sampled(prompt, tuple(completions), rewards)
 
 
 def one_in_four(case: Case, vocabulary: int, apart: float) -> list[Sampled]:
-    """Four groups, of which all but the first agree: their rewards lie ``apart``, by nothing or by next to nothing."""
+    """Four groups, of which all but the first agree: their rewards lie ``apart``, by nothing or
+    by next to nothing."""
     first, *others = (group for seed in (0, 1) for group in sampled(case, vocabulary, seed))
     rewards = (1.0 + apart, *[1.0] * (case.completions - 1))
     return [first, *(Sampled(group.prompt, group.completions, rewards) for group in others)]
@@ -130,8 +146,16 @@ QUIET = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TRL_EXPERIMENT
 
 
 def config(model: str, dtype: str = "float32") -> Config:
-    """Our defaults, but for what makes the loss TRL's; a fixed allowance, so that no other process changes the plan."""
-    alike = {"rank": RANK, "alpha": ALPHA, "learning_rate": RATE, "std_normalise": True, "aggregate": "token", "kl": 0}
+    """Our defaults, but for what makes the loss TRL's; a fixed allowance, so that no other
+    process changes the plan."""
+    alike = {
+        "rank": RANK,
+        "alpha": ALPHA,
+        "learning_rate": RATE,
+        "std_normalise": True,
+        "aggregate": "token",
+        "kl": 0,
+    }
     train = alike | {"dtype": dtype, "memory_gib": 8, "when": "idle"}
     return Config.model_validate({"model": model, "hardware": "cpu", "train": train})
 
@@ -199,7 +223,10 @@ def side(name: str, case: str, model: str, scratch: Path) -> Iterator[Side]:
     argv += ["--model", model, "--gradient", str(gradient)]
     env = os.environ | trainer_command(config(model), Path(), "")[1] | QUIET
     pipe = subprocess.PIPE
-    with log.open("w") as err, subprocess.Popen(argv, env=env, stdin=pipe, stdout=pipe, stderr=err, text=True) as child:
+    with (
+        log.open("w") as err,
+        subprocess.Popen(argv, env=env, stdin=pipe, stdout=pipe, stderr=err, text=True) as child,
+    ):
         try:
             yield Side(name, child, gradient, log)
         finally:
@@ -219,7 +246,10 @@ def agreement(a: Path, b: Path) -> tuple[float, float]:
     """Cosine between two gradients, and the first's norm over the second's."""
     a_of, b_of = load_file(a), load_file(b)
     assert a_of.keys() == b_of.keys(), a_of.keys() ^ b_of.keys()
-    x, y = (np.concatenate([g[name].ravel().astype(np.float64) for name in sorted(a_of)]) for g in (a_of, b_of))
+    x, y = (
+        np.concatenate([g[name].ravel().astype(np.float64) for name in sorted(a_of)])
+        for g in (a_of, b_of)
+    )
     norms = float(np.linalg.norm(x)), float(np.linalg.norm(y))
     return float(x @ y) / (norms[0] * norms[1]), norms[0] / norms[1]
 
@@ -237,7 +267,11 @@ def rounds(count: int, ways: dict[str, tuple[Side, str]], label: str) -> dict[st
 
 
 def progress(what: str, answer: dict[str, float]) -> None:
-    print(f"{what}: {answer['seconds']:.2f} s, {answer['peak_mib']:.0f} MiB", file=sys.stderr, flush=True)
+    print(
+        f"{what}: {answer['seconds']:.2f} s, {answer['peak_mib']:.0f} MiB",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def compare(case: str, count: int, ablate: bool, model: str, scratch: Path) -> dict[str, float]:
@@ -264,12 +298,17 @@ def _warm(case: str, *sides: Side) -> None:
 
 def _beside_trl(case: str, count: int, ours: Side, model: str, scratch: Path) -> dict[str, float]:
     with ExitStack() as stack:
-        peers = [stack.enter_context(side(name, case, model, scratch)) for name in ("trl", "trl_bf16")]
+        peers = [
+            stack.enter_context(side(name, case, model, scratch)) for name in ("trl", "trl_bf16")
+        ]
         _warm(case, ours, *peers)
         seen = rounds(count, {each.name: (each, "ours") for each in (ours, *peers)}, case)
     shape, known = CASES[case], vocabulary(model)
     tokens = sum(len(ids) for group in sampled(shape, known) for ids in group.completions)
-    print(f"{case}: {shape.groups} × {shape.completions} completions, {tokens} tokens, {shape.prompt} of each prompt")
+    print(
+        f"{case}: {shape.groups} × {shape.completions} completions, {tokens} tokens, "
+        f"{shape.prompt} of each prompt"
+    )
     for name, figures in seen.items():
         print(f"  {name:18}{figures}  {tokens / statistics.median(figures.seconds):7.1f} tokens/s")
     reports = {peer.name: _ratios(seen["ours"], seen[peer.name], ours, peer) for peer in peers}
@@ -291,12 +330,20 @@ def _ratios(ours: Seen, theirs: Seen, us: Side, peer: Side) -> dict[str, float]:
 def _ablations(seen: dict[str, Seen], cosine: float, norms: float) -> None:
     for name, figures in seen.items():
         base = seen[ABLATIONS.get(name, name)]
-        print(f"  {name:18}{figures}  × {figures.times(base):.2f} seconds, × {figures.peak / base.peak:.2f} memory")
-    print(f"  bfloat16's gradient against float32's: cosine {cosine:.4f}, norm ratio {norms:.4f}", flush=True)
+        print(
+            f"  {name:18}{figures}  × {figures.times(base):.2f} seconds, × "
+            f"{figures.peak / base.peak:.2f} memory"
+        )
+    print(
+        f"  bfloat16's gradient against float32's: cosine {cosine:.4f}, norm ratio {norms:.4f}",
+        flush=True,
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default=".models/SmolLM2-135M-Instruct", help="a local folder")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
@@ -305,7 +352,9 @@ def main() -> None:
     report: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for case in options.cases:
-            report[case] = compare(case, options.rounds, options.ablations, options.model, Path(scratch))
+            report[case] = compare(
+                case, options.rounds, options.ablations, options.model, Path(scratch)
+            )
     print(json.dumps(report))
 
 

@@ -1,7 +1,9 @@
-"""One side of ``benchmarks.training``: our trainer or TRL's in a process of its own, which takes a step when told to.
+"""One side of ``benchmarks.training``: our trainer or TRL's in a process of its own, which takes a
+step when told to.
 
-The parent writes one line a step on standard input, the name of a way to take it; the answer is one line of JSON,
-{"seconds", "peak_mib"}. Everything else that a library prints goes to standard error. No line means: end.
+The parent writes one line a step on standard input, the name of a way to take it; the answer is one
+line of JSON, {"seconds", "peak_mib"}. Everything else that a library prints goes to standard error.
+No line means: end.
 """
 
 from __future__ import annotations
@@ -68,12 +70,15 @@ class Line:
         return sys.stdin.readline().strip() or None
 
     def begin(self) -> None:
-        Path("/proc/self/clear_refs").write_text("5")  # The high-water mark starts again from what is held now.
+        # The high-water mark starts again from what is held now.
+        Path("/proc/self/clear_refs").write_text("5")
         self._began = time.perf_counter()
 
     def end(self) -> None:
         seconds = time.perf_counter() - self._began
-        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        status = dict(
+            line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines()
+        )
         self.say(seconds=seconds, peak_mib=int(status["VmHWM"].split()[0]) / 1024)
 
 
@@ -100,7 +105,8 @@ def keep_gradient(model: nn.Module, owner: Any, method: str, file: Path) -> None
 
 
 def ours(line: Line, model: str, case: Case, dtype: str, gradient: Path) -> None:
-    """Every step goes through ``train_step``; its way says what is substituted in it, and which batch it is given."""
+    """Every step goes through ``train_step``; its way says what is substituted in it, and which
+    batch it is given."""
     cfg = config(model, dtype)
     Ranks(cfg)
     policy = load_policy(cfg)
@@ -128,13 +134,18 @@ def ours(line: Line, model: str, case: Case, dtype: str, gradient: Path) -> None
 def _batch(policy: nn.Module, case: Case, known: int, kind: str) -> Batch:
     apart = {"one_in_four": 0.0, "four": 1e-12}
     groups = one_in_four(case, known, apart[kind]) if kind in apart else sampled(case, known)
-    return Batch("b", 1, None, tuple(_experience(policy, i, group) for i, group in enumerate(groups)), 60.0)
+    return Batch(
+        "b", 1, None, tuple(_experience(policy, i, group) for i, group in enumerate(groups)), 60.0
+    )
 
 
 def _experience(policy: nn.Module, number: int, group: Sampled) -> Experience:
     """Sampled by the policy itself, as far as its log-probabilities tell."""
     with torch.no_grad():
-        old = [naive_logprobs(policy, group.prompt, ids, TEMPERATURE).tolist() for ids in group.completions]
+        old = [
+            naive_logprobs(policy, group.prompt, ids, TEMPERATURE).tolist()
+            for ids in group.completions
+        ]
     rollouts = tuple(
         Rollout(i, ids, tuple(logprobs_T), "", "stop")
         for i, (ids, logprobs_T) in enumerate(zip(group.completions, old, strict=True))
@@ -172,7 +183,9 @@ def ways(name: str) -> tuple[AbstractContextManager[Any], dict[str, Any]]:
     return context, settings.get(name, {})
 
 
-def _states_of_whole_rows(causal: Any, prompt: tuple[int, ...], completions: Sequence[tuple[int, ...]]) -> Any:
+def _states_of_whole_rows(
+    causal: Any, prompt: tuple[int, ...], completions: Sequence[tuple[int, ...]]
+) -> Any:
     ids, real = logprobs._padded(causal, completions)
     rows = torch.cat([torch.tensor([prompt] * len(ids)), ids[:, :-1]], 1)
     states = causal.base_model(input_ids=rows, use_cache=False).last_hidden_state
@@ -183,11 +196,17 @@ def _whole_group(group: MicroBatch, budget: int) -> Iterator[MicroBatch]:
     yield group
 
 
-def _logprobs_of_whole_logits(head: nn.Module, states: Tensor, ids: Tensor, temperature: float) -> Tensor:
-    return torch.log_softmax(head(states).float() / temperature, -1).gather(1, ids[:, None]).squeeze(1)
+def _logprobs_of_whole_logits(
+    head: nn.Module, states: Tensor, ids: Tensor, temperature: float
+) -> Tensor:
+    return (
+        torch.log_softmax(head(states).float() / temperature, -1).gather(1, ids[:, None]).squeeze(1)
+    )
 
 
-def _scoring_before(forward: Callable[[Passes, MicroBatch], Any]) -> Callable[[Passes, MicroBatch], Any]:
+def _scoring_before(
+    forward: Callable[[Passes, MicroBatch], Any],
+) -> Callable[[Passes, MicroBatch], Any]:
     def scored_twice(passes: Passes, micro: MicroBatch) -> Any:
         passes._score_without_graph(micro, "default")
         return forward(passes, micro)
@@ -199,17 +218,19 @@ def _scoring_before(forward: Callable[[Passes, MicroBatch], Any]) -> Callable[[P
 
 
 def trl(line: Line, model: str, case: Case, bf16: bool, gradient: Path) -> None:
-    """``GRPOTrainer.train()`` in its own loop; a callback holds it between two steps until the parent wants the next.
+    """``GRPOTrainer.train()`` in its own loop; a callback holds it between two steps until the
+    parent wants the next.
 
-    A step is all from one end of a step to the next: the loader, ``_prepare_inputs`` (rollout_func, rewards,
-    advantages, padding), loss and backward pass of every micro-batch, clipping, the optimiser, the scheduler.
+    A step is all from one end of a step to the next: the loader, ``_prepare_inputs`` (rollout_func,
+    rewards, advantages, padding), loss and backward pass of every micro-batch, clipping, the
+    optimiser, the scheduler.
     """
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl.trainer.grpo_config import GRPOConfig
     from trl.trainer.grpo_trainer import GRPOTrainer
 
-    class OnOrder(TrainerCallback):
+    class OnOrder(TrainerCallback):  # type: ignore[misc]  # transformers is not typed here
         def on_train_begin(self, args: Any, trainer_state: Any, control: Any, **_: Any) -> None:
             line.say()
             self._next(control)
@@ -238,7 +259,9 @@ def trl(line: Line, model: str, case: Case, bf16: bool, gradient: Path) -> None:
         args=settings,
         reward_funcs=lambda reward, **_: reward,
         train_dataset=Dataset.from_dict({"prompt": [str(i) for i in range(case.groups)]}),
-        peft_config=LoraConfig(task_type="CAUSAL_LM", r=RANK, lora_alpha=ALPHA, target_modules="all-linear"),
+        peft_config=LoraConfig(
+            task_type="CAUSAL_LM", r=RANK, lora_alpha=ALPHA, target_modules="all-linear"
+        ),
         rollout_func=partial(_rollouts, groups),
         callbacks=[OnOrder()],
     )
@@ -252,15 +275,24 @@ def _rollouts(groups: list[Sampled], prompts: list[str], trainer: Any) -> dict[s
     left = [iter(zip(group.completions, group.rewards, strict=True)) for group in groups]
     rows = [(groups[int(prompt)].prompt, *next(left[int(prompt)])) for prompt in prompts]
     prompt_ids, completion_ids, rewards = (list(column) for column in zip(*rows, strict=True))
-    return {"prompt_ids": prompt_ids, "completion_ids": completion_ids, "logprobs": None, "reward": rewards}
+    return {
+        "prompt_ids": prompt_ids,
+        "completion_ids": completion_ids,
+        "logprobs": None,
+        "reward": rewards,
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("side", choices=["ours", "bfloat16", "trl", "trl_bf16"])
     parser.add_argument("case", choices=list(CASES))
     parser.add_argument("--model", required=True)
-    parser.add_argument("--gradient", type=Path, required=True, help="where the first step's gradient is written")
+    parser.add_argument(
+        "--gradient", type=Path, required=True, help="where the first step's gradient is written"
+    )
     options = parser.parse_args()
     work = (Line(), options.model, CASES[options.case])
     if options.side.startswith("trl"):

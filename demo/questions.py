@@ -57,7 +57,9 @@ def write_sets(sets: Mapping[str, list[Record]], folder: Path) -> dict[str, Path
     paths = {}
     for name, records in sets.items():
         paths[name] = folder / f"{name}.jsonl"
-        paths[name].write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+        paths[name].write_text(
+            "".join(json.dumps(record) + "\n" for record in records), encoding="utf-8"
+        )
     return paths
 
 

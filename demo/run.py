@@ -1,6 +1,8 @@
-"""python -m demo.run: start the server on a small model, let it learn, show what it learned, stop it.
+"""python -m demo.run: start the server on a small model, let it learn, show what it learned, stop
+it.
 
-questions.jsonl ×4 ─▶ replay ─HTTP─▶ ttrl-serve (gateway, engine, trainer) ─▶ report.json, learning.png
+    questions.jsonl ×4 ─▶ replay ─HTTP─▶ ttrl-serve (gateway, engine, trainer)
+                            └─▶ report.json, learning.png
 """
 
 from __future__ import annotations
@@ -84,7 +86,8 @@ def demonstrate(options: argparse.Namespace, console: Console) -> Run:
         model=MODEL_NAME,
         episodes=options.episodes,
         max_tokens=MAX_TOKENS,
-        top_p=1.0,  # the paper's 0.95 sorts the vocabulary for every token, at half the speed on a CPU
+        # the paper's 0.95 sorts the vocabulary for every token, at half the speed on a CPU
+        top_p=1.0,
         seed=options.seed,
     )
     with Server(server_argv(folder, out, port), out / "server.log", out / "server.pid") as server:
@@ -103,7 +106,8 @@ def clear(out: Path) -> None:
 
 
 def ensure_model(folder: Path) -> None:
-    """Make the model in a process of its own, so that its memory is free again before the server starts."""
+    """Make the model in a process of its own, so that its memory is free again before the server
+    starts."""
     if model.is_complete(folder):
         return
     if subprocess.run([sys.executable, "-m", "demo.model", str(folder)], check=False).returncode:
@@ -112,7 +116,9 @@ def ensure_model(folder: Path) -> None:
 
 def wait_ready(server: Server, url: str, timeout_s: float, console: Console) -> None:
     with console.status("starting the server") as status:
-        server.wait_ready(url, timeout_s, lambda s: status.update(Text(f"starting the server ({s:.0f} s)")))
+        server.wait_ready(
+            url, timeout_s, lambda s: status.update(Text(f"starting the server ({s:.0f} s)"))
+        )
     console.print("the server is ready", highlight=False)
 
 
@@ -125,10 +131,17 @@ def judge(run: Run) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m demo.run", description="A model that learns while it serves.")
+    parser = argparse.ArgumentParser(
+        prog="python -m demo.run", description="A model that learns while it serves."
+    )
     add = parser.add_argument
     add("--out", type=Path, default=Path("runs/demo"), help="default: %(default)s")
-    add("--model-dir", type=Path, default=Path("runs/models/smollm2-135m"), help="made once; default: %(default)s")
+    add(
+        "--model-dir",
+        type=Path,
+        default=Path("runs/models/smollm2-135m"),
+        help="made once; default: %(default)s",
+    )
     add("--episodes", type=int, default=3, help="passes over the questions (default 3)")
     add("--seed", type=int, default=0, help="of the sets and their order (default 0)")
     add("--startup-timeout", type=float, default=600, metavar="S", help="default: %(default)s")

@@ -32,25 +32,37 @@ class Server:
         with self._log.open("wb") as log:
             # A session of its own: Ctrl-C reaches us alone, and we decide how the server ends.
             self._process = subprocess.Popen(
-                self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                self._argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         self._pid_file.write_text(f"{self._process.pid}\n", encoding="utf-8")
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.stop()
 
     def wait_ready(self, url: str, timeout_s: float, tick: Callable[[float], None]) -> None:
-        """Poll ``url`` until it answers 200, calling ``tick`` with the seconds passed; raises ServerDied."""
+        """Poll ``url`` until it answers 200, calling ``tick`` with the seconds passed; raises
+        ServerDied."""
         started = time.monotonic()
         while not _answers(url):
             passed = time.monotonic() - started
             if (code := self._process.poll()) is not None:
-                raise ServerDied(f"the server ended with code {code} before it was ready\n{self._log_tail()}")
+                raise ServerDied(
+                    f"the server ended with code {code} before it was ready\n{self._log_tail()}"
+                )
             if passed > timeout_s:
-                raise ServerDied(f"the server was not ready after {timeout_s:.0f} s\n{self._log_tail()}")
+                raise ServerDied(
+                    f"the server was not ready after {timeout_s:.0f} s\n{self._log_tail()}"
+                )
             tick(passed)
             time.sleep(0.5)
 
@@ -74,8 +86,8 @@ class Server:
 def stop_former(pid_file: Path, mark: str, grace_s: float = 40) -> bool:
     """End the server a former run left behind; True when there was one.
 
-    Ours is a process whose command line holds ``mark`` as an argument: a number that the system has since
-    given to something else is left alone.
+    Ours is a process whose command line holds ``mark`` as an argument: a number that the system has
+    since given to something else is left alone.
     """
     try:
         pid = int(pid_file.read_text(encoding="utf-8"))

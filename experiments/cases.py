@@ -1,4 +1,5 @@
-"""One server from nothing and one replay of it, kept in a folder: what tables of several runs are made from."""
+"""One server from nothing and one replay of it, kept in a folder: what tables of several runs
+are made from."""
 
 from __future__ import annotations
 
@@ -43,7 +44,9 @@ def finished(name: str, case: Case, options: argparse.Namespace) -> Path:
     folder: Path = (options.out / name).absolute()
     if not (folder / "report.json").exists():
         sets = case.sets(case.seed)
-        files = questions.write_sets({name: sets[name] for name in ("trained", *case.held_out)}, folder / "asked")
+        files = questions.write_sets(
+            {name: sets[name] for name in ("trained", *case.held_out)}, folder / "asked"
+        )
         trained, *held_out = files.values()
         replayed(
             options.model_dir.absolute(),
@@ -62,15 +65,22 @@ def finished(name: str, case: Case, options: argparse.Namespace) -> Path:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The replay's report, and what the server's log says of versions refused and of the end of learning."""
+    """The replay's report, and what the server's log says of versions refused and of the end of
+    learning."""
     report: dict[str, Any] = json.loads((folder / "report.json").read_text())
     log = (folder / "server.log").read_text(errors="replace")
-    said = [line.partition("learning.stopped")[2].strip() for line in log.splitlines() if "learning.stopped" in line]
+    said = [
+        line.partition("learning.stopped")[2].strip()
+        for line in log.splitlines()
+        if "learning.stopped" in line
+    ]
     return report | {"rejected": log.count("version.rejected"), "stopped": said[0] if said else ""}
 
 
 def parser(module: str, doc: str | None) -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog=f"python -m benchmarks.{module}", description=(doc or "").splitlines()[0])
+    made = argparse.ArgumentParser(
+        prog=f"python -m experiments.{module}", description=(doc or "").splitlines()[0]
+    )
     made.add_argument("--model-dir", type=Path, default=Path(".models/SmolLM2-135M-Instruct"))
     made.add_argument("--out", type=Path, default=Path(f"runs/benchmarks/{module}"))
     return made

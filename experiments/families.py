@@ -1,6 +1,8 @@
-"""Kinds of questions that a small model can be asked: ours, and some of reasoning-gym's at their easiest.
+"""Kinds of questions that a small model can be asked: ours, and some of reasoning-gym's at their
+easiest.
 
-``python -m experiments.paper --tables survey`` shows how far the model's majority is above its average on each.
+``python -m experiments.paper --tables survey`` shows how far the model's majority is above its
+average on each.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ def _half(order: random.Random) -> Asked:
 
 def _apples(order: random.Random) -> Asked:
     had, more = order.randint(3, 30), order.randint(2, 9)
-    return f"Tom has {had} apples and gets {more} more. How many apples has he now?{NUMBER}", str(had + more)
+    return f"Tom has {had} apples and gets {more} more. How many apples has he now?{NUMBER}", str(
+        had + more
+    )
 
 
 _COLOURS = ("red", "blue", "green", "yellow", "black", "white", "brown")
@@ -61,7 +65,9 @@ _THINGS = ("car", "house", "hat", "cup", "book", "door", "boat")
 
 def _recall(order: random.Random) -> Asked:
     things, colours = order.sample(_THINGS, 3), order.sample(_COLOURS, 3)
-    said = " ".join(f"The {thing} is {colour}." for thing, colour in zip(things, colours, strict=True))
+    said = " ".join(
+        f"The {thing} is {colour}." for thing, colour in zip(things, colours, strict=True)
+    )
     asked = order.randrange(3)
     return f"{said} What colour is the {things[asked]}?{WORD}", colours[asked]
 
@@ -80,7 +86,9 @@ def _ours(make: Callable[[random.Random], Asked]) -> Callable[[int], list[Asked]
 
 def _gym(query: str, suffix: str = NUMBER) -> Callable[[int], list[Asked]]:
     def drawn(seed: int) -> list[Asked]:
-        made = load(f"reasoning-gym:{query}&size={8 * SIZE}&seed={seed}", fields=Fields(suffix=suffix))
+        made = load(
+            f"reasoning-gym:{query}&size={8 * SIZE}&seed={seed}", fields=Fields(suffix=suffix)
+        )
         return list({item.prompt: item.answer for item in made.items}.items())[: 2 * SIZE]
 
     return drawn
@@ -105,7 +113,8 @@ FAMILIES: dict[str, Callable[[int], list[Asked]]] = {
 
 
 def family_sets(names: tuple[str, ...], seed: int = 0) -> dict[str, list[Record]]:
-    """Of each family SIZE questions to learn from and up to SIZE held out, with the family as their type."""
+    """Of each family SIZE questions to learn from and up to SIZE held out, with the family as
+    their type."""
     sets: dict[str, list[Record]] = {"trained": [], "held_out": []}
     for name in names:
         for i, (question, answer) in enumerate(FAMILIES[name](seed)):

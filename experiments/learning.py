@@ -1,10 +1,12 @@
-"""What is learned, by algorithm, by reward, with and without guards: the real gateway, engine and trainer each time.
+"""What is learned, by algorithm, by reward, with and without guards.
+
+The real gateway, engine and trainer each time.
 
     python -m experiments.learning [--cases grpo labels …] [--out runs/benchmarks/learning]
 
-The demo's questions (``demo.questions``) and its preset with 16 samples, one seed. A case is a server from nothing:
-evaluate the trained and the held-out questions, ask the trained ones for some episodes while the server learns,
-evaluate again.
+The demo's questions (``demo.questions``) and its preset with 16 samples, one seed. A case is a
+server from nothing: evaluate the trained and the held-out questions, ask the trained ones for some
+episodes while the server learns, evaluate again.
 
     grpo                  the defaults, two episodes
     dapo … prime          each algorithm with its own defaults, one episode
@@ -12,14 +14,16 @@ evaluate again.
     unguarded             GRPO with every guard off
     hopeless              T = 1.0, rate 3e-4, advantages divided by the group's std
     hopeless_unguarded    the same with every guard off
-    impossible            the same settings on products of two-digit numbers, which the model never gets right; held out
-                          are the demo's products, which it often does
+    impossible            the same settings on products of two-digit numbers, which the model never
+                          gets right; held out are the demo's products, which it often does
     impossible_unguarded  the same with every guard off
-    long                  320 distinct questions of five kinds, two of them beyond the model; one pass
+    long                  320 distinct questions of five kinds, two of them beyond the model; one
+                          pass
 
-``served_least`` is the least share of right samples (at the vote's own temperature) over all batches, ``served_first``
-that of the first one, which the base model drew: with guards what is served must not fall below it by more than chance.
-Each case is kept in ``--out`` and not run again; the last line is JSON.
+``served_least`` is the least share of right samples (at the vote's own temperature) over all
+batches, ``served_first`` that of the first one, which the base model drew: with guards what is
+served must not fall below it by more than chance. Each case is kept in ``--out`` and not run again;
+the last line is JSON.
 """
 
 from __future__ import annotations
@@ -45,7 +49,8 @@ ALGORITHMS = ("dapo", "gspo", "cispo", "rloo", "reinforce++", "ppo", "prime")
 
 
 def mixed(seed: int = 0) -> dict[str, list[Record]]:
-    """320 questions to learn from and 40 held out: five kinds, the two last ones beyond the small model."""
+    """320 questions to learn from and 40 held out: five kinds, the two last ones beyond the
+    small model."""
     order = random.Random(seed)
     digits, tens = range(2, 10), range(11, 100)
     kinds: dict[str, list[tuple[str, int]]] = {
@@ -73,7 +78,8 @@ def mixed(seed: int = 0) -> dict[str, list[Record]]:
 
 
 def impossible(seed: int = 0) -> dict[str, list[Record]]:
-    """32 questions far beyond the small model to learn from; the demo's held-out ones to see what that does to it."""
+    """32 questions far beyond the small model to learn from; the demo's held-out ones to see
+    what that does to it."""
     return {questions.TRAINED_NAME: mixed(seed)[questions.TRAINED_NAME][-32:]} | {
         "held_out": questions.question_sets(seed)["held_out"]
     }
@@ -102,14 +108,21 @@ def main() -> None:
     how = parser("learning", __doc__)
     how.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), metavar="CASE")
     options = how.parse_args()
-    found = {name: _figures(finished(name, CASES[name], options), CASES[name].eval_samples) for name in options.cases}
+    found = {
+        name: _figures(finished(name, CASES[name], options), CASES[name].eval_samples)
+        for name in options.cases
+    }
     print(_table(found))
     print(json.dumps(found))
 
 
 def _figures(folder: Path, k: int) -> dict[str, Any]:
     run = read(folder)
-    right = [batch["ground_truth_ratio"] for batch in run["history"] if batch["ground_truth_ratio"] is not None]
+    right = [
+        batch["ground_truth_ratio"]
+        for batch in run["history"]
+        if batch["ground_truth_ratio"] is not None
+    ]
     return {
         "trained": [run["trained"][moment][f"avg@{k}"] for moment in ("before", "after")],
         "held_out": [run["held_out"][moment][f"avg@{k}"] for moment in ("before", "after")],
@@ -125,10 +138,21 @@ def _figures(folder: Path, k: int) -> dict[str, Any]:
 
 
 def _table(found: dict[str, dict[str, Any]]) -> str:
-    heads = ["case", "trained avg", "held-out avg", "held-out maj", "served: first, least", "made", "refused", "end"]
+    heads = [
+        "case",
+        "trained avg",
+        "held-out avg",
+        "held-out maj",
+        "served: first, least",
+        "made",
+        "refused",
+        "end",
+    ]
     rows = []
     for name, row in found.items():
-        pairs = [" → ".join(map(shown, row[key])) for key in ("trained", "held_out", "held_out_maj")]
+        pairs = [
+            " → ".join(map(shown, row[key])) for key in ("trained", "held_out", "held_out_maj")
+        ]
         served = f"{shown(row['served_first'])}, {shown(row['served_least'])}"
         counts = [str(row["promoted"]), str(row["rejected"]), row["stopped"] or "no"]
         rows.append([name, *pairs, served, *counts])

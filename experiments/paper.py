@@ -1,19 +1,25 @@
-"""The paper's questions (arXiv 2504.16084, sections 3 to 5) asked of this system, through its own front door.
+"""The paper's questions (arXiv 2504.16084, sections 3 to 5), asked of this system over HTTP.
 
-    python -m experiments.paper [--tables majority oracle …] [--out runs/benchmarks/paper] [--pictures docs/pictures]
+    python -m experiments.paper [--tables majority oracle …] [--out runs/benchmarks/paper]
+                                [--pictures docs/pictures]
 
-Each table is made from runs of ttrl-replay against a server from nothing; a run is kept in ``--out`` and not made
-again. Settings are the demo's preset with 16 votes (rank 16, rate 1e-4, T = 0.6) unless a table says otherwise; "base"
-is one episode of four steps with them.
+Each table is made from runs of ttrl-replay against a server from nothing; a run is kept in
+``--out`` and not made again. Settings are the demo's preset with 16 votes (rank 16, rate 1e-4, T =
+0.6) unless a table says otherwise; "base" is one episode of four steps with them.
 
-    survey       which families of questions have a majority above their average: asked of the base model, frozen
-    majority     the demo at three seeds: does the model pass its own first majority, also on sets it never trained on?
-    oracle       the same questions with their true answers as labels: the share of that gain that votes bring
-    difficulty   label accuracy and reward accuracy by difficulty, 32 votes of the base model, frozen
+    survey       which families of questions have a majority above their average: asked of the base
+                 model, frozen
+    majority     the demo at three seeds: does the model pass its own first majority, also on sets
+                 it never trained on?
+    oracle       the same questions with their true answers as labels: the share of that gain that
+                 votes bring
+    difficulty   label accuracy and reward accuracy by difficulty, 32 votes of the base model,
+                 frozen
     settings     temperature and learning rate: where it fails, and what the guards did
     votes        8, 16, 32 or 64 samples vote; the first 16 (8) train
     ranks        LoRA rank 4, 8, 16, 32
-    prequential  a stream of distinct questions, each answered before anything was learned from it, beside a frozen one
+    prequential  a stream of distinct questions, each answered before anything was learned from it,
+                 beside a frozen one
     families     four families learned together
 
 Each table has its picture in ``--pictures``. The last line is JSON: every case's gains.
@@ -66,7 +72,9 @@ def surveyed(seed: int) -> dict[str, list[Record]]:
 
 
 def rate(temperature: float, learning_rate: float, more: dict[str, object] | None = None) -> Case:
-    return brief({"--vote.temperature": temperature, "--train.learning-rate": learning_rate} | (more or {}))
+    return brief(
+        {"--vote.temperature": temperature, "--train.learning-rate": learning_rate} | (more or {})
+    )
 
 
 def votes(count: int) -> Case:
@@ -94,12 +102,26 @@ FULL: dict[str, object] = {"--vote.stop": "none"}
 
 TABLES: dict[str, Table] = {
     "survey": Table(
-        {"survey": Case(FROZEN | FULL | {"--vote.policy": "always"}, surveyed, (), 1, 16, 2, "frozen", max_tokens=32)},
+        {
+            "survey": Case(
+                FROZEN | FULL | {"--vote.policy": "always"},
+                surveyed,
+                (),
+                1,
+                16,
+                2,
+                "frozen",
+                max_tokens=32,
+            )
+        },
         tables.by_group,
         tables.draw_groups,
     ),
     "majority": Table(
-        {f"demo_{seed}": Case(DEMO, held_out=TRANSFER, episodes=3, eval_samples=16, seed=seed) for seed in SEEDS},
+        {
+            f"demo_{seed}": Case(DEMO, held_out=TRANSFER, episodes=3, eval_samples=16, seed=seed)
+            for seed in SEEDS
+        },
         tables.past_majority,
         tables.draw_majority,
     ),
@@ -129,11 +151,16 @@ TABLES: dict[str, Table] = {
         tables.draw_gains,
     ),
     "votes": Table(
-        {"base": BASE} | {f"votes_{count}": votes(count) for count in (8, 32, 64)}, tables.gains, tables.draw_gains
+        {"base": BASE} | {f"votes_{count}": votes(count) for count in (8, 32, 64)},
+        tables.gains,
+        tables.draw_gains,
     ),
     "ranks": Table(
         {"base": BASE}
-        | {f"rank_{rank}": brief({"--train.rank": rank, "--train.alpha": 2 * rank}) for rank in (4, 8, 32)},
+        | {
+            f"rank_{rank}": brief({"--train.rank": rank, "--train.alpha": 2 * rank})
+            for rank in (4, 8, 32)
+        },
         tables.gains,
         tables.draw_gains,
     ),
@@ -170,7 +197,10 @@ def main() -> None:
         print(f"\n{name}\n\n{markdown(*table.rows(runs))}", flush=True)
         table.draw(runs, options.pictures / f"{name}.png")
         found |= {
-            case: {kind: {s: tables.scores(run, s, kind) for s in set_names(run)} for kind in ("before", "after")}
+            case: {
+                kind: {s: tables.scores(run, s, kind) for s in set_names(run)}
+                for kind in ("before", "after")
+            }
             for case, run in runs.items()
         }
     print(json.dumps(found))
@@ -178,7 +208,9 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     how = parser("paper", __doc__)
-    how.add_argument("--tables", nargs="+", choices=list(TABLES), default=list(TABLES), metavar="TABLE")
+    how.add_argument(
+        "--tables", nargs="+", choices=list(TABLES), default=list(TABLES), metavar="TABLE"
+    )
     how.add_argument("--pictures", type=Path, default=Path("docs/pictures"))
     return how
 

@@ -20,7 +20,8 @@ def bars(
     marks: Mapping[str, Sequence[float]] | None = None,
     points: Mapping[str, Sequence[Sequence[float]]] | None = None,
 ) -> None:
-    """A group of bars a label, one a series; ``marks`` are lines across, ``points`` several values of the last bar."""
+    """A group of bars a label, one a series; ``marks`` are lines across, ``points`` several
+    values of the last bar."""
     made, axes = _figure(width=max(7.0, 1.1 * len(labels)))
     width = 0.8 / len(series)
     for n, (name, values) in enumerate(series.items()):
@@ -32,9 +33,15 @@ def bars(
         axes.hlines(list(values), left, right, color=MARK)
         axes.plot([], [], "-", color=MARK, label=name)
     for name, several in (points or {}).items():
-        at = [i + 0.4 - width / 2 for i, values in enumerate(several) for _ in values]  # over the last bar
-        axes.plot(at, [value for values in several for value in values], "k.", markersize=5, label=name)
-    axes.set_xticks(range(len(labels)), list(labels), fontsize=8, rotation=30 if len(labels) > 6 else 0)
+        at = [
+            i + 0.4 - width / 2 for i, values in enumerate(several) for _ in values
+        ]  # over the last bar
+        axes.plot(
+            at, [value for values in several for value in values], "k.", markersize=5, label=name
+        )
+    axes.set_xticks(
+        range(len(labels)), list(labels), fontsize=8, rotation=30 if len(labels) > 6 else 0
+    )
     axes.set_ylim(0, 1.18)
     _finish(made, axes, path)
 

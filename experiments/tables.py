@@ -30,12 +30,23 @@ def scores(run: Report, name: str, moment: str) -> dict[str, float]:
 
 
 def gains(runs: Reports) -> Rows:
-    heads = ["case", "set", "avg before → after", "Δ", "maj before → after", "promoted", "refused", "end"]
+    heads = [
+        "case",
+        "set",
+        "avg before → after",
+        "Δ",
+        "maj before → after",
+        "promoted",
+        "refused",
+        "end",
+    ]
     rows = []
     for case, run in runs.items():
         for name in set_names(run):
             old, new = (scores(run, name, moment) for moment in ("before", "after"))
-            change = [" → ".join(shown(side[kind]) for side in (old, new)) for kind in ("avg", "maj")]
+            change = [
+                " → ".join(shown(side[kind]) for side in (old, new)) for kind in ("avg", "maj")
+            ]
             end = [str(run["versions_promoted"]), str(run["rejected"]), run["stopped"] or "no"]
             rows.append([case, name, change[0], f"{new['avg'] - old['avg']:+.3f}", change[1], *end])
     return heads, rows
@@ -54,17 +65,34 @@ def draw_gains(runs: Reports, path: Path) -> None:
 def over_seeds(values: Sequence[float]) -> str:
     """Mean of three seeds and its 95 % interval (Student's t)."""
     assert len(values) == 3
-    return f"{statistics.mean(values):.3f} ± {STUDENT * statistics.stdev(values) / math.sqrt(3):.3f}"
+    return (
+        f"{statistics.mean(values):.3f} ± {STUDENT * statistics.stdev(values) / math.sqrt(3):.3f}"
+    )
 
 
 def past_majority(runs: Reports) -> Rows:
-    heads = ["set", "avg before", "maj before", "avg after", "maj after", "gain", "avg after − maj before", "passed it"]
+    heads = [
+        "set",
+        "avg before",
+        "maj before",
+        "avg after",
+        "maj after",
+        "gain",
+        "avg after − maj before",
+        "passed it",
+    ]
     rows = []
     for name in set_names(next(iter(runs.values()))):
-        old, new = ([scores(run, name, moment) for run in runs.values()] for moment in ("before", "after"))
+        old, new = (
+            [scores(run, name, moment) for run in runs.values()] for moment in ("before", "after")
+        )
         past = [b["avg"] - a["maj"] for a, b in zip(old, new, strict=True)]
         gain = [b["avg"] - a["avg"] for a, b in zip(old, new, strict=True)]
-        sides = [over_seeds([side[kind] for side in moment]) for moment in (old, new) for kind in ("avg", "maj")]
+        sides = [
+            over_seeds([side[kind] for side in moment])
+            for moment in (old, new)
+            for kind in ("avg", "maj")
+        ]
         passed = f"{sum(value > 0 for value in past)} of {len(past)}"
         rows.append([name, *sides, over_seeds(gain), over_seeds(past), passed])
     return heads, rows
@@ -79,7 +107,10 @@ def draw_majority(runs: Reports, path: Path) -> None:
     def means(values: list[list[float]]) -> list[float]:
         return [statistics.mean(of_set) for of_set in values]
 
-    series = {"avg@16 before": means(each("before", "avg")), "avg@16 after": means(each("after", "avg"))}
+    series = {
+        "avg@16 before": means(each("before", "avg")),
+        "avg@16 after": means(each("after", "avg")),
+    }
     points = {"after, each seed": each("after", "avg")}
     bars(path, list(names), series, {"maj@16 before": means(each("before", "maj"))}, points)
 
@@ -99,9 +130,14 @@ def oracle_share(runs: Reports) -> Rows:
 def draw_oracle(runs: Reports, path: Path) -> None:
     names = set_names(runs["from_votes"])
     series = {
-        "before": [statistics.mean(scores(run, name, "before")["avg"] for run in runs.values()) for name in names]
+        "before": [
+            statistics.mean(scores(run, name, "before")["avg"] for run in runs.values())
+            for name in names
+        ]
     }
-    series |= {case: [scores(run, name, "after")["avg"] for name in names] for case, run in runs.items()}
+    series |= {
+        case: [scores(run, name, "after")["avg"] for name in names] for case, run in runs.items()
+    }
     bars(path, names, series)
 
 
@@ -109,13 +145,18 @@ def by_group(runs: Reports) -> Rows:
     (run,) = runs.values()
     heads = ["kind", "questions", *RATIOS]
     return heads, [
-        [kind, str(worth["votes"]), *(shown(worth[ratio]) for ratio in RATIOS)] for kind, worth in run["votes"].items()
+        [kind, str(worth["votes"]), *(shown(worth[ratio]) for ratio in RATIOS)]
+        for kind, worth in run["votes"].items()
     ]
 
 
 def draw_groups(runs: Reports, path: Path) -> None:
     (run,) = runs.values()
-    bars(path, list(run["votes"]), {ratio: [worth[ratio] for worth in run["votes"].values()] for ratio in RATIOS})
+    bars(
+        path,
+        list(run["votes"]),
+        {ratio: [worth[ratio] for worth in run["votes"].values()] for ratio in RATIOS},
+    )
 
 
 def first_passes(runs: Reports) -> Rows:
@@ -132,9 +173,19 @@ def first_passes(runs: Reports) -> Rows:
         middle = len(run["history"]) // 2
         halves = [run["history"][:middle], run["history"][middle:]]
         right = [statistics.mean(batch["correct"] for batch in half) for half in halves]
-        samples = [statistics.mean(batch["ground_truth_ratio"] for batch in half) for half in halves]
+        samples = [
+            statistics.mean(batch["ground_truth_ratio"] for batch in half) for half in halves
+        ]
         both = ", ".join(map(shown, samples))
-        rows.append([case, shown(run["prequential"]), *map(shown, right), both, str(run["versions_promoted"])])
+        rows.append(
+            [
+                case,
+                shown(run["prequential"]),
+                *map(shown, right),
+                both,
+                str(run["versions_promoted"]),
+            ]
+        )
     return heads, rows
 
 
@@ -144,7 +195,8 @@ def draw_stream(runs: Reports, path: Path) -> None:
     for case, run in runs.items():
         total, answered, so_far = 0.0, 0, []
         for batch in run["history"]:
-            total, answered = total + batch["correct"] * batch["answered"], answered + batch["answered"]
+            total += batch["correct"] * batch["answered"]
+            answered += batch["answered"]
             so_far.append((float(answered), total / answered))
         course[case] = so_far
     lines(path, course, "questions answered", "right so far")
@@ -156,7 +208,9 @@ def gains_by_family(runs: Reports) -> Rows:
     rows = []
     for family, (count, _) in run["trained"]["before"]["groups"].items():
         sides = [
-            " → ".join(shown(run[name][moment]["groups"][family][1]) for moment in ("before", "after"))
+            " → ".join(
+                shown(run[name][moment]["groups"][family][1]) for moment in ("before", "after")
+            )
             for name in ("trained", "held_out")
         ]
         rows.append([family, str(count), *sides])

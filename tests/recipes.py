@@ -1,4 +1,5 @@
-"""The commands of docs/recipes.md, run as they stand there but for the server's address, key and model name."""
+"""The commands of docs/recipes.md, run as they stand there but for the server's address, key and
+model name."""
 
 from __future__ import annotations
 
@@ -18,13 +19,21 @@ ADDRESS, KEY, MODEL = "http://127.0.0.1:8000", "=unused", "Qwen3-8B"
 
 def blocks() -> dict[str, str]:
     """Every block of shell, by the name in its first line."""
-    return dict(re.findall(r"^```bash\n# ([^\n]*)\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL))
+    return dict(
+        re.findall(
+            r"^```bash\n# ([^\n]*)\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL
+        )
+    )
 
 
-def run(name: str, folder: Path, changes: Mapping[str, str], more: str = "", path: Path | None = None) -> str:
-    """What the block prints in ``folder``, with ``changes`` made and ``more`` at its end. No hub is within its reach.
+def run(
+    name: str, folder: Path, changes: Mapping[str, str], more: str = "", path: Path | None = None
+) -> str:
+    """What the block prints in ``folder``, with ``changes`` made and ``more`` at its end. No hub is
+    within its reach.
 
-    Its commands are those of this Python, and before them those in ``path``. Raises AssertionError when one fails.
+    Its commands are those of this Python, and before them those in ``path``. Raises AssertionError
+    when one fails.
     """
     scripts = blocks()
     script = f"set -eu\n{scripts[SETUP]}{scripts[name].rstrip()} {more}\n"
@@ -45,7 +54,12 @@ def run(name: str, folder: Path, changes: Mapping[str, str], more: str = "", pat
         "INSPECT_DISPLAY": "plain",
     }
     done = subprocess.run(
-        ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        ["bash", "-c", script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -53,6 +67,8 @@ def run(name: str, folder: Path, changes: Mapping[str, str], more: str = "", pat
 
 def score(printed: str) -> float:
     """The accuracy a harness prints; the last one, where it shows how it gets there."""
-    found = re.findall(r"^(?:\|answers\|.*\|acc *\|↑ *\||accuracy) *([\d.]+)", printed, re.MULTILINE)
+    found = re.findall(
+        r"^(?:\|answers\|.*\|acc *\|↑ *\||accuracy) *([\d.]+)", printed, re.MULTILINE
+    )
     assert found, printed
     return float(found[-1])

@@ -2,10 +2,11 @@
 
     gateway ──pipe──▶ reaper (this file, run as a script) ──▶ vLLM or torchrun ──▶ their workers
 
-vLLM leaves its engine core running when its API server is killed, and torchrun starts its ranks in sessions of
-their own, so neither a process group nor a parent's death is enough. The reaper is a *subreaper*: every orphan
-below it becomes its child. It ends the whole tree when its command ends, when it is told to, or when the pipe to the
-gateway closes, which the kernel does even after ``kill -9``.
+vLLM leaves its engine core running when its API server is killed, and torchrun starts its ranks in
+sessions of their own, so neither a process group nor a parent's death is enough. The reaper is a
+*subreaper*: every orphan below it becomes its child. It ends the whole tree when its command ends,
+when it is told to, or when the pipe to the gateway closes, which the kernel does even after ``kill
+-9``.
 """
 
 from __future__ import annotations
@@ -26,20 +27,23 @@ from types import FrameType
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 _OF_RANKS = re.compile(
-    r"(?:LOCAL_|GROUP_|ROLE_|NODE_)?(?:RANK|WORLD_SIZE)|ROLE_NAME|MASTER_ADDR|MASTER_PORT|(?:TORCHELASTIC|PET)_.*"
+    r"(?:LOCAL_|GROUP_|ROLE_|NODE_)?(?:RANK|WORLD_SIZE)|ROLE_NAME"
+    r"|MASTER_ADDR|MASTER_PORT|(?:TORCHELASTIC|PET)_.*"
 )
 
 
 def inherited() -> dict[str, str]:
-    """This process's environment without what a launcher (torchrun, accelerate, a job script) said of its place among
-    ranks: a child that believed it would wait for the others."""
+    """This process's environment without what a launcher (torchrun, accelerate, a job script)
+    said of its place among ranks: a child that believed it would wait for the others."""
     return {name: value for name, value in os.environ.items() if not _OF_RANKS.fullmatch(name)}
 
 
 class ChildTree:
     """One command under a reaper. Output goes to a log file, appended."""
 
-    def __init__(self, name: str, argv: list[str], env: dict[str, str], log: Path, *, grace_s: float) -> None:
+    def __init__(
+        self, name: str, argv: list[str], env: dict[str, str], log: Path, *, grace_s: float
+    ) -> None:
         self.name, self.argv, self.env, self.log, self.grace_s = name, argv, env, log, grace_s
         self._reaper: asyncio.subprocess.Process | None = None
 
@@ -74,7 +78,8 @@ class ChildTree:
         return code
 
     async def stop(self) -> None:
-        """SIGTERM to the command, SIGKILL to what is left after ``grace_s``; returns when all is gone."""
+        """SIGTERM to the command, SIGKILL to what is left after ``grace_s``; returns when all is
+        gone."""
         if self._reaper is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -92,7 +97,8 @@ class ChildTree:
 
 
 def reap(grace_s: float, argv: list[str]) -> int:
-    """Runs ``argv`` until it ends, a SIGTERM comes, or standard input closes; leaves no descendant."""
+    """Runs ``argv`` until it ends, a SIGTERM comes, or standard input closes; leaves no
+    descendant."""
     libc = ctypes.CDLL(None, use_errno=True)
     if sys.platform == "linux":
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -103,19 +109,25 @@ def reap(grace_s: float, argv: list[str]) -> int:
 
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the gateway, which decides.
-    command = subprocess.Popen(argv, stdin=subprocess.DEVNULL, preexec_fn=lambda: _die_with_parent(libc))
+
+    def die_with_parent() -> None:
+        if sys.platform == "linux":
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+    command = subprocess.Popen(argv, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent)
     while command.poll() is None and not asked and not _gateway_is_gone():
-        _reap_orphans(command.pid)
+        for pid in _children(os.getpid()):
+            if pid != command.pid:  # an orphan
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
     if command.poll() is None:
-        _end_gently(command, grace_s)
+        command.terminate()
+        deadline = time.monotonic() + grace_s
+        while command.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
     _kill_descendants()
     code = command.wait()
     return code if code >= 0 else 128 - code  # as a shell says it: 137 for SIGKILL
-
-
-def _die_with_parent(libc: ctypes.CDLL) -> None:
-    if sys.platform == "linux":
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _gateway_is_gone(wait_s: float = 0.2) -> bool:
@@ -124,20 +136,6 @@ def _gateway_is_gone(wait_s: float = 0.2) -> bool:
         return bool(readable) and os.read(0, 1) == b""
     except InterruptedError:
         return False
-
-
-def _end_gently(command: subprocess.Popen[bytes], grace_s: float) -> None:
-    command.terminate()
-    deadline = time.monotonic() + grace_s
-    while command.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-
-
-def _reap_orphans(command_pid: int) -> None:
-    for pid in _children(os.getpid()):
-        if pid != command_pid:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
 
 
 def _kill_descendants() -> None:
@@ -153,7 +151,9 @@ def _kill_descendants() -> None:
 
 def _children(pid: int) -> list[int]:
     with contextlib.suppress(OSError):
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [
+            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ]
     return []
 
 

@@ -2,7 +2,8 @@
 
     Question → Group of Rollouts → Vote → Experience → Batch → AdapterVersion
 
-Axis suffixes used in this project: ``_G`` samples of a group, ``_T`` completion tokens, ``_P`` prompt tokens.
+Axis suffixes used in this project: ``_G`` samples of a group, ``_T`` completion tokens, ``_P``
+prompt tokens.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ FinishReason = Literal["stop", "length", "abort"]
 StopRule = Literal["none", "exact", "beta", "certificate"]
 Weighting = Literal["uniform", "confidence"]
 Stopped = Literal["full", "exact", "beta", "certificate", "unvotable", "deadline", "cancelled"]
-"""Why sampling ended: all M drawn; a stop rule; nothing to vote on; the client's time; a client that went away."""
+"""Why sampling ended: all M drawn; a stop rule; nothing to vote on; the client's time; a client
+that went away."""
 VersionState = Literal["candidate", "promoted", "rejected", "retired"]
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the samples of one question are drawn. ``extra`` goes to the engine as it came (stop, seed, top_p, …)."""
+    """How the samples of one question are drawn. ``extra`` goes to the engine as it came (stop,
+    seed, top_p, …)."""
 
     temperature: float
     max_tokens: int | None = None
@@ -79,7 +82,11 @@ def last_text(question: Question) -> str | None:
 def spoken(content: Any) -> str | None:
     """The words of a message: its content, or the text parts of it; None where it has none."""
     if isinstance(content, list):
-        parts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
+        parts = [
+            part.get("text")
+            for part in content
+            if isinstance(part, dict) and part.get("type") == "text"
+        ]
         return "\n".join(part for part in parts if isinstance(part, str)) or None
     return content if isinstance(content, str) else None
 
@@ -103,7 +110,8 @@ class Rollout:
     text: str
     finish_reason: FinishReason
     certainty: float | None = None
-    """Mean over tokens of the mean −log p of the likeliest alternatives (nats); only where it was asked for."""
+    """Mean over tokens of the mean −log p of the likeliest alternatives (nats); only where it
+    was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +135,13 @@ class Cluster:
     answer: str
     """The form in which the cluster's lowest index wrote it."""
     members: tuple[int, ...]
-    """Places in ``Group.rollouts``, ascending: the rollouts' indices, unless sampling was cut within a wave."""
+    """Places in ``Group.rollouts``, ascending: the rollouts' indices, unless sampling was cut
+    within a wave."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """The outcome of a group (ttrl.md, sections 1 and 3). Made by voting."""
+    """The outcome of a group (docs/method.md, sections 1 and 3). Made by voting."""
 
     answers: tuple[str | None, ...]
     """[M] the extracted answer of each rollout, or None."""
@@ -141,14 +150,15 @@ class Vote:
     pseudo_label: str | None
     """The winning cluster's answer; None when nothing could be extracted."""
     majority_ratio: float | None
-    """Votes of the winner / M: rollouts without an answer stay in the denominator. None without a winner."""
+    """Votes of the winner / samples drawn: those without an answer count too. None without one."""
     margin: float | None
-    """(votes of the winner − votes of the second) / M."""
+    """(votes of the winner − votes of the second) / samples drawn."""
     chosen: int
     """Place of the rollout whose text is returned."""
     stopped: Stopped
     level: float | None = None
-    """1 − δ of the statistical stop rule to which the label is owed; None when all or an exact rule decided."""
+    """1 − δ of the statistical stop rule to which the label is owed; None when all or an exact
+    rule decided."""
     requested: int | None = None
     """M as asked for; fewer were drawn when sampling was stopped early."""
 
@@ -190,14 +200,17 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What the samples of one version look like: means over groups (voting/signals.py computes them)."""
+    """What the samples of one version look like: means over groups (voting/signals.py computes
+    them)."""
 
     version: int
     groups: int
     majority: float
-    """Samples in the largest cluster / samples: ``Vote.majority_ratio``, 0 where nothing was answered."""
+    """Samples in the largest cluster / samples: ``Vote.majority_ratio``, 0 where nothing was
+    answered."""
     entropy: float
-    """Mean −log π over all sampled tokens, nats a token at the sampling temperature: the entropy's estimate."""
+    """Mean −log π over all sampled tokens, nats a token at the sampling temperature: the
+    entropy's estimate."""
     length: float
     """Mean tokens of a completion."""
     extractable: float
@@ -274,7 +287,8 @@ class AdapterVersion:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Known tokens with their log-probabilities under the trainer's weights: served = trained is checked with it."""
+    """Known tokens with their log-probabilities under the trainer's weights: served = trained is
+    checked with it."""
 
     token_ids: tuple[tuple[int, ...], ...]
     """[K][L] whole sequences, prompt and completion."""

@@ -1,4 +1,5 @@
-"""Several questions at once with the asynchronous client; ``ttrl`` in extra_body sets options of the vote."""
+"""Several questions at once with the asynchronous client; ``ttrl`` in extra_body sets options of
+the vote."""
 
 import asyncio
 import os

@@ -29,6 +29,9 @@ def right_answer() -> Scorer:
 
 @task
 def answers(questions: str = str(PRODUCTS)) -> Task:
-    """``-T questions=FILE`` names other questions, by the whole path: Inspect loads a task in the task's folder."""
-    samples = [Sample(id=item.id, input=item.prompt, target=item.answer) for item in load(questions).items]
+    """``-T questions=FILE`` names other questions, by the whole path: Inspect loads a task in
+    the task's folder."""
+    samples = [
+        Sample(id=item.id, input=item.prompt, target=item.answer) for item in load(questions).items
+    ]
     return Task(dataset=MemoryDataset(samples), solver=generate(), scorer=right_answer())

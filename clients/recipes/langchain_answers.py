@@ -1,4 +1,5 @@
-"""Questions with one right answer each, asked through LangChain and scored by ttrl-replay's rules: docs/recipes.md."""
+"""Questions with one right answer each, asked through LangChain and scored by ttrl-replay's
+rules: docs/recipes.md."""
 
 from __future__ import annotations
 
@@ -14,8 +15,12 @@ PRODUCTS = Path(__file__).parent / "products.jsonl"
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--model", required=True)
 parser.add_argument("--questions", default=PRODUCTS, help="any file ttrl-replay reads")
-parser.add_argument("--temperature", type=float, help="0: one greedy answer, no vote; default: the server's")
-parser.add_argument("--votes", type=int, help="vote with so many samples, and learn nothing from it")
+parser.add_argument(
+    "--temperature", type=float, help="0: one greedy answer, no vote; default: the server's"
+)
+parser.add_argument(
+    "--votes", type=int, help="vote with so many samples, and learn nothing from it"
+)
 args = parser.parse_args()
 
 items = load(args.questions).items

@@ -1,4 +1,5 @@
-"""Replays question files against an OpenAI endpoint that votes and learns, and measures what it gained.
+"""Replays question files against an OpenAI endpoint that votes and learns, and measures what it
+gained.
 
     datasets → ask → answers → notation, scoring → metrics → replay → report, plot
 

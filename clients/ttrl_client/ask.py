@@ -97,7 +97,9 @@ NOT_LEARNING = Status("", 0, False, False, "the server has no /ttrl/v1/status", 
 
 
 def connect(base_url: str, api_key: str, max_retries: int, timeout_s: float) -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(base_url=base_url, api_key=api_key, max_retries=max_retries, timeout=timeout_s)
+    return openai.AsyncOpenAI(
+        base_url=base_url, api_key=api_key, max_retries=max_retries, timeout=timeout_s
+    )
 
 
 async def ask_voted(
@@ -111,7 +113,8 @@ async def ask_voted(
 ) -> Reply:
     """One question to the vote; the temperature is the server's to choose. Raises one of FAILURES.
 
-    With a ``label`` the server learns from it instead of from the vote; without ``store`` it learns nothing.
+    With a ``label`` the server learns from it instead of from the vote; without ``store`` it learns
+    nothing.
     """
     completion = _checked(
         await client.chat.completions.create(
@@ -125,7 +128,9 @@ async def ask_voted(
     choice = completion.choices[0]
     evidence = (completion.model_extra or {}).get("ttrl")
     return Reply(
-        _printable(choice.message.content or ""), choice.finish_reason, _evidence(evidence) if evidence else None
+        _printable(choice.message.content or ""),
+        choice.finish_reason,
+        _evidence(evidence) if evidence else None,
     )
 
 
@@ -146,7 +151,8 @@ async def draw(client: openai.AsyncOpenAI, model: str, prompt: str, how: Draw) -
     if drawn != max(2, how.k):
         raise BadReply(f"asked for {max(2, how.k)} choices, got {drawn}")
     samples = tuple(
-        Sample(_printable(choice.message.content or ""), choice.finish_reason) for choice in completion.choices
+        Sample(_printable(choice.message.content or ""), choice.finish_reason)
+        for choice in completion.choices
     )
     tokens = completion.usage.completion_tokens if completion.usage else 0
     return Drawn(samples[: how.k], tokens * how.k // drawn)
@@ -162,7 +168,8 @@ async def read_models(client: openai.AsyncOpenAI) -> list[str]:
 
 
 async def read_status(client: openai.AsyncOpenAI) -> Status:
-    """The server's state of learning; NOT_LEARNING where the endpoint is some other OpenAI server."""
+    """The server's state of learning; NOT_LEARNING where the endpoint is some other OpenAI
+    server."""
     root = client.base_url.raw_path.removesuffix(b"v1/")
     url = client.base_url.copy_with(raw_path=root + b"ttrl/v1/status")
     try:
@@ -183,10 +190,12 @@ async def read_status(client: openai.AsyncOpenAI) -> Status:
 
 
 class Patience:
-    """Waits out a server, or its engine, that restarts: calls that reach nobody, or 503, are repeated with back-off.
+    """Waits out a server, or its engine, that restarts: calls that reach nobody, or 503, are
+    repeated with back-off.
 
-    Any other HTTP error or a time-out is an answer; the SDK has its own retries for those. Once nothing but that has
-    come for ``seconds``, calls fail with the SDK's error, until one succeeds again.
+    Any other HTTP error or a time-out is an answer; the SDK has its own retries for those. Once
+    nothing but that has come for ``seconds``, calls fail with the SDK's error, until one succeeds
+    again.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -234,13 +243,18 @@ def _evidence(body: dict[str, Any]) -> Evidence:
         evidence = Evidence(
             answer=None if body["answer"] is None else _printable(str(body["answer"])),
             majority_ratio=float(body["majority_ratio"] or 0),
-            counts={_printable(str(answer)): int(count) for answer, count in dict(body["counts"]).items()},
+            counts={
+                _printable(str(answer)): int(count)
+                for answer, count in dict(body["counts"]).items()
+            },
             votes=int(body["drawn"] if "drawn" in body else body["votes"]),
             adapter=_printable(str(body["adapter"])),
             sampled_tokens=int(body["sampled_tokens"]),
             entropy=None if entropy is None else float(entropy),
         )
-        if evidence.votes < 1 or not math.isfinite(evidence.majority_ratio + (evidence.entropy or 0)):
+        if evidence.votes < 1 or not math.isfinite(
+            evidence.majority_ratio + (evidence.entropy or 0)
+        ):
             raise ValueError("no votes, or figures that are not finite")
         return evidence
     except (KeyError, TypeError, ValueError) as error:

@@ -11,18 +11,31 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def lettered(question: str, options: list[str], right: int) -> tuple[str, str]:
-    """A multiple-choice question with its options laid out under it, and the letter of the right one."""
-    laid_out = "\n".join(f"{letter}) {option}" for letter, option in zip(LETTERS, options, strict=False))
-    return f"{question}\n\n{laid_out}\n\nAnswer with the letter of the right choice.", LETTERS[right]
+    """A multiple-choice question with its options laid out under it, and the letter of the right
+    one."""
+    laid_out = "\n".join(
+        f"{letter}) {option}" for letter, option in zip(LETTERS, options, strict=False)
+    )
+    return f"{question}\n\n{laid_out}\n\nAnswer with the letter of the right choice.", LETTERS[
+        right
+    ]
 
 
-def options_of(record: dict[str, Any], answer_field: str, number: int, where: str) -> tuple[list[str], int] | None:
-    """Options and the place of the right one, in the forms that are common; None for a question without options.
+def options_of(
+    record: dict[str, Any], answer_field: str, number: int, where: str
+) -> tuple[list[str], int] | None:
+    """Options and the place of the right one, in the forms that are common; None for a question
+    without options.
 
-    ``choices`` or ``options`` as a list, by letter, or as texts beside labels, with a letter, a label, a place or the
-    text as the answer; or the right and the wrong answers in fields of their own, shuffled by the row's number.
+    ``choices`` or ``options`` as a list, by letter, or as texts beside labels, with a letter, a
+    label, a place or the text as the answer; or the right and the wrong answers in fields of their
+    own, shuffled by the row's number.
     """
-    wrong = [str(record[key]).strip() for key in sorted(record) if key.startswith("Incorrect Answer") and record[key]]
+    wrong = [
+        str(record[key]).strip()
+        for key in sorted(record)
+        if key.startswith("Incorrect Answer") and record[key]
+    ]
     answer = record.get(answer_field)
     if wrong and answer is not None:
         options = [str(answer).strip(), *wrong]
@@ -39,7 +52,9 @@ def options_of(record: dict[str, Any], answer_field: str, number: int, where: st
     options = [str(option).strip() for option in given]
     place = _place(answer, options, labels)
     if place is None:
-        raise DatasetError(f"{where}: {answer_field!r} is {answer!r}, none of its {len(options)} choices")
+        raise DatasetError(
+            f"{where}: {answer_field!r} is {answer!r}, none of its {len(options)} choices"
+        )
     return options, place
 
 

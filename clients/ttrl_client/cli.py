@@ -1,4 +1,5 @@
-"""ttrl-replay: the command line of the replay. Parses and checks before anything heavy is imported."""
+"""ttrl-replay: the command line of the replay. Parses and checks before anything heavy is
+imported."""
 
 from __future__ import annotations
 
@@ -18,14 +19,17 @@ if TYPE_CHECKING:
     from ttrl_client.run import Settings
 
 EPILOG = """\
-A data set is a preset (aime24, amc, math500, gpqa-diamond, gsm8k), a file (.jsonl, .json, .csv, .parquet), a hub id
-(owner/name[/config][:split]) or generated (reasoning-gym:TASK?size=50&seed=0). A record has id, prompt and answer, or
-fields that --prompt-field and --answer-field name. Answers are used for scoring here and never sent, but for the modes
-that say so. Writes report.json, report.md, report.html, learning.png, rows.jsonl (every question's outcome),
-asked.jsonl and run.json to --out; --resume goes on where a run was killed, and asks nothing again that was answered.
+A data set is a preset (aime24, amc, math500, gpqa-diamond, gsm8k), a file (.jsonl, .json, .csv,
+.parquet), a hub id (owner/name[/config][:split]) or generated (reasoning-gym:TASK?size=50&seed=0).
+A record has id, prompt and answer, or fields that --prompt-field and --answer-field name. Answers
+are used for scoring here and never sent, but for the modes that say so. Writes report.json,
+report.md, report.html, learning.png, rows.jsonl (every question's outcome), asked.jsonl and
+run.json to --out; --resume goes on where a run was killed, and asks nothing again that was
+answered.
 
-ttrl-replay compare RUN RUN … puts finished runs side by side; ttrl-replay redraw RUN draws one again.
-Exit code: 0 done, 1 nothing was answered, 2 a bad file, option, address, key or model, 130 interrupted."""
+ttrl-replay compare RUN RUN … puts finished runs side by side; ttrl-replay redraw RUN draws one
+again. Exit code: 0 done, 1 nothing was answered, 2 a bad file, option, address, key or model,
+130 interrupted."""
 
 
 class Bad(Exception):
@@ -51,19 +55,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     out = options.out or default_out(options.model, options.questions[0], settings.mode)
     try:
-        run = run_replay(settings, trained, held_out, out, Console(), resume=options.resume, oracle=options.oracle)
+        run = run_replay(
+            settings,
+            trained,
+            held_out,
+            out,
+            Console(),
+            resume=options.resume,
+            oracle=options.oracle,
+        )
     except (Unusable, BadFolder, OSError) as error:
         return _refuse(error)
     except KeyboardInterrupt:
         print(f"interrupted; --resume --out {out} goes on from here", file=sys.stderr)
         return 130
-    asked = run.questions_answered if settings.episodes else sum(s.answered for s in run.before.values())
+    asked = (
+        run.questions_answered
+        if settings.episodes
+        else sum(s.answered for s in run.before.values())
+    )
     return 0 if asked else 1
 
 
 def _compare(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="ttrl-replay compare", description="Finished runs side by side, beside the first, with paired tests."
+        prog="ttrl-replay compare",
+        description="Finished runs side by side, beside the first, with paired tests.",
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder")
     parser.add_argument("--out", type=Path, help="write the Markdown there too")
@@ -83,9 +100,13 @@ def _compare(argv: list[str]) -> int:
 
 
 def _redraw(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="ttrl-replay redraw", description="Draw a finished run's reports again.")
+    parser = argparse.ArgumentParser(
+        prog="ttrl-replay redraw", description="Draw a finished run's reports again."
+    )
     parser.add_argument("run", type=Path, metavar="RUN", help="its folder")
-    parser.add_argument("--oracle", type=Path, metavar="RUN", help="folder of a run in mode oracle, drawn beside it")
+    parser.add_argument(
+        "--oracle", type=Path, metavar="RUN", help="folder of a run in mode oracle, drawn beside it"
+    )
     options = parser.parse_args(argv)
     from rich.console import Console
 
@@ -112,13 +133,19 @@ def question_sets(
     trained: Sequence[Path | str], held_out: Sequence[Path | str], fields: Fields | None = None
 ) -> tuple[QuestionSet, tuple[QuestionSet, ...]]:
     """The set to learn from and the sets that are only evaluated; raises Bad or DatasetError."""
-    loaded = load_joined(trained, "trained", fields), tuple(load(source, fields=fields) for source in held_out)
+    loaded = (
+        load_joined(trained, "trained", fields),
+        tuple(load(source, fields=fields) for source in held_out),
+    )
     from ttrl_client.report import RESERVED
 
     names = ["trained", *(s.name for s in loaded[1])]
     for name in names:
         if names.count(name) > 1 or name in RESERVED:
-            raise Bad(f"--eval: a set cannot be called {name!r}: the name is taken in the report; rename the file")
+            raise Bad(
+                f"--eval: a set cannot be called {name!r}: the name is taken in the report; "
+                "rename the file"
+            )
     return loaded
 
 
@@ -160,25 +187,58 @@ def _settings(options: argparse.Namespace, trained: QuestionSet) -> Settings:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ttrl-replay",
-        description="Ask the questions of a file for some episodes and measure what the server learned from them.",
+        description="Ask the questions of a file for some episodes and measure what the server "
+        "learned from them.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("questions", nargs="+", metavar="DATASET", help="questions to learn from: a preset, a file, a hub id, …")
-    add("--base-url", default="http://127.0.0.1:8000/v1", type=_url, help="default: %(default)s")
-    add("--api-key", default=os.environ.get("OPENAI_API_KEY", "none"), help="default: $OPENAI_API_KEY", metavar="KEY")
-    add("--model", required=True, type=_name, metavar="NAME", help="the name the server answers to")
+    add(
+        "questions",
+        nargs="+",
+        metavar="DATASET",
+        help="questions to learn from: a preset, a file, a hub id, …",
+    )
+    add(
+        "--base-url",
+        default="http://127.0.0.1:8000/v1",
+        type=_text(r"https?://", "{!r} must start with http:// or https:// and end in /v1"),
+        help="default: %(default)s",
+    )
+    add(
+        "--api-key",
+        default=os.environ.get("OPENAI_API_KEY", "none"),
+        help="default: $OPENAI_API_KEY",
+        metavar="KEY",
+    )
+    add(
+        "--model",
+        required=True,
+        type=_text(r"\s*\S", "must not be empty"),
+        metavar="NAME",
+        help="the name the server answers to",
+    )
     add(
         "--mode",
         default="learn",
         choices=("learn", "frozen", "oracle", "prequential"),
-        help="learn from the votes; frozen: nothing is stored; oracle: learn from the answers in the file, the upper "
-        "bound; prequential: one pass, each answer scored before anything is learned from it (default learn)",
+        help="learn from the votes; frozen: nothing is stored; oracle: learn from the answers in "
+        "the file, the upper bound; prequential: one pass, each answer scored before anything is "
+        "learned from it (default learn)",
     )
-    add("--episodes", default=None, type=_whole(0), help="passes; 0 only evaluates (default: the preset's, or 1)")
-    add("--batch", default=None, type=_whole(1), help="questions asked together (default: the preset's, or 8)")
+    add(
+        "--episodes",
+        default=None,
+        type=_whole(0),
+        help="passes; 0 only evaluates (default: the preset's, or 1)",
+    )
+    add(
+        "--batch",
+        default=None,
+        type=_whole(1),
+        help="questions asked together (default: the preset's, or 8)",
+    )
     add(
         "--eval",
         action="append",
@@ -186,11 +246,20 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DATASET",
         help="a set that is only evaluated; repeatable",
     )
-    add("--eval-every", default=0, type=_whole(0), metavar="N", help="evaluate every N batches too (default: never)")
+    add(
+        "--eval-every",
+        default=0,
+        type=_whole(0),
+        metavar="N",
+        help="evaluate every N batches too (default: never)",
+    )
     add("--prompt-field", metavar="NAME", help="where a record has its question")
     add("--answer-field", metavar="NAME", help="where it has the answer")
     add("--group-field", metavar="NAME", help="where it has its level or subject")
-    add("--suffix", help="added to every prompt (default: a preset's request for a boxed answer, else nothing)")
+    add(
+        "--suffix",
+        help="added to every prompt (default: a preset's request for a boxed answer, else nothing)",
+    )
     add(
         "--eval-samples",
         default=16,
@@ -200,20 +269,56 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--temperature", default=0.6, type=_real(0, 2), help="of evaluation samples (default 0.6)")
     add("--top-p", default=0.95, type=_real(0, 1), help="of evaluation samples (default 0.95)")
-    add("--max-tokens", default=None, type=_whole(1), metavar="N", help="completion length; default: the server's")
+    add(
+        "--max-tokens",
+        default=None,
+        type=_whole(1),
+        metavar="N",
+        help="completion length; default: the server's",
+    )
     add("--seed", default=0, type=int, help="of the order of the questions (default 0)")
     add("--concurrency", default=16, type=_whole(1), help="requests in flight (default 16)")
     add(
-        "--out", default=None, type=Path, help="default: runs/replay/MODEL-DATASET-MODE; a former run there is replaced"
+        "--out",
+        default=None,
+        type=Path,
+        help="default: runs/replay/MODEL-DATASET-MODE; a former run there is replaced",
     )
-    add("--resume", action="store_true", help="go on with the run in --out; what is answered is not asked again")
-    add("--oracle", type=Path, metavar="RUN", help="folder of a run in mode oracle, drawn beside this one")
+    add(
+        "--resume",
+        action="store_true",
+        help="go on with the run in --out; what is answered is not asked again",
+    )
+    add(
+        "--oracle",
+        type=Path,
+        metavar="RUN",
+        help="folder of a run in mode oracle, drawn beside this one",
+    )
     add("--labels", action="store_true", help="the same as --mode oracle")
     add("--no-wait", action="store_true", help="do not wait for training between batches")
-    add("--wait-timeout", default=1800.0, type=_real(0), metavar="S", help="longest such wait (default 1800)")
-    add("--patience", default=120.0, type=_real(0), metavar="S", help="wait for a server that is away (default 120)")
+    add(
+        "--wait-timeout",
+        default=1800.0,
+        type=_real(0),
+        metavar="S",
+        help="longest such wait (default 1800)",
+    )
+    add(
+        "--patience",
+        default=120.0,
+        type=_real(0),
+        metavar="S",
+        help="wait for a server that is away (default 120)",
+    )
     add("--max-retries", default=2, type=_whole(0), help="of the openai SDK (default 2)")
-    add("--timeout", default=900.0, type=_real(0.001), metavar="S", help="one request may take (default 900)")
+    add(
+        "--timeout",
+        default=900.0,
+        type=_real(0.001),
+        metavar="S",
+        help="one request may take (default 900)",
+    )
     return parser
 
 
@@ -235,15 +340,14 @@ def _real(least: float, most: float = math.inf) -> Callable[[str], float]:
     return number
 
 
-def _url(text: str) -> str:
-    if not text.startswith(("http://", "https://")):
-        raise argparse.ArgumentTypeError(f"{text!r} must start with http:// or https:// and end in /v1")
-    return text
+def _text(beginning: str, complaint: str) -> Callable[[str], str]:
+    """``beginning`` is a regular expression; {!r} in the complaint is what was given."""
 
+    def text(given: str) -> str:
+        if not re.match(beginning, given):
+            raise argparse.ArgumentTypeError(complaint.format(given))
+        return given
 
-def _name(text: str) -> str:
-    if not text.strip():
-        raise argparse.ArgumentTypeError("must not be empty")
     return text
 
 

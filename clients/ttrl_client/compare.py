@@ -1,4 +1,5 @@
-"""Runs side by side: ``ttrl-replay compare RUN RUN …``, with paired tests on the questions they share."""
+"""Runs side by side: ``ttrl-replay compare RUN RUN …``, with paired tests on the questions they
+share."""
 
 from __future__ import annotations
 
@@ -44,23 +45,26 @@ def read(folder: Path) -> Finished:
 
 
 def table(runs: list[Finished]) -> str:
-    """Markdown: every set after each run, beside the first run; p is two-sided, by flipping signs."""
+    """Markdown: every set after each run, beside the first run; p is two-sided, by flipping
+    signs."""
     first = runs[0]
-    lines = ["| set | run | avg before → after | against the first | 95 % | p | questions |", "|---" * 7 + "|"]
-    for name in dict.fromkeys(name for run in runs for name in run.after):
-        for run in runs:
-            if name in run.after:
-                lines.append(_line(name, run, first))
+    lines = [
+        "| set | run | avg before → after | against the first | 95 % | p | questions |",
+        "|---" * 7 + "|",
+    ]
+    names = dict.fromkeys(name for run in runs for name in run.after)
+    for name, run in ((name, run) for name in names for run in runs if name in run.after):
+        k = run.report["settings"]["eval_samples"]
+        moved = change(run.report, name, f"avg@{k}")
+        shared = sorted(run.after[name].keys() & first.after.get(name, {}).keys())
+        if run is first or not shared:
+            lines.append(f"| {name} | {run.name} | {moved} | | | | {len(run.after[name])} |")
+            continue
+        differences = [run.after[name][q] - first.after[name][q] for q in shared]
+        interval, p = bootstrap(differences), paired(differences)
+        bounds = f"{interval[0]:+.3f} to {interval[1]:+.3f}" if interval else "-"
+        lines.append(
+            f"| {name} | {run.name} | {moved} | {mean(differences):+.3f} | {bounds} | {p:.3f} | "
+            f"{len(shared)} |"
+        )
     return "\n".join(lines)
-
-
-def _line(name: str, run: Finished, first: Finished) -> str:
-    k = run.report["settings"]["eval_samples"]
-    moved = change(run.report, name, f"avg@{k}")
-    shared = sorted(run.after[name].keys() & first.after.get(name, {}).keys())
-    if run is first or not shared:
-        return f"| {name} | {run.name} | {moved} | | | | {len(run.after[name])} |"
-    differences = [run.after[name][q] - first.after[name][q] for q in shared]
-    interval, p = bootstrap(differences), paired(differences)
-    bounds = f"{interval[0]:+.3f} to {interval[1]:+.3f}" if interval else "-"
-    return f"| {name} | {run.name} | {moved} | {mean(differences):+.3f} | {bounds} | {p:.3f} | {len(shared)} |"

@@ -1,4 +1,5 @@
-"""One set asked with N samples a question, neither voted on nor stored; the rows are what every figure is made from."""
+"""One set asked with N samples a question, neither voted on nor stored; the rows are what every
+figure is made from."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from ttrl_client.progress import Display, Phase
 from ttrl_client.scoring import read, same
 
 Attempt = Callable[[Item, str, Callable[[], Awaitable[Any]]], Awaitable[tuple[Any, float] | None]]
-"""Runs one call for a question: its result and seconds; None when it failed, and then its row says so."""
+"""Runs one call for a question: its result and seconds; None when it failed, and then its row
+says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +43,22 @@ class Evaluator:
         journal: Journal,
         display: Display,
     ) -> None:
-        self._how, self._draw, self._attempt, self._journal, self._display = how, draw, attempt, journal, display
+        self._how, self._draw, self._attempt = how, draw, attempt
+        self._journal, self._display = journal, display
 
-    async def evaluate(self, sets: Sequence[QuestionSet], moment: str, step: int, served: str) -> Evaluation:
-        scores = {s.name: await self._one(s, f"{s.name} {moment}") for s in sets}
+    async def evaluate(
+        self, sets: Sequence[QuestionSet], moment: str, step: int, served: str
+    ) -> Evaluation:
+        scores, k = {}, self._how.k
+        for s in sets:
+            title = f"{s.name} {moment}"
+            with self._display.phase(title, len(s.items)) as phase:
+                drawn = await asyncio.gather(*(self._grade(i, title, phase) for i in s.items))
+            graded = [g for g in drawn if g is not None]
+            result = score(graded, failed=len(drawn) - len(graded))
+            self._display.line(f"{title}: avg@{k} {shown(result.avg)}  maj@{k} {shown(result.maj)}")
+            scores[s.name] = result
         return Evaluation(moment, step, served, scores)
-
-    async def _one(self, questions: QuestionSet, title: str) -> SetScore:
-        with self._display.phase(title, len(questions.items)) as phase:
-            drawn = await asyncio.gather(*(self._grade(item, title, phase) for item in questions.items))
-        graded = [g for g in drawn if g is not None]
-        result = score(graded, failed=len(drawn) - len(graded))
-        k = self._how.k
-        self._display.line(f"{title}: avg@{k} {shown(result.avg)}  maj@{k} {shown(result.maj)}")
-        return result
 
     async def _grade(self, item: Item, title: str, phase: Phase) -> Graded | None:
         row = self._journal.found(title, item.id)
@@ -80,4 +84,11 @@ class Evaluator:
             phase.failed()
             return None
         phase.answered(row["share"])
-        return Graded(tuple(row["answers"]), item.answer, item.asked, item.group, row["tokens"], row["seconds"])
+        return Graded(
+            tuple(row["answers"]),
+            item.answer,
+            item.asked,
+            item.group,
+            row["tokens"],
+            row["seconds"],
+        )

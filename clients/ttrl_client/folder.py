@@ -30,14 +30,21 @@ def run_replay(
 ) -> Run:
     """Replay, then leave the reports and rows.jsonl in ``out`` and the table on ``console``.
 
-    ``oracle`` is the folder of a run on true labels, drawn beside this one. Raises Unusable, and BadFolder where
-    ``resume`` or ``oracle`` cannot be.
+    ``oracle`` is the folder of a run on true labels, drawn beside this one. Raises Unusable, and
+    BadFolder where ``resume`` or ``oracle`` cannot be.
     """
     sets = (trained, *held_out)
     out.mkdir(parents=True, exist_ok=True)
     asked = asked_for(settings, sets)
-    if resume:
-        _check_resumed(asked, out)
+    if resume and (out / "run.json").exists():
+        # Other questions or another seed cannot go on from its rows.
+        begun = _asked(out)
+        changed = [n for n in sorted(asked.keys() | begun.keys()) if asked.get(n) != begun.get(n)]
+        if changed:
+            raise BadFolder(
+                f"--resume: {out} was begun with other {', '.join(changed)}; use the same, or "
+                "another --out"
+            )
     beside = _oracle(oracle, asked) if oracle else {}  # before hours are spent
     with Display(console) as display:
         run = asyncio.run(replay(settings, sets, asked, out, display, resume=resume))
@@ -49,7 +56,8 @@ def run_replay(
 
 
 def redraw(out: Path, console: Console, oracle: Path | None = None) -> None:
-    """report.md, learning.png and report.html from what else is in a finished run's folder, and its table."""
+    """report.md, learning.png and report.html from what else is in a finished run's folder, and
+    its table."""
     data = report.read(out)
     try:
         sets, rows = read_questions(out / "asked.jsonl"), journal.read(out / "rows.jsonl")
@@ -68,7 +76,15 @@ def _draw_all(
     beside: dict[str, float],
 ) -> None:
     journal.write_whole(report.markdown(data), out / "report.md")
-    picture = _draw(data, out / "learning.png", console, beside)
+    picture = None
+    try:
+        from ttrl_client import plot
+    except ImportError as error:
+        said = f"no learning.png: {error}; install matplotlib to get it"
+        console.print(said, markup=False, highlight=False)
+    else:
+        plot.write(data, out / "learning.png", beside)
+        picture = plot.svg(data, beside)
     journal.write_whole(page.html(data, sets, rows, picture), out / "report.html")
     console.print(report.table(data))
     console.print(f"written to {out}", markup=False, highlight=False)
@@ -83,36 +99,18 @@ def _asked(out: Path) -> dict[str, Any]:
     return asked
 
 
-def _check_resumed(asked: dict[str, Any], out: Path) -> None:
-    """Other questions or another seed cannot go on from its rows."""
-    if (out / "run.json").exists():
-        before = _asked(out)
-        changed = sorted(name for name in asked.keys() | before.keys() if asked.get(name) != before.get(name))
-        if changed:
-            raise BadFolder(
-                f"--resume: {out} was begun with other {', '.join(changed)}; use the same, or another --out"
-            )
-
-
 def _oracle(folder: Path, asked: dict[str, Any]) -> dict[str, float]:
     """avg@k after a run on true labels, of the sets that both runs were asked."""
     finished = report.read(folder)
     if finished["settings"]["mode"] != "oracle":
-        raise BadFolder(f"--oracle: {folder} is a run in mode {finished['settings']['mode']}, not oracle")
+        raise BadFolder(
+            f"--oracle: {folder} is a run in mode {finished['settings']['mode']}, not oracle"
+        )
     theirs, ours = _asked(folder)["questions"], asked["questions"]
     key = f"avg@{finished['settings']['eval_samples']}"
-    after = {name: finished[name]["after"][key] for name in theirs if theirs[name] == ours.get(name)}
+    after = {
+        name: finished[name]["after"][key] for name in theirs if theirs[name] == ours.get(name)
+    }
     if not after:
         raise BadFolder(f"--oracle: {folder} asked none of the sets of this run")
     return {name: value for name, value in after.items() if value is not None}
-
-
-def _draw(data: dict[str, Any], path: Path, console: Console, oracle: dict[str, float]) -> str | None:
-    """Writes the picture; returns it as SVG for the page, None where matplotlib is missing."""
-    try:
-        from ttrl_client import plot
-    except ImportError as error:
-        console.print(f"no {path.name}: {error}; install matplotlib to get it", markup=False, highlight=False)
-        return None
-    plot.write(data, path, oracle)
-    return plot.svg(data, oracle)

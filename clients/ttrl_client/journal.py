@@ -1,4 +1,5 @@
-"""Every outcome of a run as a line of ``rows.jsonl``, on disk once it is known; what a resumed run need not ask."""
+"""Every outcome of a run as a line of ``rows.jsonl``, on disk once it is known; what a resumed
+run need not ask."""
 
 from __future__ import annotations
 
@@ -16,18 +17,23 @@ class Journal:
     """Rows by phase and question id; a row without an id is about the phase itself."""
 
     def __init__(self, path: Path, *, resume: bool = False) -> None:
-        """Starts anew, or goes on where a killed run stopped: a line it had only half written is dropped."""
+        """Starts anew, or goes on where a killed run stopped: a line it had only half written is
+        dropped."""
         rows = _whole_rows(path) if resume and path.exists() else []
         self._found: dict[Key, dict[str, Any]] = {(row["phase"], row["id"]): row for row in rows}
         write_whole("".join(_line(row) for row in rows), path)
         self._file = path.open("a", encoding="utf-8")
-        self._before, self._began = max((row.get("elapsed", 0.0) for row in rows), default=0.0), time.monotonic()
+        self._before = max((row.get("elapsed", 0.0) for row in rows), default=0.0)
+        self._began = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._file.close()
 
@@ -45,7 +51,8 @@ class Journal:
 
     @property
     def elapsed(self) -> float:
-        """Seconds of the run, over all its lives; a life that was killed counts until its last row."""
+        """Seconds of the run, over all its lives; a life that was killed counts until its last
+        row."""
         return round(self._before + time.monotonic() - self._began, 2)
 
     @property

@@ -1,4 +1,5 @@
-"""avg@k, maj@k and pass@k over question sets, as the TTRL paper reports them (arXiv 2504.16084, section 3)."""
+"""avg@k, maj@k and pass@k over question sets, as the TTRL paper reports them (arXiv 2504.16084,
+section 3)."""
 
 from __future__ import annotations
 
@@ -73,12 +74,16 @@ def score(graded: Sequence[Graded], failed: int = 0) -> SetScore:
         length=tokens / samples if tokens else None,
         tokens=tokens,
         seconds=mean(g.seconds for g in graded),
-        groups={name: (len(shares), sum(shares) / len(shares)) for name, shares in sorted(groups.items())},
+        groups={
+            name: (len(shares), sum(shares) / len(shares))
+            for name, shares in sorted(groups.items())
+        },
     )
 
 
 def bootstrap(values: Sequence[float], *, level: float = 0.95, seed: int = 0) -> Interval | None:
-    """Percentile interval of the mean over resampled questions (Efron and Tibshirani 1993, section 13.3)."""
+    """Percentile interval of the mean over resampled questions (Efron and Tibshirani 1993,
+    section 13.3)."""
     if len(values) < 2:
         return None
     draw, n = random.Random(seed), len(values)
@@ -88,27 +93,34 @@ def bootstrap(values: Sequence[float], *, level: float = 0.95, seed: int = 0) ->
 
 
 def paired(differences: Sequence[float], *, seed: int = 0) -> float | None:
-    """Two-sided p-value of "the mean difference is 0": signs are flipped at random (a permutation test)."""
+    """Two-sided p-value of "the mean difference is 0": signs are flipped at random (a
+    permutation test)."""
     if not differences:
         return None
     draw, seen = random.Random(seed), abs(sum(differences))
-    flips = (abs(sum(d if draw.random() < 0.5 else -d for d in differences)) for _ in range(RESAMPLES))
+    flips = (
+        abs(sum(d if draw.random() < 0.5 else -d for d in differences)) for _ in range(RESAMPLES)
+    )
     return (1 + sum(value >= seen - 1e-12 for value in flips)) / (1 + RESAMPLES)
 
 
 def correct_share(graded: Graded) -> float:
     """Share of the samples that are right: the mean of this is avg@k."""
-    return sum(same(answer, graded.truth, graded.asked) for answer in graded.answers) / len(graded.answers)
+    return sum(same(answer, graded.truth, graded.asked) for answer in graded.answers) / len(
+        graded.answers
+    )
 
 
 def majority(answers: Sequence[str | None], asked: Asked = UNKNOWN) -> str | None:
-    """The answer most samples agree on, as its first sample wrote it; ties go to the one seen first."""
+    """The answer most samples agree on, as its first sample wrote it; ties go to the one seen
+    first."""
     found = clusters(answers, asked)
     return found[0][0] if found else None
 
 
 def clusters(answers: Sequence[str | None], asked: Asked = UNKNOWN) -> list[tuple[str, int]]:
-    """Equal answers counted together, as the first of them is written; most frequent first, then first seen."""
+    """Equal answers counted together, as the first of them is written; most frequent first, then
+    first seen."""
     found = keys({answer for answer in answers if answer is not None}, asked)
     counted: defaultdict[str, list[str]] = defaultdict(list)
     for answer in answers:
@@ -134,12 +146,19 @@ def score_vote(
 ) -> VoteScore:
     """Grade one vote from its tally: ``counts`` votes by answer, of ``votes`` samples.
 
-    Which samples earned the pseudo-reward is the server's word: those counted under ``answer``, where it is among them.
+    Which samples earned the pseudo-reward is the server's word: those counted under ``answer``,
+    where it is among them.
     """
-    rewarded = {given for given in counts if (given == answer if answer in counts else same(given, answer, asked))}
+    rewarded = {
+        given
+        for given in counts
+        if (given == answer if answer in counts else same(given, answer, asked))
+    }
     right = {given for given in counts if same(given, truth, asked)}
     misled = sum(counts[given] for given in rewarded ^ right)
-    return VoteScore(sum(counts[g] for g in right) / votes, float(same(answer, truth, asked)), 1 - misled / votes)
+    return VoteScore(
+        sum(counts[g] for g in right) / votes, float(same(answer, truth, asked)), 1 - misled / votes
+    )
 
 
 def shown(value: float | None) -> str:

@@ -1,4 +1,5 @@
-"""report.html: one file without scripts or anything from elsewhere. Whatever a model or a data set said is escaped."""
+"""report.html: one file without scripts or anything from elsewhere. Whatever a model or a data
+set said is escaped."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ BEGINNING = 80
 """Characters of a question that are shown before it is opened."""
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 1080px; }
+body { margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 .quiet { color: #66727f; } table { border-collapse: collapse; width: 100%; margin: 1rem 0; }
 th, td { padding: .35rem .7rem; text-align: right; border-bottom: 1px solid #e4e7eb; }
@@ -27,23 +29,34 @@ th:first-child, td:first-child { text-align: left; } th { font-weight: 600; colo
 .up { color: #23803f; } .down { color: #b3362b; } svg { max-width: 100%; height: auto; }
 details { border-bottom: 1px solid #e4e7eb; padding: .4rem 0; } summary { cursor: pointer; }
 pre { white-space: pre-wrap; background: #f5f7fa; padding: .6rem .8rem; border-radius: 4px; }
-.bar { display: inline-block; height: .7em; background: #b8bec7; margin-right: .5em; border-radius: 2px; }
-.right .bar { background: #3a8f5c; } .clusters { display: grid; grid-template-columns: 1fr 1fr; gap: 1.5rem; }
+.bar { display: inline-block; height: .7em; background: #b8bec7; }
+.bar { margin-right: .5em; border-radius: 2px; } .right .bar { background: #3a8f5c; }
+.clusters { display: grid; grid-template-columns: 1fr 1fr; gap: 1.5rem; }
 .mark { display: inline-block; width: 1.2em; }
 """
 
 
-def html(data: dict[str, Any], sets: Sequence[QuestionSet], rows: list[dict[str, Any]], svg: str | None) -> str:
+def html(
+    data: dict[str, Any], sets: Sequence[QuestionSet], rows: list[dict[str, Any]], svg: str | None
+) -> str:
     """The whole page; ``svg`` is the picture of the course, where it could be drawn."""
+    while_asked = (
+        "While it was asked" if data["settings"]["mode"] == "frozen" else "While it learned"
+    )
+    settings = [[escape(name), escape(str(value))] for name, value in data["settings"].items()]
     parts = [
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
         "<link rel='icon' href='data:,'>",
         f"<title>{escape(data['model'])}</title><style>{STYLE}</style></head><body>",
-        f"<h1>{escape(data['model'])}</h1><p class='quiet'>{escape(served(data))} · {escape(facts(data))}</p>",
+        f"<h1>{escape(data['model'])}</h1><p class='quiet'>{escape(served(data))} · "
+        f"{escape(facts(data))}</p>",
         _gains(data),
-        _course(data, svg),
+        f"<h2>{while_asked}</h2>" if svg and data["history"] else "",
+        svg or "",
         _levels(data),
-        _settings(data),
+        "<details><summary>Settings</summary>",
+        _table(("setting", "value"), settings),
+        "</details>",
         *(_questions(s, rows, moments(data)) for s in sets),
         "</body></html>",
     ]
@@ -56,7 +69,11 @@ def _gains(data: dict[str, Any]) -> str:
     for name in set_names(data):
         sides = [data[name][moment] for moment in moments(data)]
         gain = _gain([side[f"avg@{k}"] for side in sides])
-        cells = [*(_share(side, f"avg@{k}") for side in sides), *gain, *(_share(side, f"maj@{k}") for side in sides)]
+        cells = [
+            *(_share(side, f"avg@{k}") for side in sides),
+            *gain,
+            *(_share(side, f"maj@{k}") for side in sides),
+        ]
         rows.append([escape(name), str(data[name]["questions"]), *cells])
     return _table(["set", "questions", *avg, *(["gain"] if len(avg) > 1 else []), *maj], rows)
 
@@ -65,7 +82,9 @@ def _share(side: dict[str, Any], key: str) -> str:
     if side[key] is None:
         return "-"
     interval = side["intervals"].get(key)
-    bounds = f" <span class='quiet'>({interval[0]:.2f}–{interval[1]:.2f})</span>" if interval else ""
+    bounds = (
+        f" <span class='quiet'>({interval[0]:.2f}–{interval[1]:.2f})</span>" if interval else ""
+    )
     return f"{side[key]:.3f}{bounds}"
 
 
@@ -85,17 +104,16 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _course(data: dict[str, Any], svg: str | None) -> str:
-    heading = "While it was asked" if data["settings"]["mode"] == "frozen" else "While it learned"
-    return f"<h2>{heading}</h2>{svg}" if svg and data["history"] else svg or ""
-
-
 def _levels(data: dict[str, Any]) -> str:
-    """Gains by level or subject of every set that has several, and what votes were worth on the first one's."""
+    """Gains by level or subject of every set that has several, and what votes were worth on the
+    first one's."""
     k, parts = data["settings"]["eval_samples"], []
     for name in set_names(data):
         if found := levels(data, name):
-            rows = [[escape(group), str(count), *map(shown, shares), *_gain(shares)] for group, count, shares in found]
+            rows = [
+                [escape(group), str(count), *map(shown, shares), *_gain(shares)]
+                for group, count, shares in found
+            ]
             avg = headings(data, f"avg@{k}")
             heads = ["", "questions", *avg, *(["gain"] if len(avg) > 1 else [])]
             parts.append(f"<h2>{escape(name)} by level or subject</h2>{_table(heads, rows)}")
@@ -108,11 +126,6 @@ def _levels(data: dict[str, Any]) -> str:
     return "".join(parts)
 
 
-def _settings(data: dict[str, Any]) -> str:
-    rows = [[escape(name), escape(str(value))] for name, value in data["settings"].items()]
-    return f"<details><summary>Settings</summary>{_table(('setting', 'value'), rows)}</details>"
-
-
 # ---------------------------------------------------------------- questions
 
 
@@ -123,24 +136,23 @@ def _questions(questions: QuestionSet, rows: list[dict[str, Any]], when: Sequenc
     if len(shown) < len(questions.items):
         parts.append(f"<p class='quiet'>The first {len(shown)}; all of them are in rows.jsonl.</p>")
     for item in shown:
-        sides = {moment: said.get((f"{questions.name} {moment}", item.id), {}) for moment in when}
-        marks = "".join(f"<span class='mark'>{_mark(row)}</span>" for row in sides.values())
-        answers = "".join(
-            f"<div><b>{moment if len(when) > 1 else 'answers'}</b>{_clusters(row, item)}</div>"
-            for moment, row in sides.items()
-        )
+        marks = answers = ""
+        for moment in when:
+            row = said.get((f"{questions.name} {moment}", item.id), {})
+            mark = "·"
+            if row and "error" not in row:
+                right = row.get("right")
+                mark = "<span class='up'>✓</span>" if right else "<span class='down'>✗</span>"
+            marks += f"<span class='mark'>{mark}</span>"
+            label = moment if len(when) > 1 else "answers"
+            answers += f"<div><b>{label}</b>{_clusters(row, item)}</div>"
         parts.append(
-            f"<details><summary>{marks}{escape(item.id)} <span class='quiet'>{escape(item.prompt[:BEGINNING])}</span>"
-            f"</summary><pre>{escape(item.prompt)}</pre>"
-            f"<p>Answer: <b>{escape(item.answer)}</b></p><div class='clusters'>{answers}</div></details>"
+            f"<details><summary>{marks}{escape(item.id)} "
+            f"<span class='quiet'>{escape(item.prompt[:BEGINNING])}</span></summary>"
+            f"<pre>{escape(item.prompt)}</pre><p>Answer: <b>{escape(item.answer)}</b></p>"
+            f"<div class='clusters'>{answers}</div></details>"
         )
     return "".join(parts)
-
-
-def _mark(row: dict[str, Any]) -> str:
-    if "error" in row or not row:
-        return "·"
-    return "<span class='up'>✓</span>" if row.get("right") else "<span class='down'>✗</span>"
 
 
 def _clusters(row: dict[str, Any], item: Item) -> str:

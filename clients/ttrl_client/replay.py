@@ -1,9 +1,13 @@
-"""The replay: evaluate every set, ask the questions for E episodes while the server learns, evaluate again.
+"""The replay: evaluate every set, ask the questions for E episodes while the server learns,
+evaluate again.
 
-    evaluate ─▶ ┌ shuffle ─▶ batch of voted questions ─▶ wait until the server has learned from it ┐ × E ─▶ evaluate
-                └──────────────── evaluate every k batches, where asked to ────────────────────────┘
+                ┌──────────────────────────── E times ────────────────────────────┐
+    evaluate ─▶ │ shuffle ─▶ batch of voted questions ─▶ wait until it is learned │ ─▶ evaluate
+                │            evaluate every k batches, where asked to             │
+                └─────────────────────────────────────────────────────────────────┘
 
-A question that fails is a row with its error and the run goes on; a run that was killed goes on where it stopped.
+A question that fails is a row with its error and the run goes on; a run that was killed goes on
+where it stopped.
 """
 
 from __future__ import annotations
@@ -32,7 +36,8 @@ POLL_S = 0.5
 
 
 class Unusable(Exception):
-    """The server cannot be replayed against as asked: says which of address, key and model is wrong."""
+    """The server cannot be replayed against as asked: says which of address, key and model is
+    wrong."""
 
 
 async def replay(
@@ -44,15 +49,19 @@ async def replay(
     *,
     resume: bool = False,
 ) -> Run:
-    """Run it all; each question's outcome is a line of ``out/rows.jsonl`` as soon as it is known. Raises Unusable.
+    """Run it all; each question's outcome is a line of ``out/rows.jsonl`` as soon as it is known.
+    Raises Unusable.
 
     The first of ``sets`` is learned from; ``asked`` is what the run is, by ``run.asked_for``.
     """
-    client = ask.connect(settings.base_url, settings.api_key, settings.max_retries, settings.timeout_s)
+    client = ask.connect(
+        settings.base_url, settings.api_key, settings.max_retries, settings.timeout_s
+    )
     async with client:
         await check_model(settings, client, display)  # before anything of a former run is touched
         (out / "report.json").unlink(missing_ok=True)
-        with Journal(out / "rows.jsonl", resume=resume) as journal:  # first: no row may be taken for another run's
+        # The journal first: no row may be taken for another run's.
+        with Journal(out / "rows.jsonl", resume=resume) as journal:
             write_whole(json.dumps(asked), out / "run.json")
             write_questions(sets, out / "asked.jsonl")
             return await Session(settings, client, journal, display).run(sets)
@@ -67,32 +76,57 @@ async def check_model(settings: Settings, client: openai.AsyncOpenAI, display: D
     except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
         raise Unusable(f"{address} refused the key; give the right one with --api-key") from error
     except ask.FAILURES as error:
-        raise Unusable(f"{address} is not an OpenAI endpoint that answers: {_reason(error)}") from error
+        raise Unusable(
+            f"{address} is not an OpenAI endpoint that answers: {_reason(error)}"
+        ) from error
     # A pinned version, name@v7, need not be listed.
     if model not in offered and model.rpartition("@")[0] not in offered:
-        raise Unusable(f"{address} does not serve {model!r}; it offers {', '.join(sorted(offered)) or 'nothing'}")
+        raise Unusable(
+            f"{address} does not serve {model!r}; it offers "
+            f"{', '.join(sorted(offered)) or 'nothing'}"
+        )
 
 
 class Session:
     """One replay under way: the connection and what is known so far."""
 
-    def __init__(self, settings: Settings, client: openai.AsyncOpenAI, journal: Journal, display: Display) -> None:
-        self._settings, self._client, self._journal, self._display = settings, client, journal, display
+    def __init__(
+        self, settings: Settings, client: openai.AsyncOpenAI, journal: Journal, display: Display
+    ) -> None:
+        self._settings, self._client = settings, client
+        self._journal, self._display = journal, display
         self._patience = ask.Patience(settings.patience_s)
         self._slots = asyncio.Semaphore(settings.concurrency)
-        how = ask.Draw(settings.eval_samples, settings.temperature, settings.top_p, settings.max_tokens)
+        how = ask.Draw(
+            settings.eval_samples, settings.temperature, settings.top_p, settings.max_tokens
+        )
         self._evaluator = Evaluator(
-            how, lambda item: ask.draw(client, settings.model, item.prompt, how), self._attempt, journal, display
+            how,
+            lambda item: ask.draw(client, settings.model, item.prompt, how),
+            self._attempt,
+            journal,
+            display,
         )
         self._evaluations: list[Evaluation] = []
 
     async def run(self, sets: tuple[QuestionSet, ...]) -> Run:
-        first = await self._start()
-        self._display.expect(self._questions(sets))
+        s, asked = self._settings, len(sets[0].items)
+        # What was served when the run began, also when this is its second life.
+        first = self._journal.found("start")
+        if not first:
+            now = await self._status()
+            if not now.learning and s.mode != "frozen":
+                self._display.line(f"the server is not learning: {now.reason or 'no reason given'}")
+            first = self._journal.add("start", None, served=now.served, promoted=now.promoted)
+        # Every voted question, and all sets at each evaluation.
+        batches = s.episodes * -(-asked // s.batch)
+        between = max(0, batches - 1) // s.eval_every if s.eval_every else 0
+        evaluations = 1 + bool(batches) + between
+        self._display.expect(s.episodes * asked + evaluations * sum(len(x.items) for x in sets))
         await self._evaluate(sets, "before", 0, first["served"])
         history = await self._learn(sets)
         served = history[-1].served if history else first["served"]
-        if history:  # nothing was asked in between otherwise, and a second look would only show chance
+        if history:  # else nothing was asked in between, and a second look would only show chance
             await self._evaluate(sets, "after", len(history), served)
         last = await self._status()
         before, after = self._evaluations[0].scores, self._evaluations[-1].scores
@@ -111,22 +145,6 @@ class Session:
             evaluations=self._evaluations,
         )
 
-    def _questions(self, sets: tuple[QuestionSet, ...]) -> int:
-        """Requests of the whole run: every voted question, and all sets at each evaluation."""
-        s, asked = self._settings, len(sets[0].items)
-        batches = s.episodes * -(-asked // s.batch)
-        evaluations = 1 + bool(batches) + (max(0, batches - 1) // s.eval_every if s.eval_every else 0)
-        return s.episodes * asked + evaluations * sum(len(each.items) for each in sets)
-
-    async def _start(self) -> dict[str, Any]:
-        """What was served when the run began, also when this is its second life."""
-        if row := self._journal.found("start"):
-            return row
-        first = await self._status()
-        if not first.learning and self._settings.mode != "frozen":
-            self._display.line(f"the server is not learning: {first.reason or 'no reason given'}")
-        return self._journal.add("start", None, served=first.served, promoted=first.promoted)
-
     async def _status(self) -> ask.Status:
         try:
             return await self._patience.run(lambda: ask.read_status(self._client))
@@ -134,7 +152,9 @@ class Session:
             self._display.line(f"no status: {_reason(error)}")
             return ask.NOT_LEARNING
 
-    async def _evaluate(self, sets: Sequence[QuestionSet], moment: str, step: int, served: str) -> None:
+    async def _evaluate(
+        self, sets: Sequence[QuestionSet], moment: str, step: int, served: str
+    ) -> None:
         self._evaluations.append(await self._evaluator.evaluate(sets, moment, step, served))
 
     # ------------------------------------------------------------ learning
@@ -151,10 +171,14 @@ class Session:
                 history.append(await self._learn_batch(batch, episode, number, title))
                 last = episode == s.episodes and number == len(batches)
                 if s.eval_every and len(history) % s.eval_every == 0 and not last:
-                    await self._evaluate(sets, f"at step {len(history)}", len(history), history[-1].served)
+                    await self._evaluate(
+                        sets, f"at step {len(history)}", len(history), history[-1].served
+                    )
         return history
 
-    async def _learn_batch(self, batch: list[Item], episode: int, number: int, title: str) -> BatchRecord:
+    async def _learn_batch(
+        self, batch: list[Item], episode: int, number: int, title: str
+    ) -> BatchRecord:
         if done := self._journal.found(title):
             self._display.done(len(batch))
             return BatchRecord(**done["batch"])
@@ -172,31 +196,40 @@ class Session:
             wait_seconds=round(time.monotonic() - asked, 2),
         )
         self._journal.add(title, None, batch=asdict(record))
-        self._display.line(_batch_line(title, record))
+        self._display.line(
+            f"{title}: majority {shown(record.majority_ratio)}  right "
+            f"{shown(record.ground_truth_ratio)}  {record.served or 'no version'}  "
+            f"{record.seconds:.1f} s + {record.wait_seconds:.1f} s learning"
+            + (f"  {record.failed} failed" if record.failed else "")
+        )
         return record
 
     async def _ask(self, item: Item, title: str, phase: Phase) -> dict[str, Any]:
-        """The question's row."""
-        row = self._journal.found(title, item.id) or await self._asked(item, title)
+        """The question's row, asked for where a former life of the run left none."""
+        s = self._settings
+        row = self._journal.found(title, item.id)
+        if not row:
+            label = item.answer if s.mode == "oracle" else None
+            store = s.mode != "frozen"
+            timed = await self._attempt(
+                item,
+                title,
+                lambda: ask.ask_voted(
+                    self._client, s.model, item.prompt, s.max_tokens, label, store=store
+                ),
+            )
+            if timed is None:  # the attempt has left the failure as its row
+                row = self._journal.found(title, item.id) or {}
+            else:
+                reply, seconds = timed
+                row = self._journal.add(title, item.id, **votes.row(item, reply), seconds=seconds)
         if "error" in row:
             phase.failed()
         else:
-            phase.answered(float(row["right"]), row["vote"]["adapter"] if row["vote"] else "not voted on")
+            phase.answered(
+                float(row["right"]), row["vote"]["adapter"] if row["vote"] else "not voted on"
+            )
         return row
-
-    async def _asked(self, item: Item, title: str) -> dict[str, Any]:
-        s = self._settings
-        label = item.answer if s.mode == "oracle" else None
-        store = s.mode != "frozen"
-        timed = await self._attempt(
-            item,
-            title,
-            lambda: ask.ask_voted(self._client, s.model, item.prompt, s.max_tokens, label, store=store),
-        )
-        if timed is None:
-            return self._journal.found(title, item.id) or {}
-        reply, seconds = timed
-        return self._journal.add(title, item.id, **votes.row(item, reply), seconds=seconds)
 
     async def _settle(self, title: str) -> ask.Status:
         """Wait until nothing asked so far waits for training or is being trained on."""
@@ -206,7 +239,10 @@ class Session:
         with self._display.phase(f"{title}: learning", None) as phase:
             while wait and status.busy:
                 if time.monotonic() > deadline:
-                    self._display.line(f"{title}: still learning after {self._settings.wait_timeout_s:g} s, going on")
+                    self._display.line(
+                        f"{title}: still learning after {self._settings.wait_timeout_s:g} s, "
+                        "going on"
+                    )
                     break
                 phase.note("training" if status.training else f"{status.pending} groups wait")
                 await asyncio.sleep(POLL_S)
@@ -215,24 +251,25 @@ class Session:
 
     # ------------------------------------------------------------ one request
 
-    async def _attempt(self, item: Item, phase_name: str, call: Callable[[], Awaitable[T]]) -> tuple[T, float] | None:
-        """The call's result and its seconds, or None when the question failed: then the failure is its row."""
+    async def _attempt(
+        self, item: Item, phase_name: str, call: Callable[[], Awaitable[T]]
+    ) -> tuple[T, float] | None:
+        """The call's result and its seconds, or None when the question failed: then the failure
+        is its row."""
         async with self._slots:
             started = time.monotonic()
             try:
                 return await self._patience.run(call), round(time.monotonic() - started, 2)
             except ask.FAILURES as error:
-                if isinstance(error, openai.APIConnectionError) and not isinstance(error, openai.APITimeoutError):
+                if isinstance(error, openai.APIConnectionError) and not isinstance(
+                    error, openai.APITimeoutError
+                ):
                     # Nobody is there: rows of failures would help nobody.
-                    raise Unusable(f"{self._settings.base_url} went away; --resume goes on from here") from error
+                    raise Unusable(
+                        f"{self._settings.base_url} went away; --resume goes on from here"
+                    ) from error
                 self._journal.add(phase_name, item.id, truth=item.answer, error=_reason(error))
                 return None
-
-
-def _batch_line(title: str, record: BatchRecord) -> str:
-    line = f"{title}: majority {shown(record.majority_ratio)}  right {shown(record.ground_truth_ratio)}"
-    line += f"  {record.served or 'no version'}  {record.seconds:.1f} s + {record.wait_seconds:.1f} s learning"
-    return line + (f"  {record.failed} failed" if record.failed else "")
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,5 @@
-"""The outcome of a replay: a table for the eye, report.json for programs, report.md for a page of notes."""
+"""The outcome of a replay: a table for the eye, report.json for programs, report.md for a page
+of notes."""
 
 from __future__ import annotations
 
@@ -11,14 +12,21 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from ttrl_client.evaluation import Evaluation
 from ttrl_client.journal import write_whole
 from ttrl_client.metrics import SetScore, mean, shown
-from ttrl_client.run import FORMAT, Run, Settings
+from ttrl_client.run import FORMAT, Run
 from ttrl_client.votes import RATIOS, by_group
 
 RESERVED = frozenset(
-    {"format", "model", "settings", "served", "versions_promoted", "questions_answered", "requests_failed"}
+    {
+        "format",
+        "model",
+        "settings",
+        "served",
+        "versions_promoted",
+        "questions_answered",
+        "requests_failed",
+    }
     | {"wall_seconds", "history", "evaluations", "prequential", "flips", "votes"}
 )
 """Keys of report.json that no question set may be named after."""
@@ -29,7 +37,8 @@ class BadFolder(ValueError):
 
 
 def as_dict(run: Run, rows: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    """The report: one entry a set beside the run's own figures. Shares that could not be measured are null.
+    """The report: one entry a set beside the run's own figures. Shares that could not be measured
+    are null.
 
     ``rows`` are the journal's, for what moved question by question.
     """
@@ -54,23 +63,44 @@ def as_dict(run: Run, rows: list[dict[str, Any]] | None = None) -> dict[str, Any
         "prequential": prequential(run),
         "flips": {s.name: flips(rows or [], s.name) for s in run.sets},
         "votes": by_group(rows or [], {item.id: item.group for item in run.sets[0].items}),
-        "settings": _settings(run.settings),
-        "evaluations": [_evaluation(e, k) for e in run.evaluations],
+        "settings": {n: value for n, value in asdict(run.settings).items() if n != "api_key"},
+        "evaluations": [
+            {
+                "moment": e.moment,
+                "step": e.step,
+                "served": e.served,
+                "sets": {name: _scores(score, k) for name, score in e.scores.items()},
+            }
+            for e in run.evaluations
+        ],
         "history": [asdict(record) for record in run.history],
     }
 
 
 def prequential(run: Run) -> float | None:
-    """Share of right answers over the first pass: each was given before anything was learned from its question."""
+    """Share of right answers over the first pass: each was given before anything was learned
+    from its question."""
     first = [record for record in run.history if record.episode == 1 and record.correct is not None]
     answered = sum(record.answered for record in first)
-    return sum((record.correct or 0) * record.answered for record in first) / answered if answered else None
+    return (
+        sum((record.correct or 0) * record.answered for record in first) / answered
+        if answered
+        else None
+    )
 
 
 def flips(rows: list[dict[str, Any]], name: str) -> dict[str, int]:
     """How many questions' majorities went from right to wrong, and from wrong to right."""
-    was = {row["id"]: row["right"] for row in rows if row["phase"] == f"{name} before" and "right" in row}
-    now = {row["id"]: row["right"] for row in rows if row["phase"] == f"{name} after" and "right" in row}
+    was = {
+        row["id"]: row["right"]
+        for row in rows
+        if row["phase"] == f"{name} before" and "right" in row
+    }
+    now = {
+        row["id"]: row["right"]
+        for row in rows
+        if row["phase"] == f"{name} after" and "right" in row
+    }
     both = was.keys() & now.keys()
     return {
         "right_to_wrong": sum(was[q] and not now[q] for q in both),
@@ -90,7 +120,10 @@ def read(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadFolder(f"{folder} holds no finished run ({error})") from error
     if written != FORMAT:
-        raise BadFolder(f"{folder} was written by another version of ttrl-replay (format {written}, here {FORMAT})")
+        raise BadFolder(
+            f"{folder} was written by another version of ttrl-replay (format {written}, here "
+            f"{FORMAT})"
+        )
     return data
 
 
@@ -100,7 +133,9 @@ def read(folder: Path) -> dict[str, Any]:
 def set_names(data: dict[str, Any]) -> list[str]:
     """The sets of a report, the trained one first."""
     return [
-        name for name, value in data.items() if isinstance(value, dict) and "questions" in value and "before" in value
+        name
+        for name, value in data.items()
+        if isinstance(value, dict) and "questions" in value and "before" in value
     ]
 
 
@@ -128,12 +163,7 @@ def change(data: dict[str, Any], name: str, key: str) -> str:
 def markdown(data: dict[str, Any]) -> str:
     """The paper's form: before → after, the gain, and the gain relative to before."""
     k, twice = data["settings"]["eval_samples"], len(moments(data)) > 1
-    lines = [
-        f"# {data['model']}",
-        "",
-        f"{served(data)}, {facts(data)}",
-        "",
-    ]
+    lines = [f"# {data['model']}", "", f"{served(data)}, {facts(data)}", ""]
     gain, flipped = (["Δ", "relative"], ["flips to wrong, to right"]) if twice else ([], [])
     heads = ["set", "questions", f"avg@{k}", *gain, f"maj@{k}", f"pass@{k}", *flipped]
     lines += ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
@@ -146,12 +176,26 @@ def markdown(data: dict[str, Any]) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     for name in set_names(data):
         if found := levels(data, name):
-            lines += ["", f"## {name} by level or subject", "", f"| | questions | avg@{k} |", "|---|---|---|"]
+            lines += [
+                "",
+                f"## {name} by level or subject",
+                "",
+                f"| | questions | avg@{k} |",
+                "|---|---|---|",
+            ]
             lines += [f"| {group} | {count} | {_arrow(shares)} |" for group, count, shares in found]
     if len(data["votes"]) > 1:
-        lines += ["", "## Votes by level or subject", "", "| | votes | " + " | ".join(RATIOS) + " |", "|---" * 6 + "|"]
         lines += [
-            f"| {group} | {worth['votes']} | " + " | ".join(shown(worth[ratio]) for ratio in RATIOS) + " |"
+            "",
+            "## Votes by level or subject",
+            "",
+            "| | votes | " + " | ".join(RATIOS) + " |",
+            "|---" * 6 + "|",
+        ]
+        lines += [
+            f"| {group} | {worth['votes']} | "
+            + " | ".join(shown(worth[ratio]) for ratio in RATIOS)
+            + " |"
             for group, worth in data["votes"].items()
         ]
     if data["history"]:
@@ -164,7 +208,10 @@ def levels(data: dict[str, Any], name: str) -> list[tuple[str, int, list[float |
     groups = [data[name][moment]["groups"] for moment in moments(data)]
     if len(groups[0]) < 2:
         return []
-    return [(group, count, [g.get(group, (0, None))[1] for g in groups]) for group, (count, _) in groups[0].items()]
+    return [
+        (group, count, [g.get(group, (0, None))[1] for g in groups])
+        for group, (count, _) in groups[0].items()
+    ]
 
 
 def _course(data: dict[str, Any]) -> str:
@@ -175,7 +222,11 @@ def _course(data: dict[str, Any]) -> str:
     ]
     tokens = sum(record["sampled_tokens"] for record in history)
     said = f"Means over {len(history)} batches: {', '.join(parts)}; {tokens} tokens sampled."
-    return said + (f" Prequential accuracy {shown(data['prequential'])}." if data["prequential"] is not None else "")
+    return said + (
+        f" Prequential accuracy {shown(data['prequential'])}."
+        if data["prequential"] is not None
+        else ""
+    )
 
 
 def table(data: dict[str, Any]) -> Table:
@@ -184,7 +235,13 @@ def table(data: dict[str, Any]) -> Table:
     # As Text: names are no markup.
     result = Table(title=Text(f"{data['model']}: {served(data)}"))
     result.add_column("set")
-    for heading in ("questions", f"avg@{k}", *(("Δ", "relative") if twice else ()), f"maj@{k}", "failed"):
+    for heading in (
+        "questions",
+        f"avg@{k}",
+        *(("Δ", "relative") if twice else ()),
+        f"maj@{k}",
+        "failed",
+    ):
         result.add_column(heading, justify="right")
     for name in set_names(data):
         avg, maj = (change(data, name, f"{kind}@{k}") for kind in ("avg", "maj"))
@@ -198,8 +255,8 @@ def table(data: dict[str, Any]) -> Table:
 def facts(data: dict[str, Any]) -> str:
     """The run in one line."""
     return (
-        f"{data['versions_promoted']} versions promoted, {data['questions_answered']} questions answered, "
-        f"{data['requests_failed']} requests failed, {data['wall_seconds']:.0f} s"
+        f"{data['versions_promoted']} versions promoted, {data['questions_answered']} questions "
+        f"answered, {data['requests_failed']} requests failed, {data['wall_seconds']:.0f} s"
     )
 
 
@@ -219,15 +276,6 @@ def _scores(score: SetScore, k: int) -> dict[str, Any]:
     }
 
 
-def _evaluation(e: Evaluation, k: int) -> dict[str, Any]:
-    sets = {name: _scores(score, k) for name, score in e.scores.items()}
-    return {"moment": e.moment, "step": e.step, "served": e.served, "sets": sets}
-
-
-def _settings(settings: Settings) -> dict[str, Any]:
-    return {name: value for name, value in asdict(settings).items() if name != "api_key"}
-
-
 def _with_intervals(data: dict[str, Any], name: str, key: str) -> str:
     sides = []
     for side in (data[name][moment] for moment in moments(data)):
@@ -239,7 +287,10 @@ def _with_intervals(data: dict[str, Any], name: str, key: str) -> str:
 
 def _gain(data: dict[str, Any], name: str) -> tuple[str, str]:
     """Of avg@k: Δ, and relative to before."""
-    old, new = (data[name][moment][f"avg@{data['settings']['eval_samples']}"] for moment in ("before", "after"))
+    old, new = (
+        data[name][moment][f"avg@{data['settings']['eval_samples']}"]
+        for moment in ("before", "after")
+    )
     if old is None or new is None:
         return "-", "-"
     return f"{new - old:+.3f}", f"{(new - old) / old:+.0%}" if old else "-"

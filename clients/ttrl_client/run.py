@@ -15,8 +15,8 @@ from ttrl_client.journal import write_whole
 from ttrl_client.metrics import SetScore
 
 Mode = Literal["learn", "frozen", "oracle", "prequential"]
-"""learn: from the votes; frozen: nothing is stored; oracle: from the true answers; prequential: one pass, each answer
-scored before anything was learned from it."""
+"""learn: from the votes; frozen: nothing is stored; oracle: from the true answers; prequential:
+one pass, each answer scored before anything was learned from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,8 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class BatchRecord:
-    """One batch of voted questions. The ratios are means over its voted questions, None without one."""
+    """One batch of voted questions. The ratios are means over its voted questions, None without
+    one."""
 
     episode: int
     batch: int
@@ -102,7 +103,15 @@ FORMAT = 2
 
 def asked_for(settings: Settings, sets: Sequence[QuestionSet]) -> dict[str, Any]:
     """What a run is: a resumed one must be the same. How it is reached may differ."""
-    free = {"api_key", "base_url", "concurrency", "wait_timeout_s", "patience_s", "max_retries", "timeout_s"}
+    free = {
+        "api_key",
+        "base_url",
+        "concurrency",
+        "wait_timeout_s",
+        "patience_s",
+        "max_retries",
+        "timeout_s",
+    }
     asked = {name: value for name, value in asdict(settings).items() if name not in free}
     asked["format"] = FORMAT
     asked["questions"] = {s.name: hashlib.sha256(repr(s.items).encode()).hexdigest() for s in sets}
@@ -111,7 +120,11 @@ def asked_for(settings: Settings, sets: Sequence[QuestionSet]) -> dict[str, Any]
 
 def write_questions(sets: Sequence[QuestionSet], path: Path) -> None:
     """A line a question, so that the run's folder is enough to draw its page again."""
-    lines = (json.dumps({"set": s.name} | asdict(item), ensure_ascii=False) for s in sets for item in s.items)
+    lines = (
+        json.dumps({"set": s.name} | asdict(item), ensure_ascii=False)
+        for s in sets
+        for item in s.items
+    )
     write_whole("".join(line + "\n" for line in lines), path)
 
 

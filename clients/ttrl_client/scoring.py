@@ -1,4 +1,5 @@
-"""Is an answer right? Read and compared by the server's own reader, so that a vote and a truth are told apart alike."""
+"""Is an answer right? Read and compared by the server's own reader, so that a vote and a truth
+are told apart alike."""
 
 from __future__ import annotations
 
@@ -19,22 +20,21 @@ _VERDICTS = frozenset({"yes", "no", "true", "false"})
 def expecting(prompt: str, truth: str) -> Asked:
     """What a question asks for, where it does not say so itself by what its true answer looks like.
 
-    Whoever scores knows the answer: a question that would be voted on by nobody is still read for a word or a number.
+    Whoever scores knows the answer: a question that would be voted on by nobody is still read for a
+    word or a number.
     """
     found = asked(prompt)
     if found.kind in ("choice", "alternative"):
         return found
     kind: Kind = found.kind
+    # Words: no signs of a formula, and most items of a list (or the one there is) name something.
+    items = truth.split(",")
+    named = sum(_WORD.search(item) is not None and not _FIGURES.search(item) for item in items)
+    words = not re.search(r"[\\^=*{}$]", truth) and 2 * named > len(items)
     if truth.strip(" .").lower() in _VERDICTS:
         kind = "verdict"
-    elif _is_words(truth):
+    elif words:
         kind = found.kind if found.kind in ("words", "fact") else "words"
     elif found.kind in ("open", "unknown", "fact", "words", "verdict"):
         kind = "number"
     return replace(found, kind=kind, text=found.text or " ")
-
-
-def _is_words(truth: str) -> bool:
-    items = truth.split(",")
-    named = sum(_WORD.search(item) is not None and not _FIGURES.search(item) for item in items)
-    return not re.search(r"[\\^=*{}$]", truth) and 2 * named > len(items)

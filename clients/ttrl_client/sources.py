@@ -1,4 +1,5 @@
-"""Records as they come: out of files, from the hub, or generated; each with the place a complaint can name."""
+"""Records as they come: out of files, from the hub, or generated; each with the place a
+complaint can name."""
 
 from __future__ import annotations
 
@@ -40,7 +41,11 @@ def _json_lines(path: Path) -> Iterator[Placed]:
 
 def _json_list(path: Path) -> Iterator[Placed]:
     data = _json(path.read_text(encoding="utf-8-sig"), str(path))
-    records = next((v for v in data.values() if isinstance(v, list)), None) if isinstance(data, dict) else data
+    records = (
+        next((v for v in data.values() if isinstance(v, list)), None)
+        if isinstance(data, dict)
+        else data
+    )
     if not isinstance(records, list):
         raise DatasetError(f"{path}: expected a list of objects")
     for number, record in enumerate(records, 1):
@@ -52,7 +57,9 @@ def _csv(path: Path) -> Iterator[Placed]:
         rows = csv.DictReader(file)
         for row in rows:
             if None in row:
-                raise DatasetError(f"{path}:{rows.line_num}: more cells than the header has; quote commas")
+                raise DatasetError(
+                    f"{path}:{rows.line_num}: more cells than the header has; quote commas"
+                )
             yield f"{path}:{rows.line_num}", dict(row)
 
 
@@ -61,7 +68,9 @@ def _parquet(path: Path) -> Iterator[Placed]:
         import pyarrow.lib
         import pyarrow.parquet
     except ImportError as error:
-        raise DatasetError(f"{path}: Parquet needs pyarrow: pip install 'ttrl-server[hub]'") from error
+        raise DatasetError(
+            f"{path}: Parquet needs pyarrow: pip install 'ttrl-server[hub]'"
+        ) from error
     try:
         records = pyarrow.parquet.read_table(path).to_pylist()
     except (OSError, pyarrow.lib.ArrowException) as error:
@@ -96,13 +105,16 @@ def from_hub(source: str, called: str) -> Iterator[Placed]:
     try:
         import datasets
     except ImportError as error:
-        raise DatasetError(f"{called}: hub data sets need datasets: pip install 'ttrl-server[hub]'") from error
+        raise DatasetError(
+            f"{called}: hub data sets need datasets: pip install 'ttrl-server[hub]'"
+        ) from error
     try:
         rows = datasets.load_dataset(repository, config, split=split or "test")
     except Exception as error:  # the library raises whatever its transports raise
         raise DatasetError(
-            f"{called}: {repository} could not be loaded from the hub ({type(error).__name__}). Pass a file instead: "
-            f"{called.partition(':')[0].rsplit('/', 1)[-1]}.jsonl with id, prompt and answer in each line"
+            f"{called}: {repository} could not be loaded from the hub ({type(error).__name__}). "
+            f"Pass a file instead: {called.partition(':')[0].rsplit('/', 1)[-1]}.jsonl with id, "
+            "prompt and answer in each line"
         ) from error
     for number, record in enumerate(rows):
         yield f"{called}, row {number}", dict(record)
@@ -114,7 +126,8 @@ def task_of(source: str) -> str:
 
 
 def generated(source: str) -> Iterator[Placed]:
-    """Records of ``reasoning-gym:TASK?size=…&seed=…``; entries without one right answer are left out."""
+    """Records of ``reasoning-gym:TASK?size=…&seed=…``; entries without one right answer are left
+    out."""
     task, query = task_of(source), source.partition("?")[2]
     settings: dict[str, Any] = {"size": 50, "seed": 0}
     for key, value in parse_qsl(query):
@@ -125,7 +138,9 @@ def generated(source: str) -> Iterator[Placed]:
     try:
         import reasoning_gym
     except ImportError as error:
-        raise DatasetError(f"{source}: needs reasoning-gym: pip install 'ttrl-server[hub]'") from error
+        raise DatasetError(
+            f"{source}: needs reasoning-gym: pip install 'ttrl-server[hub]'"
+        ) from error
     try:
         made = reasoning_gym.create_dataset(task, **settings)
         entries = [made[i] for i in range(settings["size"])]

@@ -17,10 +17,16 @@ RATIOS = ("majority_ratio", "ground_truth_ratio", "label_accuracy", "reward_accu
 
 
 def row(item: Item, reply: ask.Reply) -> Row:
-    """All that is known of a question that was answered; without a vote, its answer alone is judged."""
+    """All that is known of a question that was answered; without a vote, its answer alone is
+    judged."""
     vote = reply.evidence
     answer = vote.answer if vote else read(reply.text, reply.finish_reason, item.asked).answer
-    known = {"truth": item.answer, "answer": answer, "right": same(answer, item.answer, item.asked), "text": reply.text}
+    known = {
+        "truth": item.answer,
+        "answer": answer,
+        "right": same(answer, item.answer, item.asked),
+        "text": reply.text,
+    }
     if vote is None:
         return known | {"vote": None}
     return (
@@ -55,7 +61,8 @@ def by_group(rows: Iterable[Row], groups: Mapping[str, str | None]) -> dict[str,
         if r.get("vote") and (group := groups.get(r["id"])) is not None:
             sorted_out[group].append(r)
     return {
-        name: {"votes": len(voted)} | {ratio: mean(_ratio(r, ratio) for r in voted) for ratio in RATIOS}
+        name: {"votes": len(voted)}
+        | {ratio: mean(_ratio(r, ratio) for r in voted) for ratio in RATIOS}
         for name, voted in sorted(sorted_out.items())
     }
 

@@ -1,4 +1,5 @@
-"""A real ``ttrl-serve`` on the real small model: real vLLM, real trainer, real adapters. Made by ``make model``."""
+"""A real ``ttrl-serve`` on the real small model: real vLLM, real trainer, real adapters. Made by
+``make model``."""
 
 from __future__ import annotations
 
@@ -33,7 +34,9 @@ class Server:
     def __init__(self, folder: Path, flags: dict[str, Any] | None = None) -> None:
         self.folder, self.port, self.flags = folder, _free_port(), flags or {}
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=120)
-        self.openai = openai.OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key="unused", max_retries=0)
+        self.openai = openai.OpenAI(
+            base_url=f"http://127.0.0.1:{self.port}/v1", api_key="unused", max_retries=0
+        )
         self.process: subprocess.Popen[bytes]
 
     def start(self) -> None:
@@ -49,7 +52,8 @@ class Server:
             "--train.samples": 8,
             "--train.questions": 2,
             "--train.lease-s": 20,
-            # Eight votes of a weak model, asked again and again. Sentinels are met in test_adapters.
+            # Eight votes of a weak model, asked again and again. Sentinels are met in
+            # test_adapters.
             "--guard.min-majority": 0,
             "--guard.min-margin": 0,
             "--guard.min-extractable": 0,
@@ -78,16 +82,13 @@ class Server:
         return dict(self.http.get("/ttrl/v1/status").json())
 
     def ask(self, content: str, **more: Any) -> Any:
-        messages = [{"role": "user", "content": content}]
-        return self.openai.chat.completions.create(model="smollm2-135m", messages=messages, **more)  # type: ignore[call-overload]
+        messages: Any = [{"role": "user", "content": content}]
+        return self.openai.chat.completions.create(model="smollm2-135m", messages=messages, **more)
 
     def greedy(self, content: str, model: str) -> str:
-        messages = [{"role": "user", "content": content}]
+        messages: Any = [{"role": "user", "content": content}]
         reply = self.openai.chat.completions.create(
-            model=model,
-            messages=messages,
-            temperature=0,
-            max_tokens=24,  # type: ignore[arg-type]
+            model=model, messages=messages, temperature=0, max_tokens=24
         )
         return str(reply.choices[0].message.content)
 
@@ -104,13 +105,18 @@ class Server:
     def engine_gauge(self, name: str) -> float:
         """A figure of vLLM's own metrics, read on its private socket."""
         socket = socket_path(Config(model="m", hardware="cpu", run_dir=self.folder / "run"), 0)
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://engine") as engine:
+        with httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://engine"
+        ) as engine:
             lines = engine.get("/metrics").text.splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name + "{"))
 
     def settle(self) -> None:
         """Until nothing waits to be learnt: what is served then stays."""
-        self.until(lambda: self.ready() and not self.status()["pending"] and not self.status()["training"], 180)
+        self.until(
+            lambda: self.ready() and not self.status()["pending"] and not self.status()["training"],
+            180,
+        )
 
     def learn(self, first: int, versions: int = 1) -> None:
         """Asks questions, two at a time, until so many more versions are served."""
@@ -124,13 +130,16 @@ class Server:
         raise AssertionError(f"no version was promoted: {self.log()[-3000:]}")
 
     def children(self) -> list[psutil.Process]:
-        """Every process the server has started, however deep, by the folder in its command or its parent."""
+        """Every process the server has started, however deep, by the folder in its command or
+        its parent."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def child(self, part: str) -> psutil.Process:
         """The child whose command line holds ``part``."""
         return next(
-            p for p in self.children() if part in " ".join(p.cmdline()) and "process.py" not in str(p.cmdline())
+            p
+            for p in self.children()
+            if part in " ".join(p.cmdline()) and "process.py" not in str(p.cmdline())
         )
 
     def stop(self) -> int:
@@ -150,16 +159,29 @@ def _free_port() -> int:
 def plain_vllm(log: Path, *flags: str) -> Iterator[str]:
     """The address of vLLM as anybody starts it: without a gateway."""
     port = _free_port()
-    argv = [sys.executable, "-m", ENTRY, "--model", str(MODEL), "--port", str(port), "--dtype", "float32"]
+    argv = [
+        sys.executable,
+        "-m",
+        ENTRY,
+        "--model",
+        str(MODEL),
+        "--port",
+        str(port),
+        "--dtype",
+        "float32",
+    ]
     argv += ["--max-model-len", "1024", *flags]
-    little = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1"}  # by default it wants nearly all of the machine's memory
+    # By default it wants nearly all of the machine's memory.
+    little = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1"}
     with log.open("wb") as out:
         process = subprocess.Popen(argv, stdout=out, stderr=out, env=little, start_new_session=True)
     try:
         deadline = time.monotonic() + 300
         while not _is_healthy(f"http://127.0.0.1:{port}"):
             assert process.poll() is None, f"plain vLLM ended: {log.read_text()[-3000:]}"
-            assert time.monotonic() < deadline, f"plain vLLM did not start: {log.read_text()[-3000:]}"
+            assert time.monotonic() < deadline, (
+                f"plain vLLM did not start: {log.read_text()[-3000:]}"
+            )
             time.sleep(1)
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -176,7 +198,9 @@ def _is_healthy(url: str) -> bool:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    assert (MODEL / "config.json").is_file(), f"no model in {MODEL}: run make model, or set TTRL_TEST_MODEL"
+    assert (MODEL / "config.json").is_file(), (
+        f"no model in {MODEL}: run make model, or set TTRL_TEST_MODEL"
+    )
     assert sys.platform == "linux"
     serving = Server(tmp_path_factory.mktemp("server"))
     serving.start()

@@ -56,7 +56,9 @@ def lease(server: Server) -> Batch:
     raise AssertionError("no group was fit to train on")
 
 
-def propose(server: Server, maker: Maker, seed: int, size: float, probe: Probe | None = None) -> tuple[int, str, str]:
+def propose(
+    server: Server, maker: Maker, seed: int, size: float, probe: Probe | None = None
+) -> tuple[int, str, str]:
     """Number, state and reason of a version with random weights."""
     batch = lease(server)
     root = server.folder / "adapters"
@@ -67,7 +69,9 @@ def propose(server: Server, maker: Maker, seed: int, size: float, probe: Probe |
     return batch.number, judgement["state"], judgement["reason"]
 
 
-def test_weights_of_another_version_under_this_name_are_found_out(alone: Server, maker: Maker) -> None:
+def test_weights_of_another_version_under_this_name_are_found_out(
+    alone: Server, maker: Maker
+) -> None:
     other = maker.probe(maker.weights(1, 0.002))
     _, state, reason = propose(alone, maker, seed=2, size=0.002, probe=other)
     assert (state, reason.partition(":")[0]) == ("rejected", "probe")
@@ -88,18 +92,26 @@ def test_an_adapter_that_talks_nonsense_is_found_out(alone: Server, maker: Maker
     assert alone.ask(QUESTION).choices
 
 
-def test_a_version_that_was_swapped_in_says_what_plain_peft_says(alone: Server, maker: Maker, tmp_path: Path) -> None:
+def test_a_version_that_was_swapped_in_says_what_plain_peft_says(
+    alone: Server, maker: Maker, tmp_path: Path
+) -> None:
     number, state, reason = propose(alone, maker, seed=5, size=0.002)
     assert state == "promoted", reason
-    assert alone.greedy(QUESTION, f"smollm2-135m@v{number}") == with_peft(exported(alone, number, tmp_path))
+    assert alone.greedy(QUESTION, f"smollm2-135m@v{number}") == with_peft(
+        exported(alone, number, tmp_path)
+    )
 
 
-def test_a_rollback_takes_effect_survives_a_restart_and_is_learned_from(alone: Server, maker: Maker) -> None:
+def test_a_rollback_takes_effect_survives_a_restart_and_is_learned_from(
+    alone: Server, maker: Maker
+) -> None:
     first = alone.status()["served"]["number"]
     second, state, reason = propose(alone, maker, seed=6, size=0.001)
     assert state == "promoted", reason
     said = alone.greedy(QUESTION, "smollm2-135m")
-    assert alone.admin("POST", "adapters/rollback", {}).json() == {"served": f"smollm2-135m@v{first}"}
+    assert alone.admin("POST", "adapters/rollback", {}).json() == {
+        "served": f"smollm2-135m@v{first}"
+    }
     alone.stop()
     alone.start()
     assert alone.status()["served"]["number"] == first
@@ -126,7 +138,11 @@ def test_plain_vllm_says_what_it_says_here(alone: Server, maker: Maker, tmp_path
         "max_tokens": 24,
     }
     with plain_vllm(tmp_path / "vllm.log", *ours) as url:
-        reply = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=120).raise_for_status().json()
+        reply = (
+            httpx.post(f"{url}/v1/chat/completions", json=body, timeout=120)
+            .raise_for_status()
+            .json()
+        )
     assert reply["choices"][0]["message"]["content"] == said
 
 
@@ -143,7 +159,9 @@ def test_one_of_two_engines_is_killed_in_the_middle_of_a_swap(maker: Maker, tmp_
         staged = maker.stage(tmp_path / "adapters", batch.number, maker.weights(8, 0.002))
         folder = maker.publish(tmp_path / "adapters", staged, batch.number, parent=1).folder
         server.child("engine1.sock").kill()
-        judgement = server.admin("POST", "train/propose", {"batch": batch.id, "folder": folder}).json()
+        judgement = server.admin(
+            "POST", "train/propose", {"batch": batch.id, "folder": folder}
+        ).json()
         assert judgement["state"] == "promoted", judgement
         for n in range(6):  # nothing is lost beyond what ran on the dead one
             assert server.ask(f"What is {n} + 2?").choices
@@ -167,9 +185,13 @@ def exported(server: Server, number: int, to: Path) -> Path:
 def with_peft(folder: Path) -> str:
     """The greedy answer of plain transformers and PEFT."""
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32), folder).eval()
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32), folder
+    ).eval()
     messages = [{"role": "user", "content": QUESTION}]
-    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    prompt = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
     with torch.no_grad():
         out = model.generate(**prompt, max_new_tokens=24, do_sample=False)
     text: str = tokenizer.decode(out[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)

@@ -1,4 +1,5 @@
-"""The greedy evaluation of docs/recipes.md through the gateway, and the same one through plain vLLM."""
+"""The greedy evaluation of docs/recipes.md through the gateway, and the same one through plain
+vLLM."""
 
 from __future__ import annotations
 
@@ -30,9 +31,14 @@ def test_a_greedy_score_through_the_gateway_is_plain_vllms(tmp_path: Path) -> No
 
 
 def evaluated(url: str, folder: Path) -> tuple[float, dict[str, str]]:
-    """The score that is printed, and the reply to each question; one at a time, so that batches are the same."""
+    """The score that is printed, and the reply to each question; one at a time, so that batches
+    are the same."""
     changes = {recipes.ADDRESS: url, recipes.MODEL: BASE, "num_concurrent=8": "num_concurrent=1"}
-    printed = recipes.run("lm-eval, greedy", folder, changes, more="--log_samples --output_path samples")
+    printed = recipes.run(
+        "lm-eval, greedy", folder, changes, more="--log_samples --output_path samples"
+    )
     (log,) = folder.glob("samples/**/samples_answers_*.jsonl")
     samples: list[dict[str, Any]] = [json.loads(line) for line in log.read_text().splitlines()]
-    return recipes.score(printed), {sample["doc"]["id"]: sample["resps"][0][0] for sample in samples}
+    return recipes.score(printed), {
+        sample["doc"]["id"]: sample["resps"][0][0] for sample in samples
+    }

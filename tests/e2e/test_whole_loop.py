@@ -1,4 +1,5 @@
-"""One question's whole way on real parts, and what is left of it when each part is killed. The tests run in order."""
+"""One question's whole way on real parts, and what is left of it when each part is killed. The
+tests run in order."""
 
 from __future__ import annotations
 
@@ -15,10 +16,10 @@ import psutil
 import pytest
 from ttrl_client.cli import main as replay
 
-from tests.e2e.conftest import ADMIN, ROOT, Server
+from benchmarks.data import DATA
+from tests.e2e.conftest import ADMIN, Server
 
 QUESTION = "What is 3 * 4? Answer with just the number."
-DATA = Path(os.environ.get("TTRL_TEST_DATA", ROOT.parent / "shared" / "data"))
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -44,10 +45,14 @@ def test_a_batch_is_trained_and_the_new_version_answers(server: Server) -> None:
     assert served["number"] >= 1
     assert server.ask(QUESTION).ttrl["adapter"] == served["name"]
     manifest = next((server.folder / "adapters").glob(f"v{served['number']:06d}-*"))
-    assert {"adapter_config.json", "adapter_model.safetensors", "manifest.json"} <= {p.name for p in manifest.iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors", "manifest.json"} <= {
+        p.name for p in manifest.iterdir()
+    }
 
 
-def test_a_client_that_leaves_a_vote_of_64_leaves_nothing_running_and_nothing_to_train_on(server: Server) -> None:
+def test_a_client_that_leaves_a_vote_of_64_leaves_nothing_running_and_nothing_to_train_on(
+    server: Server,
+) -> None:
     server.settle()
     body = {
         "model": "smollm2-135m",
@@ -75,16 +80,36 @@ def test_the_base_model_still_answers_beside_the_adapter(server: Server) -> None
         assert all(future.result() for future in beside)
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"no benchmark questions in {DATA}; set TTRL_TEST_DATA")
+@pytest.mark.skipif(
+    not DATA.is_dir(), reason=f"no benchmark questions in {DATA}; set TTRL_TEST_DATA"
+)
 def test_the_papers_benchmarks_are_replayed_to_the_end(server: Server, tmp_path: Path) -> None:
     """A handful of each; the base model, so that nothing depends on what was learned before."""
     files = [tmp_path / name for name in ("aime24.jsonl", "amc.jsonl", "math_l1_l4.jsonl")]
     for path in files:
-        path.write_text("".join((DATA / path.name).read_text(encoding="utf-8").splitlines(keepends=True)[:2]))
+        path.write_text(
+            "".join((DATA / path.name).read_text(encoding="utf-8").splitlines(keepends=True)[:2])
+        )
     server.settle()
     stored = server.status()["groups"]
-    flags = ["--base-url", f"http://127.0.0.1:{server.port}/v1", "--model", "smollm2-135m@base", "--mode", "frozen"]
-    flags += ["--eval", str(files[1]), "--eval", str(files[2]), "--eval-samples", "2", "--max-tokens", "48"]
+    flags = [
+        "--base-url",
+        f"http://127.0.0.1:{server.port}/v1",
+        "--model",
+        "smollm2-135m@base",
+        "--mode",
+        "frozen",
+    ]
+    flags += [
+        "--eval",
+        str(files[1]),
+        "--eval",
+        str(files[2]),
+        "--eval-samples",
+        "2",
+        "--max-tokens",
+        "48",
+    ]
     assert replay([str(files[0]), *flags, "--top-p", "1", "--out", str(tmp_path / "run")]) == 0
     report = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
     for name in ("trained", "amc", "math_l1_l4"):
@@ -98,16 +123,25 @@ def test_the_papers_benchmarks_are_replayed_to_the_end(server: Server, tmp_path:
 
 
 def test_log_probabilities_of_a_prompt_do_not_end_an_engine_with_adapters(server: Server) -> None:
-    body = {"model": "smollm2-135m", "messages": [{"role": "user", "content": QUESTION}], "n": 2, "prompt_logprobs": 0}
+    body = {
+        "model": "smollm2-135m",
+        "messages": [{"role": "user", "content": QUESTION}],
+        "n": 2,
+        "prompt_logprobs": 0,
+    }
     assert server.http.post("/v1/chat/completions", json=body).status_code == 200
     assert server.ready()
 
 
 def test_a_seed_does_not_end_an_engine_that_prefills_in_pieces(server: Server) -> None:
-    """64 long prompts are more than one step takes, so that some are prefilled in pieces; stock vLLM ends there."""
+    """64 long prompts are more than one step takes, so that some are prefilled in pieces; stock
+    vLLM ends there."""
     words = " ".join(f"word{i}" for i in range(60))
     votes = server.ask(
-        f"{words} What is 2 * 2?", seed=7, max_tokens=4, extra_body={"ttrl": {"samples": 64, "stop": "none"}}
+        f"{words} What is 2 * 2?",
+        seed=7,
+        max_tokens=4,
+        extra_body={"ttrl": {"samples": 64, "stop": "none"}},
     )
     assert votes.ttrl["votes"] == 64
     assert server.ready()
@@ -119,7 +153,9 @@ def test_killing_the_trainer_costs_no_answer_and_no_group(server: Server) -> Non
     before = server.status()["groups"]["consumed"]
     while not server.status()["training"]:
         for a in range(4):
-            server.ask(f"What is {a + 2} * {int(time.time()) % 7 + 2}? Answer with just the number.")
+            server.ask(
+                f"What is {a + 2} * {int(time.time()) % 7 + 2}? Answer with just the number."
+            )
         with contextlib.suppress(AssertionError):
             server.until(lambda: server.status()["training"], 5)
     leased = server.status()["groups"]["leased"]
@@ -133,7 +169,11 @@ def test_killing_the_engine_brings_it_back_with_the_served_version(server: Serve
     server.settle()
     served = server.status()["served"]["name"]
     before = server.greedy(QUESTION, served)
-    victims = [p for p in server.children() if "api_server.entry" in " ".join(p.cmdline()) or "VLLM" in p.name()]
+    victims = [
+        p
+        for p in server.children()
+        if "api_server.entry" in " ".join(p.cmdline()) or "VLLM" in p.name()
+    ]
     server.child("api_server.entry").kill()
     server.until(lambda: server.http.get("/ready").status_code == 503, 30)
     with pytest.raises(openai.InternalServerError) as refused:
@@ -144,7 +184,9 @@ def test_killing_the_engine_brings_it_back_with_the_served_version(server: Serve
     assert not [p for p in victims if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_killing_the_gateway_leaves_no_orphan_loses_nothing_and_the_same_is_said_after(server: Server) -> None:
+def test_killing_the_gateway_leaves_no_orphan_loses_nothing_and_the_same_is_said_after(
+    server: Server,
+) -> None:
     server.settle()
     served = server.status()["served"]
     assert served["number"] >= 1
@@ -166,7 +208,9 @@ def test_killing_the_gateway_leaves_no_orphan_loses_nothing_and_the_same_is_said
 
 
 def test_one_request_rolls_back_to_the_base_model(server: Server) -> None:
-    reply = server.http.post("/ttrl/v1/adapters/rollback", json={"to": 0}, headers={"authorization": f"Bearer {ADMIN}"})
+    reply = server.http.post(
+        "/ttrl/v1/adapters/rollback", json={"to": 0}, headers={"authorization": f"Bearer {ADMIN}"}
+    )
     assert reply.json() == {"served": "smollm2-135m@base"}
     assert server.ask(QUESTION).ttrl["adapter"] == "smollm2-135m@base"
 

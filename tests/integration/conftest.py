@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.integration.fake_vllm import FakeVLLM, Serving
-from ttrl_server.commands.serve import Service
+from ttrl_server.commands.service import Service
 from ttrl_server.settings.config import Config
 
 ADMIN = "admin-key"
@@ -41,7 +41,9 @@ class Gateway:
         return self.http.post("/v1/chat/completions", json=body)
 
     def admin(self, path: str, body: dict[str, Any]) -> httpx.Response:
-        return self.http.post(f"/ttrl/v1/{path}", json=body, headers={"authorization": f"Bearer {ADMIN}"})
+        return self.http.post(
+            f"/ttrl/v1/{path}", json=body, headers={"authorization": f"Bearer {ADMIN}"}
+        )
 
     def status(self) -> dict[str, Any]:
         return dict(self.http.get("/ttrl/v1/status").json())
@@ -73,13 +75,23 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
             "run_dir": tmp_path / "run",
             "api": {"admin_key": ADMIN},
             "vote": {"samples": 8, "deadline_s": 20},
-            "train": {"samples": 4, "questions": 1, "launch": "elsewhere", "max_wait_s": 0, "rank": 8},
+            "train": {
+                "samples": 4,
+                "questions": 1,
+                "launch": "elsewhere",
+                "max_wait_s": 0,
+                "rank": 8,
+            },
             "adapters": {"dir": tmp_path / "adapters"},
             "gate": {"canary_share": 0, "sentinels": False},
             "guard": {"max_copies": 100, "min_margin": 0},
         }
-        merged = {k: defaults.get(k, {}) | v if isinstance(v, dict) else v for k, v in sections.items()}
-        config = Config(**(defaults | merged | {"engine": {"url": serving.url, **sections.get("engine", {})}}))
+        merged = {
+            k: defaults.get(k, {}) | v if isinstance(v, dict) else v for k, v in sections.items()
+        }
+        config = Config(
+            **(defaults | merged | {"engine": {"url": serving.url, **sections.get("engine", {})}})
+        )
         gateway = Gateway(config, fake)
         running.extend([serving, gateway])
         return gateway

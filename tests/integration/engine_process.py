@@ -2,7 +2,8 @@
 
     python -m tests.integration.engine_process SOCKET [MARK]
 
-With MARK, a file that is not there yet, this life answers everything and hangs in every load; the next one does not.
+With MARK, a file that is not there yet, this life answers everything and hangs in every load; the
+next one does not.
 """
 
 from __future__ import annotations

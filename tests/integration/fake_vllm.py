@@ -1,4 +1,5 @@
-"""As much of vLLM's HTTP API as the gateway uses, with answers a test chooses. Real vLLM is met in tests/e2e."""
+"""As much of vLLM's HTTP API as the gateway uses, with answers a test chooses. Real vLLM is met
+in tests/e2e."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ CONTEXT = 128
 
 @dataclass
 class FakeVLLM:
-    """Answers sample number i of its life with ``text(i)``; ``seen`` holds every request as (path, body)."""
+    """Answers sample number i of its life with ``text(i)``; ``seen`` holds every request as
+    (path, body)."""
 
     text: Callable[[int], str] = lambda i: "The answer is 7."
     of_version: dict[str, Callable[[int], str]] = field(default_factory=dict)
@@ -57,7 +59,9 @@ class FakeVLLM:
     async def tokenize(self, request: Request) -> Response:
         body = await self._body(request)
         words = str(body.get("messages") or body.get("prompt")).split()
-        return JSONResponse({"tokens": list(range(len(words))), "count": len(words), "max_model_len": CONTEXT})
+        return JSONResponse(
+            {"tokens": list(range(len(words))), "count": len(words), "max_model_len": CONTEXT}
+        )
 
     async def completions(self, request: Request) -> Response:
         body = await self._body(request)
@@ -88,9 +92,12 @@ class FakeVLLM:
     async def chat(self, request: Request) -> Response:
         body = await self._body(request)
         if body.get("stream"):
-            return StreamingResponse(iter([b"data: one\n\n", b"data: [DONE]\n\n"]), media_type="text/event-stream")
+            return StreamingResponse(
+                iter([b"data: one\n\n", b"data: [DONE]\n\n"]), media_type="text/event-stream"
+            )
         choices = [
-            {"index": i, "message": {"role": "assistant", "content": self.text(i)}} for i in range(body.get("n") or 1)
+            {"index": i, "message": {"role": "assistant", "content": self.text(i)}}
+            for i in range(body.get("n") or 1)
         ]
         return JSONResponse({"model": body["model"], "choices": choices})
 

@@ -1,11 +1,12 @@
-"""Real trainers that kill themselves at a named point, forked from one process that has imported everything already.
+"""Real trainers that kill themselves at a named point, forked from one process that has imported
+everything already.
 
     gateway ──▶ reaper ──▶ ``ask`` ──(unix socket)──▶ ``nursery``, one thread, imports done
-                              └── lives as long as ◀──fork── the life: ``worker.main``, the trainer's own code
+                     lives as long as ◀──fork── the life: ``worker.main``, our own code
 
-The gateway starts ``ask`` where it would start a trainer. A life first waits for its order, a file the test writes:
-the gateway's URL and the death to die. Every point but ``load`` strikes after one proposal has been answered, so that
-a life makes good what the death before it left undone.
+The gateway starts ``ask`` where it would start a trainer. A life first waits for its order, a file
+the test writes: the gateway's URL and the death to die. Every point but ``load`` strikes after one
+proposal has been answered, so that a life makes good what the death before it left undone.
 """
 
 from __future__ import annotations
@@ -28,11 +29,18 @@ POINTS = {
     "load": ("base", "parent"),
     "forward": ("learning", "probing"),
     "step": ("before the weights move", "after the weights moved"),
-    "save": ("adapter_model.safetensors", "trainer.pt", "manifest.json", "probe.json", "adapter_config.json"),
+    "save": (
+        "adapter_model.safetensors",
+        "trainer.pt",
+        "manifest.json",
+        "probe.json",
+        "adapter_config.json",
+    ),
     "rename": ("before", "after"),
     "propose": ("unsent", "received", "answered"),
 }
-"""Where a trainer can be killed, in which variants. ``received``: the proposal is in the ledger, its answer unread."""
+"""Where a trainer can be killed, in which variants. ``received``: the proposal is in the ledger,
+its answer unread."""
 
 
 class Life:
@@ -53,7 +61,10 @@ class Life:
         def noted(*args: Any) -> Any:
             batch = lease(*args)
             if batch is not None:
-                line = {"number": batch.number, "experiences": [experience.id for experience in batch.experiences]}
+                line = {
+                    "number": batch.number,
+                    "experiences": [experience.id for experience in batch.experiences],
+                }
                 with self._journal.open("a") as journal:
                     journal.write(json.dumps(line) + "\n")
             return batch
@@ -104,7 +115,8 @@ def _load(life: Life) -> None:
 
 
 def _forward(life: Life) -> None:
-    """In the first layer of a pass of the step, or of one that scores the finished step for its probe."""
+    """In the first layer of a pass of the step, or of one that scores the finished step for its
+    probe."""
     import torch
     from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
@@ -124,7 +136,11 @@ def _step(life: Life) -> None:
     from torch.optim import optimizer
 
     before = life.variant.startswith("before")
-    hook = optimizer.register_optimizer_step_pre_hook if before else optimizer.register_optimizer_step_post_hook
+    hook = (
+        optimizer.register_optimizer_step_pre_hook
+        if before
+        else optimizer.register_optimizer_step_post_hook
+    )
     hook(lambda *_: life.die())
 
 
@@ -171,7 +187,8 @@ def _propose(life: Life) -> None:
 
 
 def _die_once_received(life: Life) -> None:
-    """In the midst of the call: the request is sent, the gateway has written it down, no answer has been read."""
+    """In the midst of the call: the request is sent, the gateway has written it down, no answer
+    has been read."""
     import httpx
 
     post = httpx.Client.post
@@ -207,7 +224,8 @@ TRAPS: dict[str, Callable[[Life], None]] = {
 
 
 def nursery(socket_path: str, model: str) -> NoReturn:
-    """Imports what a trainer imports, saves the tiny model, and forks a life for everyone who asks."""
+    """Imports what a trainer imports, saves the tiny model, and forks a life for everyone who
+    asks."""
     from tests.unit.training.tiny import tiny_base
     from ttrl_server.training import loop, worker
 
@@ -230,7 +248,8 @@ def nursery(socket_path: str, model: str) -> NoReturn:
 
 
 def live(connection: socket.socket) -> NoReturn:
-    """One life, from the order to its end. Whoever asked for it sees the connection close, whatever ends it."""
+    """One life, from the order to its end. Whoever asked for it sees the connection close,
+    whatever ends it."""
     from ttrl_server.training import worker
 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

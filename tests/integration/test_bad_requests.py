@@ -1,4 +1,5 @@
-"""Whatever a client gets wrong: the right status, OpenAI's envelope, the offending name, and an undisturbed engine."""
+"""Whatever a client gets wrong: the right status, OpenAI's envelope, the offending name, and an
+undisturbed engine."""
 
 from __future__ import annotations
 
@@ -35,8 +36,18 @@ GOOD = {"model": "tiny", "messages": [{"role": "user", "content": "What is 3 + 4
         ({**GOOD, "max_tokens": -5}, 400, "max_tokens"),
         ({**GOOD, "max_completion_tokens": 0}, 400, "max_completion_tokens"),
         ({**GOOD, "max_tokens": 1.5}, 400, "max_tokens"),
-        (b'{"model": "tiny", "messages": [{"role": "user", "content": "x"}], "temperature": NaN}', 400, "temperature"),
-        (b'{"model": "tiny", "messages": [{"role": "user", "content": "x"}], "n": 2, "min_p": NaN}', 400, "min_p"),
+        (
+            b'{"model": "tiny", "messages": [{"role": "user", "content": "x"}], "temperature": '
+            b"NaN}",
+            400,
+            "temperature",
+        ),
+        (
+            b'{"model": "tiny", "messages": [{"role": "user", "content": "x"}], "n": 2, "min_p": '
+            b"NaN}",
+            400,
+            "min_p",
+        ),
         ({**GOOD, "temperature": "hot"}, 400, "temperature"),
         ({**GOOD, "temperature": 3}, 400, "temperature"),
         ({**GOOD, "top_p": 0}, 400, "top_p"),
@@ -67,12 +78,18 @@ def test_a_bad_request_is_refused_before_the_engine_sees_it(
 def test_a_prompt_longer_than_the_context_is_not_sampled(gateway: Gateway) -> None:
     reply = gateway.ask("word " * 500)
     error = reply.json()["error"]
-    assert (reply.status_code, error["code"], error["param"]) == (400, "context_length_exceeded", "messages")
+    assert (reply.status_code, error["code"], error["param"]) == (
+        400,
+        "context_length_exceeded",
+        "messages",
+    )
     assert "128" in error["message"]
     assert set(gateway.engine.paths()) == {"/tokenize"}
 
 
-def test_a_huge_body_is_refused_whether_or_not_it_says_how_long_it_is(start: Callable[..., Gateway]) -> None:
+def test_a_huge_body_is_refused_whether_or_not_it_says_how_long_it_is(
+    start: Callable[..., Gateway],
+) -> None:
     gateway = start(api={"max_body_mib": 0.001})
     declared = gateway.ask("x" * 5000)
 
@@ -94,13 +111,17 @@ def test_an_unknown_route_and_a_wrong_method_are_enveloped(gateway: Gateway) -> 
     assert unknown.headers["x-request-id"]
 
 
-@pytest.mark.parametrize("path", ["/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/adapters", "/invocations"])
+@pytest.mark.parametrize(
+    "path", ["/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/adapters", "/invocations"]
+)
 def test_the_engines_own_dangerous_routes_are_not_reachable(gateway: Gateway, path: str) -> None:
     assert gateway.http.post(path, json={"lora_name": "x", "lora_path": "/etc"}).status_code == 404
     assert gateway.engine.seen == []
 
 
-def test_the_old_name_of_samples_is_read_and_may_not_contradict_the_new_one(gateway: Gateway) -> None:
+def test_the_old_name_of_samples_is_read_and_may_not_contradict_the_new_one(
+    gateway: Gateway,
+) -> None:
     assert gateway.ask(ttrl={"votes": 3}).json()["ttrl"]["samples"] == 3
     assert gateway.ask(ttrl={"votes": 3, "samples": 3}).status_code == 200
     reply = gateway.ask(ttrl={"votes": 3, "samples": 4})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,11 @@ def feedback(gateway: Gateway, answer: str, **given: Any) -> Any:
     return gateway.http.post("/v1/feedback", json={"id": answer, **given})
 
 
+def saying(answer: str, index: int) -> str:
+    """Three of four samples say it."""
+    return answer if index % 4 else "9"
+
+
 def waiting(gateway: Gateway) -> Batch | None:
     reply = gateway.admin("train/lease", {"worker": "test"})
     return msgspec.msgpack.decode(reply.content, type=Batch) if reply.status_code == 200 else None
@@ -40,9 +46,15 @@ def waiting(gateway: Gateway) -> Batch | None:
 
 @pytest.mark.parametrize(
     ("given", "rewards"),
-    [({"score": 1}, (0, 1, 1, 1)), ({"score": -1}, (0, -1, -1, -1)), ({"label": "9.0"}, (1, 0, 0, 0))],
+    [
+        ({"score": 1}, (0, 1, 1, 1)),
+        ({"score": -1}, (0, -1, -1, -1)),
+        ({"label": "9.0"}, (1, 0, 0, 0)),
+    ],
 )
-def test_feedback_replaces_the_votes_rewards(start: Start, given: dict[str, Any], rewards: tuple[int, ...]) -> None:
+def test_feedback_replaces_the_votes_rewards(
+    start: Start, given: dict[str, Any], rewards: tuple[int, ...]
+) -> None:
     gateway = start(engine())
     answer = gateway.ask().json()["id"]
     reply = feedback(gateway, answer, **given)
@@ -134,7 +146,7 @@ def test_one_question_waits_once(start: Start) -> None:
 def test_a_question_whose_majority_keeps_changing_is_frozen(start: Start) -> None:
     fake = engine()
     for number in range(1, 4):
-        fake.of_version[f"tiny@v{number}"] = lambda i, say=str(number): say if i % 4 else "9"
+        fake.of_version[f"tiny@v{number}"] = functools.partial(saying, str(number))
     gateway = start(fake)
     found = []
     for _ in range(3):
@@ -195,13 +207,17 @@ def test_a_candidate_that_keeps_to_them_is_served(start: Start) -> None:
     gateway = held_back_gateway(start, "7")
     assert step(gateway)["state"] == "promoted"
     priorities = {
-        body["priority"] for path, body in gateway.engine.seen if body.get("model") == "tiny@v1" and "priority" in body
+        body["priority"]
+        for path, body in gateway.engine.seen
+        if body.get("model") == "tiny@v1" and "priority" in body
     }
     assert priorities == {1}  # behind every client's sample
 
 
 @pytest.mark.parametrize(("candidate", "state"), [("1000", "rejected"), ("7", "promoted")])
-def test_sentinels_stand_for_what_the_traffic_does_not_ask(start: Start, candidate: str, state: str) -> None:
+def test_sentinels_stand_for_what_the_traffic_does_not_ask(
+    start: Start, candidate: str, state: str
+) -> None:
     fake = engine()
     fake.of_version["tiny@v1"] = lambda i: candidate
     gateway = start(fake, gate={"sentinels": True})
@@ -211,11 +227,16 @@ def test_sentinels_stand_for_what_the_traffic_does_not_ask(start: Start, candida
     assert ("sentinel questions" in judgement["reason"]) == (state == "rejected")
 
 
-def labelled_gateway(start: Start, folder: Path, candidate: str, questions: int, **gate: Any) -> Gateway:
+def labelled_gateway(
+    start: Start, folder: Path, candidate: str, questions: int, **gate: Any
+) -> Gateway:
     """Three of four samples of the base model are right; the candidate always says one thing."""
     path = folder / "labelled.jsonl"
     path.write_text(
-        "".join(json.dumps({"prompt": f"{n} + 7 - {n}?", "answer": "7.0"}) + "\n" for n in range(questions))
+        "".join(
+            json.dumps({"prompt": f"{n} + 7 - {n}?", "answer": "7.0"}) + "\n"
+            for n in range(questions)
+        )
     )
     fake = engine()
     fake.of_version["tiny@v1"] = lambda i: candidate
@@ -243,7 +264,13 @@ def test_a_labelled_set_has_its_say(
     assert says in judgement["reason"]
     if not says:
         figures = gateway.service.promotions.ledger.figures(1)
-        assert {"labelled_right", "gate_seconds", "gate_tokens", "gate_length", "probe_change"} <= figures.keys()
+        assert {
+            "labelled_right",
+            "gate_seconds",
+            "gate_tokens",
+            "gate_length",
+            "probe_change",
+        } <= figures.keys()
 
 
 def test_candidates_refused_in_a_row_end_learning_and_serving_goes_on(start: Start) -> None:
@@ -262,7 +289,9 @@ def test_three_steps_that_are_not_finite_end_learning_and_serving_goes_on(start:
     for _ in range(3):
         gateway.ask()
         batch = lease(gateway)
-        gateway.admin("train/skip", {"batch": batch.id, "reason": "not finite", "metrics": {"groups": 1}})
+        gateway.admin(
+            "train/skip", {"batch": batch.id, "reason": "not finite", "metrics": {"groups": 1}}
+        )
     assert gateway.status()["reason"].startswith("diverged")
     assert 'ttrl_alarms_total{alarm="diverged"} ' in gateway.http.get("/metrics").text
     assert gateway.ask().status_code == 200
@@ -273,7 +302,8 @@ def test_collapse_ends_learning_and_goes_back_to_the_last_good_version(start: St
     fake = engine()
     fake.text = lambda i: "The answer is 7." if i % 4 else "The answer is 9."
     fake.of_version["tiny@v1"] = lambda i: "The answer is 7." if i % 8 else "The answer is 9."
-    fake.of_version["tiny@v2"] = lambda i: "7" if i % 8 else "9"  # surer than at first, and much shorter
+    # Surer than at first, and much shorter.
+    fake.of_version["tiny@v2"] = lambda i: "7" if i % 8 else "9"
     gateway = start(fake, vote={"stop": "none"}, guard={"watch_groups": 1, "min_length": 0.2})
     for served in range(3):
         assert gateway.ask().json()["ttrl"]["train"] == "queued"

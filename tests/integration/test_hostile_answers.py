@@ -1,4 +1,5 @@
-"""Model text meant to hang, burst or break out: each such answer counts as it is spelt, and nothing else notices."""
+"""Model text meant to hang, burst or break out: each such answer counts as it is spelt, and
+nothing else notices."""
 
 from __future__ import annotations
 
@@ -34,7 +35,11 @@ def test_64_monsters_in_one_group_are_answered_and_the_next_question_is_untouche
     start: Callable[..., Gateway],
 ) -> None:
     texts = [MONSTERS[i % len(MONSTERS)](i) for i in range(64)]
-    fake = FakeVLLM(text=lambda i: texts[i] if i < 64 else [GOOD, r"\boxed{\frac{\sqrt2}{2}}", r"\boxed{3}"][i % 3])
+    fake = FakeVLLM(
+        text=lambda i: (
+            texts[i] if i < 64 else [GOOD, r"\boxed{\frac{\sqrt2}{2}}", r"\boxed{3}"][i % 3]
+        )
+    )
     gateway = start(fake, vote={"samples": 64}, train={"samples": 32})
     hostile = ask(gateway, "What now?")
     assert hostile["votes"] == 64
@@ -57,15 +62,25 @@ def test_model_text_is_never_executed(start: Callable[..., Gateway], tmp_path: P
     assert not marker.exists()
 
 
-async def test_a_hostile_group_does_not_hold_up_an_ordinary_one(start: Callable[..., Gateway]) -> None:
+async def test_a_hostile_group_does_not_hold_up_an_ordinary_one(
+    start: Callable[..., Gateway],
+) -> None:
     fake = FakeVLLM(
-        text=lambda i: MONSTERS[i % 8](i) if i < 64 else r"\boxed{\sqrt{8}}" if i % 3 else r"\boxed{2\sqrt{2}}"
+        text=lambda i: (
+            MONSTERS[i % 8](i) if i < 64 else r"\boxed{\sqrt{8}}" if i % 3 else r"\boxed{2\sqrt{2}}"
+        )
     )
     gateway = start(fake, vote={"samples": 64}, train={"samples": 32})
     async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as http:
         bodies = [
-            {"model": "tiny", "messages": [{"role": "user", "content": f"{i}"}], "ttrl": {"samples": 64}}
+            {
+                "model": "tiny",
+                "messages": [{"role": "user", "content": f"{i}"}],
+                "ttrl": {"samples": 64},
+            }
             for i in (1, 2)
         ]
-        replies = [asyncio.create_task(http.post("/v1/chat/completions", json=body)) for body in bodies]
+        replies = [
+            asyncio.create_task(http.post("/v1/chat/completions", json=body)) for body in bodies
+        ]
         assert [reply.status_code for reply in await asyncio.gather(*replies)] == [200, 200]

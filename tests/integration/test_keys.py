@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import httpx
 import pytest
+from starlette.routing import Route
 
 from tests.integration.conftest import ADMIN, Gateway
 from ttrl_server.api.keys import ADMIN_PREFIXES, OPEN_ROUTES
@@ -17,6 +18,7 @@ def _routes(gateway: Gateway) -> list[tuple[str, str]]:
     return [
         (route.path, method)
         for route in gateway.service.app.routes
+        if isinstance(route, Route)
         for method in sorted((route.methods or set()) - {"HEAD"})
     ]
 
@@ -25,7 +27,12 @@ def test_every_route_but_the_open_ones_needs_a_key(start: Callable[..., Gateway]
     gateway = start(api={"keys": ["client-key"], "admin_key": ADMIN})
     open_ = set()
     for path, method in _routes(gateway):
-        for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic x"}, {"x-api-key": "nope"}):
+        for headers in (
+            {},
+            {"authorization": "Bearer wrong"},
+            {"authorization": "Basic x"},
+            {"x-api-key": "nope"},
+        ):
             reply = httpx.request(method, gateway.url + path, headers=headers, json={})
             if reply.status_code != 401:
                 open_.add(path)
@@ -39,7 +46,10 @@ def test_a_clients_key_does_not_open_the_trainers_routes(start: Callable[..., Ga
     for path, method in _routes(gateway):
         if path.startswith(ADMIN_PREFIXES):
             for headers in ({}, {"authorization": "Bearer client-key"}):
-                assert httpx.request(method, gateway.url + path, headers=headers, json={}).status_code == 401
+                assert (
+                    httpx.request(method, gateway.url + path, headers=headers, json={}).status_code
+                    == 401
+                )
 
 
 def test_without_client_keys_the_trainers_routes_still_need_theirs(gateway: Gateway) -> None:
@@ -56,12 +66,15 @@ def test_the_right_key_is_let_in_either_way(start: Callable[..., Gateway]) -> No
 def test_an_empty_key_is_refused_at_the_start_and_never_matches(gateway: Gateway) -> None:
     with pytest.raises(ConfigError, match=r"api\.keys"):
         parse(["--model", "tiny", "--hardware", "cpu", "--api-key", ""])
-    assert gateway.http.post("/ttrl/v1/train/lease", headers={"x-api-key": ""}, json={}).status_code == 401
+    assert (
+        gateway.http.post("/ttrl/v1/train/lease", headers={"x-api-key": ""}, json={}).status_code
+        == 401
+    )
 
 
 def test_without_a_key_only_loopback_may_be_bound() -> None:
     with pytest.raises(ConfigError, match="api-key"):
         parse(["--model", "tiny", "--hardware", "cpu", "--host", "0.0.0.0"])
-    assert parse(["--model", "tiny", "--hardware", "cpu", "--host", "0.0.0.0", "--api-key", "k"]).config.api.keys == [
-        "k"
-    ]
+    assert parse(
+        ["--model", "tiny", "--hardware", "cpu", "--host", "0.0.0.0", "--api-key", "k"]
+    ).config.api.keys == ["k"]

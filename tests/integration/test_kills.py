@@ -1,11 +1,14 @@
-"""kill -9 of the real trainer at load, forward, step, save, rename and propose, in turn, under the real supervisor.
+"""kill -9 of the real trainer at load, forward, step, save, rename and propose, in turn, under the
+real supervisor.
 
-Each point is struck three times (half a minute in all); ``TTRL_KILLS=20`` makes it twenty (two and a half minutes).
+Each point is struck three times (half a minute in all); ``TTRL_KILLS=20`` makes it twenty (two and
+a half minutes).
 
-A real gateway over real HTTP, with a real store and ledger, starts, watches and restarts the trainer; only the pauses
-between two lives are cut. The trainer is the real one on a tiny random model, in processes forked from one that has
-done the imports (``mortal_trainer``). The engine alone is written by hand: it gives a loaded version the scores of its
-``probe.json``, so the gate's probe runs too.
+A real gateway over real HTTP, with a real store and ledger, starts, watches and restarts the
+trainer; only the pauses between two lives are cut. The trainer is the real one on a tiny random
+model, in processes forked from one that has done the imports (``mortal_trainer``). The engine alone
+is written by hand: it gives a loaded version the scores of its ``probe.json``, so the gate's probe
+runs too.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from tests.integration.fake_vllm import CONTEXT, FakeVLLM
 from tests.integration.mortal_trainer import POINTS
 from ttrl_server.process import inherited
 from ttrl_server.registry import folders, preflight
-from ttrl_server.registry.ledger import Event
+from ttrl_server.registry.past import Event
 from ttrl_server.settings.config import Config
 from ttrl_server.training import supervisor
 from ttrl_server.types import AdapterVersion, Probe
@@ -47,7 +50,8 @@ QUESTIONS = 2
 PATIENCE_S = 60
 
 COUNTED = {("propose", "received"), ("propose", "answered")}
-"""Deaths after which the gateway has the version; after every other one the batch is learned again."""
+"""Deaths after which the gateway has the version; after every other one the batch is learned
+again."""
 
 
 # ---------------------------------------------------------------- what stands around the trainer
@@ -62,21 +66,36 @@ class ProbedVLLM(FakeVLLM):
 
     async def tokenize(self, request: Request) -> Response:
         """One token a character: no two questions are the same."""
-        ids = [ord(character) for character in (await self._body(request))["messages"][-1]["content"]]
+        ids = [
+            ord(character) for character in (await self._body(request))["messages"][-1]["content"]
+        ]
         return JSONResponse({"tokens": ids, "count": len(ids), "max_model_len": CONTEXT})
 
     async def load(self, request: Request) -> Response:
         body = await self._body(request)
-        probe = msgspec.json.decode((Path(body["lora_path"]) / "probe.json").read_bytes(), type=Probe)
-        for model, rows in (("tiny@base", probe.base_logprobs), (body["lora_name"], probe.adapter_logprobs)):
-            self._scores |= {(model, ids): row for ids, row in zip(probe.token_ids, rows, strict=True)}
+        probe = msgspec.json.decode(
+            (Path(body["lora_path"]) / "probe.json").read_bytes(), type=Probe
+        )
+        for model, rows in (
+            ("tiny@base", probe.base_logprobs),
+            (body["lora_name"], probe.adapter_logprobs),
+        ):
+            self._scores |= {
+                (model, ids): row for ids, row in zip(probe.token_ids, rows, strict=True)
+            }
         return await super().load(request)
 
     def _score(self, body: dict[str, Any]) -> dict[str, Any]:
         ids = tuple(body["prompt"])
         known = self._scores["tiny@base" if body["model"] == "tiny" else body["model"], ids]
         nats = [-1.0] * (len(ids) - len(known)) + list(known)
-        rows = [None, *({str(token): {"logprob": value}} for token, value in list(zip(ids, nats, strict=True))[1:])]
+        rows = [
+            None,
+            *(
+                {str(token): {"logprob": value}}
+                for token, value in list(zip(ids, nats, strict=True))[1:]
+            ),
+        ]
         return {"choices": [{"prompt_logprobs": rows}]}
 
 
@@ -94,10 +113,13 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
     folder = tmp_path_factory.mktemp("nursery")
     it = Nursery(folder / "socket", folder / "tiny", folder / "log")
     env = inherited() | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    env |= {"JE_ARROW_MALLOC_CONF": "background_thread:false"}  # lives are forked from a process without threads
+    # Lives are forked from a process without threads.
+    env |= {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
     argv = [sys.executable, "-m", mortal_trainer.__name__, "nursery", str(it.socket), str(it.model)]
     with it.log.open("w") as log:
-        process = subprocess.Popen(argv, cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            argv, cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True
+        )
     try:
         Gateway.until(lambda: it.socket.exists() or process.poll() is not None, PATIENCE_S)
         assert process.poll() is None, it.log.read_text()[-3000:]
@@ -116,11 +138,18 @@ class Lives:
     folder: Path
     begun: int = 0
 
-    def command(self, _config: Config, config_file: Path, _url: str) -> tuple[list[str], dict[str, str]]:
+    def command(
+        self, _config: Config, config_file: Path, _url: str
+    ) -> tuple[list[str], dict[str, str]]:
         """In place of ``trainer_command``."""
         self.begun += 1
         script = [sys.executable, "-I", "-S", mortal_trainer.__file__, "ask"]
-        return [*script, str(self.nursery.socket), str(self.order(self.begun)), str(config_file)], {}
+        return [
+            *script,
+            str(self.nursery.socket),
+            str(self.order(self.begun)),
+            str(config_file),
+        ], {}
 
     def order(self, life: int) -> Path:
         return self.folder / f"{life}.json"
@@ -134,7 +163,9 @@ class Lives:
 
     def leases(self) -> list[tuple[int, list[str]]]:
         """(number, experiences) of every batch a trainer was given."""
-        lines = map(json.loads, self.journal.read_text().splitlines()) if self.journal.exists() else ()
+        lines = (
+            map(json.loads, self.journal.read_text().splitlines()) if self.journal.exists() else ()
+        )
         return [(line["number"], line["experiences"]) for line in lines]
 
     def send(self, **order: str) -> int:
@@ -175,13 +206,18 @@ class Books:
         names = {path.name for path in root.iterdir()}
         lines = (root / "ledger.jsonl").read_bytes().splitlines()
         store = sqlite3.connect(f"file:{config.state_dir}/store.sqlite?mode=ro", uri=True)
-        consumed = store.execute("SELECT seq, number, folder FROM batches WHERE state = 'consumed' ORDER BY seq")
+        consumed = store.execute(
+            "SELECT seq, number, folder FROM batches WHERE state = 'consumed' ORDER BY seq"
+        )
         held = "SELECT id FROM experiences WHERE batch = ? AND state = 'consumed'"
         it = cls(
             staged=[root / name for name in names if name.startswith(".tmp")],
             visible={name for name in names if name.startswith("v")},
             events=[msgspec.json.decode(line, type=Event) for line in lines],
-            consumed=[(n, folder, [i for (i,) in store.execute(held, (seq,))]) for seq, n, folder in consumed],
+            consumed=[
+                (n, folder, [i for (i,) in store.execute(held, (seq,))])
+                for seq, n, folder in consumed
+            ],
             groups=Counter(state for (state,) in store.execute("SELECT state FROM experiences")),
         )
         store.close()
@@ -209,7 +245,12 @@ class House:
 
     def open(self) -> None:
         life = self.lives.begun
-        train = {"launch": "here", "questions": QUESTIONS, "max_wait_s": 3600, "learning_rate": 1e-5}
+        train = {
+            "launch": "here",
+            "questions": QUESTIONS,
+            "max_wait_s": 3600,
+            "learning_rate": 1e-5,
+        }
         self.gateway = self.start(
             self.engine,
             model=str(self.lives.nursery.model),
@@ -251,7 +292,9 @@ class House:
     def await_death(self, life: int) -> None:
         """Until the supervisor has mourned, and what was proposed has its judgement."""
         self.until(lambda: self.lives.begun > life)
-        assert self.lives.died_as_ordered(life), f"life {life} did not die where it should: {self.log()}"
+        assert self.lives.died_as_ordered(life), (
+            f"life {life} did not die where it should: {self.log()}"
+        )
         self.until(lambda: not self.gateway.status()["training"])
 
     def log(self) -> str:
@@ -262,9 +305,15 @@ class House:
         books = self.books()
         for folder in sorted(books.visible - self.whole.keys()):
             self.whole[folder] = whole_version(self.gateway.config, folder)
-        assert books.of("proposed") == books.of("promoted") == [(n, folder) for n, folder, _ in books.consumed]
+        assert (
+            books.of("proposed")
+            == books.of("promoted")
+            == [(n, folder) for n, folder, _ in books.consumed]
+        )
         line = [self.whole[folder] for _, folder, _ in books.consumed]
-        assert [version.parent for version in line] == [0, *(version.number for version in line)][: len(line)]
+        assert [version.parent for version in line] == [0, *(version.number for version in line)][
+            : len(line)
+        ]
         assert [version.step for version in line] == list(range(1, len(line) + 1))
         self.check_groups(books)
         return books
@@ -275,9 +324,12 @@ class House:
         return not books.staged and not books.unproposed
 
     def check_groups(self, books: Books) -> None:
-        """What the versions in line learned from, as the trainers saw it, is what the store counts, each group once."""
+        """What the versions in line learned from, as the trainers saw it, is what the store
+        counts, each group once."""
         given = self.lives.leases()
-        assert len({number for number, _ in given}) == len(given), "a version number was given to two batches"
+        assert len({number for number, _ in given}) == len(given), (
+            "a version number was given to two batches"
+        )
         batches = dict(given)
         for number, _, experiences in books.consumed:
             assert len(experiences) == QUESTIONS
@@ -289,9 +341,12 @@ class House:
 
 
 def whole_version(config: Config, folder: str) -> AdapterVersion:
-    """A version folder that the gate would let in, and whose optimiser took as many steps as its manifest says."""
+    """A version folder that the gate would let in, and whose optimiser took as many steps as its
+    manifest says."""
     version = folders.read(config.adapters_root, folder)
-    preflight.check(config.adapters_root, version, base_model=config.base_model, max_rank=config.train.rank)
+    preflight.check(
+        config.adapters_root, version, base_model=config.base_model, max_rank=config.train.rank
+    )
     kept = torch.load(config.adapters_root / folder / "trainer.pt", weights_only=True)
     assert kept["step"] == version.step
     return version
@@ -316,7 +371,8 @@ def test_a_trainer_killed_anywhere_is_followed_by_one_that_learns_on_and_every_b
 
 
 def kill(house: House, point: str, variant: str) -> None:
-    """One life that makes good the death before it, and then dies; with what it must have left and not left."""
+    """One life that makes good the death before it, and then dies; with what it must have left
+    and not left."""
     house.fill()
     before = house.check()
     life = house.begin(point, variant)

@@ -1,4 +1,5 @@
-"""From a group to a served adapter, with the trainer played by the test: leases, judgements, crashes, the way back."""
+"""From a group to a served adapter, with the trainer played by the test: leases, judgements,
+crashes, the way back."""
 
 from __future__ import annotations
 
@@ -16,7 +17,10 @@ from ttrl_server.types import Batch
 
 def engine(shift: float = 0.25) -> FakeVLLM:
     """Scores adapters as the builder's probe says they score."""
-    return FakeVLLM(text=lambda i: "7" if i % 4 else "9", shift=lambda model: 0.0 if model == "tiny@base" else shift)
+    return FakeVLLM(
+        text=lambda i: "7" if i % 4 else "9",
+        shift=lambda model: 0.0 if model == "tiny@base" else shift,
+    )
 
 
 def lease(gateway: Gateway) -> Batch:
@@ -39,7 +43,9 @@ def promote_one(gateway: Gateway) -> Batch:
     return batch
 
 
-def test_a_leased_batch_holds_the_engines_own_tokens_and_the_votes_rewards(start: Callable[..., Gateway]) -> None:
+def test_a_leased_batch_holds_the_engines_own_tokens_and_the_votes_rewards(
+    start: Callable[..., Gateway],
+) -> None:
     gateway = start(engine())
     gateway.ask()
     batch = lease(gateway)
@@ -74,14 +80,18 @@ def test_the_next_batch_starts_from_the_served_version_and_the_old_one_is_unload
     gateway.until(lambda: gateway.engine.loaded == {"tiny@v2"})
 
 
-@pytest.mark.parametrize(("shift", "reason"), [(0.0, "as if there were no adapter"), (9.0, "not the weights")])
+@pytest.mark.parametrize(
+    ("shift", "reason"), [(0.0, "as if there were no adapter"), (9.0, "not the weights")]
+)
 def test_an_engine_that_does_not_serve_what_was_trained_gets_the_version_rejected(
     start: Callable[..., Gateway], shift: float, reason: str
 ) -> None:
     gateway = start(engine(shift))
     gateway.ask()
     batch = lease(gateway)
-    reply = gateway.admin("train/propose", {"batch": batch.id, "folder": publish(gateway, batch.number)}).json()
+    reply = gateway.admin(
+        "train/propose", {"batch": batch.id, "folder": publish(gateway, batch.number)}
+    ).json()
     assert reply["state"] == "rejected"
     assert reason in reply["reason"]
     assert reply["parent"] is None
@@ -90,7 +100,9 @@ def test_an_engine_that_does_not_serve_what_was_trained_gets_the_version_rejecte
     assert gateway.ask().status_code == 200
 
 
-def test_a_batch_is_consumed_once_and_a_repeated_proposal_gets_the_same_verdict(start: Callable[..., Gateway]) -> None:
+def test_a_batch_is_consumed_once_and_a_repeated_proposal_gets_the_same_verdict(
+    start: Callable[..., Gateway],
+) -> None:
     gateway = start(engine())
     gateway.ask()
     batch = lease(gateway)
@@ -107,7 +119,10 @@ def test_a_skipped_batch_is_used_up_and_makes_no_version(start: Callable[..., Ga
     gateway.ask()
     batch = lease(gateway)
     assert gateway.admin("train/renew", {"batch": batch.id}).status_code == 204
-    assert gateway.admin("train/skip", {"batch": batch.id, "reason": "nothing to learn"}).status_code == 204
+    assert (
+        gateway.admin("train/skip", {"batch": batch.id, "reason": "nothing to learn"}).status_code
+        == 204
+    )
     assert gateway.status()["groups"]["consumed"] == 1
     assert gateway.admin("train/renew", {"batch": batch.id}).status_code == 409
 
@@ -116,8 +131,13 @@ def test_what_is_proposed_must_be_a_version_folder(start: Callable[..., Gateway]
     gateway = start(engine())
     gateway.ask()
     batch = lease(gateway)
-    assert gateway.admin("train/propose", {"batch": batch.id, "folder": "../../etc"}).status_code == 400
-    missing = gateway.admin("train/propose", {"batch": batch.id, "folder": "v000001-00000000"}).json()
+    assert (
+        gateway.admin("train/propose", {"batch": batch.id, "folder": "../../etc"}).status_code
+        == 400
+    )
+    missing = gateway.admin(
+        "train/propose", {"batch": batch.id, "folder": "v000001-00000000"}
+    ).json()
     assert missing["state"] == "rejected"
     assert "preflight" in missing["reason"]
 
@@ -132,20 +152,25 @@ def test_a_restart_serves_the_version_last_promoted(start: Callable[..., Gateway
     assert promote_one(second).number == 2
 
 
-def test_a_proposal_without_a_verdict_is_judged_after_a_restart(start: Callable[..., Gateway]) -> None:
+def test_a_proposal_without_a_verdict_is_judged_after_a_restart(
+    start: Callable[..., Gateway],
+) -> None:
     first = start(engine())
     first.ask()
     batch = lease(first)
     folder = publish(first, batch.number)
     assert first.service.learning
-    first.service.learning._store.consume(batch.id, folder=folder, reason="proposed")  # and then it was killed
+    # And then it was killed.
+    first.service.learning._store.consume(batch.id, folder=folder, reason="proposed")
     first.stop()
     second = start(engine())
     second.until(lambda: second.status()["served"]["name"] == "tiny@v1")
     assert second.status()["groups"]["consumed"] == 1
 
 
-def test_a_version_nobody_proposed_and_a_half_written_one_are_swept(start: Callable[..., Gateway]) -> None:
+def test_a_version_nobody_proposed_and_a_half_written_one_are_swept(
+    start: Callable[..., Gateway],
+) -> None:
     gateway = start(engine())
     root: Path = gateway.config.adapters_root
     promote_one(gateway)
@@ -157,7 +182,9 @@ def test_a_version_nobody_proposed_and_a_half_written_one_are_swept(start: Calla
     assert not list(root.glob(".tmp-*"))
 
 
-def test_rolling_back_takes_effect_at_once_and_survives_a_restart(start: Callable[..., Gateway]) -> None:
+def test_rolling_back_takes_effect_at_once_and_survives_a_restart(
+    start: Callable[..., Gateway],
+) -> None:
     gateway = start(engine())
     promote_one(gateway)
     promote_one(gateway)
@@ -182,7 +209,9 @@ def test_groups_that_are_too_old_are_dropped_not_trained_on(start: Callable[...,
     assert gateway.status()["groups"]["dropped/stale"] == 1
 
 
-def test_versions_of_another_base_model_are_neither_served_nor_swept(start: Callable[..., Gateway]) -> None:
+def test_versions_of_another_base_model_are_neither_served_nor_swept(
+    start: Callable[..., Gateway],
+) -> None:
     first = start(engine())
     promote_one(first)
     first.stop()
@@ -191,7 +220,9 @@ def test_versions_of_another_base_model_are_neither_served_nor_swept(start: Call
     assert list(other.config.adapters_root.glob("v000001-*"))
 
 
-def test_after_a_rollback_new_groups_are_fresh_and_learning_goes_on(start: Callable[..., Gateway]) -> None:
+def test_after_a_rollback_new_groups_are_fresh_and_learning_goes_on(
+    start: Callable[..., Gateway],
+) -> None:
     gateway = start(engine(), train={"max_staleness": 0})
     promote_one(gateway)
     promote_one(gateway)
@@ -206,7 +237,8 @@ def test_a_late_verdict_never_goes_over_a_newer_version(start: Callable[..., Gat
     batch = lease(first)
     folder = publish(first, batch.number)
     assert first.service.learning
-    first.service.learning._store.consume(batch.id, folder=folder, reason="proposed")  # no judgement: the disk was full
+    # No judgement: the disk was full.
+    first.service.learning._store.consume(batch.id, folder=folder, reason="proposed")
     promote_one(first)
     first.stop()
     second = start(engine())
@@ -214,7 +246,9 @@ def test_a_late_verdict_never_goes_over_a_newer_version(start: Callable[..., Gat
     assert second.status()["served"]["name"] == "tiny@v2"
 
 
-def test_a_rollback_asked_for_while_no_engine_is_up_does_not_keep_it_down(start: Callable[..., Gateway]) -> None:
+def test_a_rollback_asked_for_while_no_engine_is_up_does_not_keep_it_down(
+    start: Callable[..., Gateway],
+) -> None:
     gateway = start(engine())
     promote_one(gateway)
     promote_one(gateway)
@@ -235,7 +269,9 @@ def test_version_numbers_are_not_used_up_by_asking(start: Callable[..., Gateway]
     assert gateway.service.promotions.ledger.next_number() <= batch.number + 2
 
 
-def test_a_gateway_that_restarts_adopts_what_an_attached_engine_still_holds(start: Callable[..., Gateway]) -> None:
+def test_a_gateway_that_restarts_adopts_what_an_attached_engine_still_holds(
+    start: Callable[..., Gateway],
+) -> None:
     fake = engine()
     first = start(fake)
     promote_one(first)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from typing import Any
 
 import openai
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from tests.integration.conftest import Gateway
 from tests.integration.fake_vllm import FakeVLLM
 
-MESSAGES = [{"role": "user", "content": "What is 3 + 4?"}]
+MESSAGES: Any = [{"role": "user", "content": "What is 3 + 4?"}]
 PICTURE = {"type": "image_url", "image_url": {"url": "data:,"}}
 
 
@@ -31,7 +32,7 @@ def client(gateway: Gateway) -> openai.OpenAI:
 
 
 def test_a_chat_completion_is_the_majoritys_answer_with_its_evidence(voting: Gateway) -> None:
-    raw = client(voting).chat.completions.with_raw_response.create(model="tiny", messages=MESSAGES)  # type: ignore[arg-type]
+    raw = client(voting).chat.completions.with_raw_response.create(model="tiny", messages=MESSAGES)
     completion = raw.parse()
     assert completion.choices[0].message.content == "The answer is 7."
     assert completion.model == "tiny"
@@ -66,13 +67,12 @@ def test_a_plain_completion_is_voted_on_too(voting: Gateway) -> None:
 
 def test_a_stream_brings_the_chosen_answer_in_chunks_and_usage_at_the_end(voting: Gateway) -> None:
     stream = client(voting).chat.completions.create(
-        model="tiny",
-        messages=MESSAGES,  # type: ignore[arg-type]
-        stream=True,
-        stream_options={"include_usage": True},
+        model="tiny", messages=MESSAGES, stream=True, stream_options={"include_usage": True}
     )
     chunks = list(stream)
-    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "The answer is 7."
+    assert (
+        "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "The answer is 7."
+    )
     assert chunks[0].choices[0].delta.role == "assistant"
     last, usage = chunks[-2], chunks[-1]
     assert last.choices[0].finish_reason == "stop"
@@ -82,7 +82,9 @@ def test_a_stream_brings_the_chosen_answer_in_chunks_and_usage_at_the_end(voting
     assert len({c.id for c in chunks}) == 1
 
 
-def test_while_a_slow_vote_runs_a_stream_shows_its_progress_in_comments(start: Callable[..., Gateway]) -> None:
+def test_while_a_slow_vote_runs_a_stream_shows_its_progress_in_comments(
+    start: Callable[..., Gateway],
+) -> None:
     gateway = start(FakeVLLM(text=split, delay_s=1.6))
     body = {"model": "tiny", "messages": MESSAGES, "stream": True}
     with gateway.http.stream("POST", "/v1/chat/completions", json=body) as reply:
@@ -109,7 +111,10 @@ async def test_the_asynchronous_client_asks_many_questions_at_once(voting: Gatew
                 for i in range(10)
             )
         )
-    assert {reply.choices[0].message.content for reply in replies} <= {"The answer is 7.", "The answer is 9."}
+    assert {reply.choices[0].message.content for reply in replies} <= {
+        "The answer is 7.",
+        "The answer is 9.",
+    }
     assert len({reply.id for reply in replies}) == 10
 
 
@@ -120,7 +125,7 @@ def test_the_models_are_the_alias_and_the_base(voting: Gateway) -> None:
 def test_extra_body_chooses_votes_and_keeps_a_question_out_of_the_store(voting: Gateway) -> None:
     completion = client(voting).chat.completions.create(
         model="tiny",
-        messages=MESSAGES,  # type: ignore[arg-type]
+        messages=MESSAGES,
         extra_body={"ttrl": {"samples": 4, "train": False, "stop": "none"}},
     )
     assert completion.ttrl["votes"] == 4  # type: ignore[attr-defined]
@@ -129,7 +134,9 @@ def test_extra_body_chooses_votes_and_keeps_a_question_out_of_the_store(voting: 
 
 
 @pytest.mark.parametrize("more", [{"store": False}, {"ttrl": {"train": False}}])
-def test_store_false_keeps_a_question_out_of_the_store(voting: Gateway, more: dict[str, object]) -> None:
+def test_store_false_keeps_a_question_out_of_the_store(
+    voting: Gateway, more: dict[str, Any]
+) -> None:
     assert voting.ask(**more).json()["ttrl"]["train"] == "off"
     assert sum(voting.status()["groups"].values()) == 0
 
@@ -155,7 +162,7 @@ def test_a_header_keeps_a_question_out_of_the_store(voting: Gateway) -> None:
     ],
 )
 def test_what_is_more_than_a_plain_answer_passes_through_unchanged_and_says_why_it_was_not_voted_on(
-    voting: Gateway, more: dict[str, object], why: str
+    voting: Gateway, more: dict[str, Any], why: str
 ) -> None:
     body = {"model": "tiny", "messages": MESSAGES, "n": 1, **more}
     reply = voting.http.post("/v1/chat/completions", json=body)
@@ -172,7 +179,14 @@ def test_a_client_cannot_overtake_the_votes(voting: Gateway) -> None:
 
 
 def test_values_that_change_nothing_do_not_keep_a_group_from_training(voting: Gateway) -> None:
-    plain = {"top_p": 1, "top_k": -1, "frequency_penalty": 0, "presence_penalty": 0, "logit_bias": {}, "min_tokens": 0}
+    plain: dict[str, Any] = {
+        "top_p": 1,
+        "top_k": -1,
+        "frequency_penalty": 0,
+        "presence_penalty": 0,
+        "logit_bias": {},
+        "min_tokens": 0,
+    }
     assert voting.ask(**plain).json()["ttrl"]["train"] == "queued"
 
 
@@ -185,6 +199,9 @@ def test_a_stream_that_is_not_voted_on_comes_byte_for_byte(voting: Gateway) -> N
 
 def test_a_clients_own_request_id_comes_back_and_does_not_name_the_group(voting: Gateway) -> None:
     body = {"model": "tiny", "messages": MESSAGES}
-    replies = [voting.http.post("/v1/chat/completions", json=body, headers={"x-request-id": "mine"}) for _ in range(2)]
+    replies = [
+        voting.http.post("/v1/chat/completions", json=body, headers={"x-request-id": "mine"})
+        for _ in range(2)
+    ]
     assert [reply.headers["x-request-id"] for reply in replies] == ["mine", "mine"]
     assert voting.status()["groups"]["pending"] == 2

@@ -1,4 +1,5 @@
-"""What an operator does with versions, over HTTP, by ``ttrl-adapters`` on a running gateway and on the folder alone."""
+"""What an operator does with versions, over HTTP, by ``ttrl-adapters`` on a running gateway and
+on the folder alone."""
 
 from __future__ import annotations
 
@@ -16,13 +17,16 @@ from structlog.testing import capture_logs
 from tests.integration.conftest import ADMIN, Gateway, ones
 from tests.integration.test_guards import step
 from tests.integration.test_learning_loop import engine, lease, promote_one, publish
+from ttrl_server.promotion.watch import Watcher
 from ttrl_server.types import Batch
 
 Start = Callable[..., Gateway]
 
 
 def look(gateway: Gateway, path: str = "") -> Any:
-    return gateway.http.get(f"/ttrl/v1/adapters{path}", headers={"authorization": f"Bearer {ADMIN}"})
+    return gateway.http.get(
+        f"/ttrl/v1/adapters{path}", headers={"authorization": f"Bearer {ADMIN}"}
+    )
 
 
 def cli(*argv: object) -> subprocess.CompletedProcess[str]:
@@ -41,6 +45,11 @@ def refused(*argv: object) -> str:
     assert done.returncode == 1, done.stdout
     assert "Traceback" not in done.stderr
     return done.stderr
+
+
+def watcher(gateway: Gateway) -> Watcher:
+    assert gateway.service.learning
+    return gateway.service.learning.watcher
 
 
 def with_versions(start: Start, promoted: int, **sections: Any) -> Gateway:
@@ -125,7 +134,10 @@ def test_pins_leave_room_for_a_swap(start: Start) -> None:
 def test_a_retired_version_is_gone_for_good(start: Start) -> None:
     gateway = with_versions(start, 2)
     assert gateway.admin("adapters/2/retire", {}).status_code == 409  # it is served
-    assert gateway.admin("adapters/1/retire", {"reason": "old"}).json() == {"number": 1, "state": "retired"}
+    assert gateway.admin("adapters/1/retire", {"reason": "old"}).json() == {
+        "number": 1,
+        "state": "retired",
+    }
     assert gateway.admin("adapters/1/promote", {}).status_code == 404
     assert gateway.admin("adapters/rollback", {"to": 1}).status_code == 409
     promote_one(gateway)
@@ -136,7 +148,10 @@ def test_an_operator_may_overrule_a_judgement_but_not_a_fact(start: Start) -> No
     gateway = with_versions(start, 1, gate={"sentinels": True})
     refused_version(gateway)
     assert "force" in gateway.admin("adapters/2/promote", {}).json()["error"]["message"]
-    assert gateway.admin("adapters/2/promote", {"force": True, "reason": "I know"}).json()["served"] is True
+    assert (
+        gateway.admin("adapters/2/promote", {"force": True, "reason": "I know"}).json()["served"]
+        is True
+    )
     assert gateway.ask().json()["ttrl"]["adapter"] == "tiny@v2"
     gateway.engine.of_version.clear()
     gateway.engine.shift = lambda model: 0.0
@@ -160,7 +175,11 @@ def test_every_action_is_audited_with_the_requests_id(start: Start) -> None:
     with capture_logs() as logs:
         gateway.http.post("/ttrl/v1/adapters/1/retire", json={}, headers=headers)
         gateway.http.post("/ttrl/v1/adapters/rollback", json={"to": 0}, headers=headers)
-    noted = [{k: entry[k] for k in ("action", "version", "by")} for entry in logs if entry["event"] == "audit"]
+    noted = [
+        {k: entry[k] for k in ("action", "version", "by")}
+        for entry in logs
+        if entry["event"] == "audit"
+    ]
     assert noted == [
         {"action": "retire", "version": 1, "by": "ticket-42"},
         {"action": "rollback", "version": 0, "by": "ticket-42"},
@@ -189,7 +208,8 @@ def test_the_command_acts_on_a_running_gateway(start: Start) -> None:
 def test_the_command_acts_on_the_folder_alone_and_the_next_start_obeys(start: Start) -> None:
     gateway = with_versions(start, 2)
     where = ("--dir", gateway.config.adapters_root)
-    assert [row["number"] for row in said("ls", *where)["versions"]] == [2, 1]  # looking needs nobody's leave
+    # Looking needs nobody's leave.
+    assert [row["number"] for row in said("ls", *where)["versions"]] == [2, 1]
     assert "belongs to a gateway that is running" in refused("rollback", *where)
     gateway.stop()
     assert said("rollback", *where)["number"] == 1
@@ -261,7 +281,9 @@ def test_learning_is_resumed_on_the_folder_alone(start: Start) -> None:
     gateway.ask()
     step(gateway, kl_base=3.0)
     gateway.stop()
-    assert said("resume", "--dir", gateway.config.adapters_root) == {"learning": "goes on at the next start"}
+    assert said("resume", "--dir", gateway.config.adapters_root) == {
+        "learning": "goes on at the next start"
+    }
     assert start(engine()).status()["learning"] is True
 
 
@@ -278,14 +300,16 @@ def fallen_gateway(start: Start) -> Gateway:
     return gateway
 
 
-def test_a_regression_that_passed_the_gate_is_gone_back_from_within_one_window(start: Start) -> None:
+def test_a_regression_that_passed_the_gate_is_gone_back_from_within_one_window(
+    start: Start,
+) -> None:
     gateway = fallen_gateway(start)
     asked = 0
     while gateway.status()["served"]["number"] == 2:
         assert asked < 8, "not within one window"
         gateway.ask(ones(asked % 8 + 1))
         asked += 1
-        gateway.until(lambda: not gateway.service.learning.watcher.looking)
+        gateway.until(lambda: not watcher(gateway).looking)
     assert gateway.status()["served"]["name"] == "tiny@v1"
     assert gateway.status()["learning"] is True  # and goes on, from v1
     shown = look(gateway, "/2").json()
@@ -297,12 +321,13 @@ def test_a_regression_that_passed_the_gate_is_gone_back_from_within_one_window(s
 
 
 def test_harder_questions_are_no_fall(start: Start) -> None:
-    """The new version is as good as the base model on them, which is asked before anybody goes back."""
+    """The new version is as good as the base model on them, which is asked before anybody goes
+    back."""
     gateway = fallen_gateway(start)
     gateway.engine.text = lambda i: "I cannot say."
     for n in range(8):
         gateway.ask(ones(n + 1))
-        gateway.until(lambda: not gateway.service.learning.watcher.looking)
+        gateway.until(lambda: not watcher(gateway).looking)
     assert gateway.status()["served"]["number"] == 2
 
 
@@ -324,12 +349,13 @@ def test_samples_that_a_client_cut_short_make_no_version_fall(start: Start) -> N
     for n in range(8):
         gateway.ask(ones(n + 1))
     promote_one(gateway)
-    gateway.engine.of_version["tiny@v2"] = lambda i: "I cannot"  # for as long as the hostile client asks
+    # For as long as the hostile client asks.
+    gateway.engine.of_version["tiny@v2"] = lambda i: "I cannot"
     for n in range(4):
         gateway.ask(ones(n + 1), max_tokens=2)
     del gateway.engine.of_version["tiny@v2"]
     gateway.ask(ones(5))
-    gateway.until(lambda: not gateway.service.learning.watcher.looking)
+    gateway.until(lambda: not watcher(gateway).looking)
     assert gateway.status()["served"]["number"] == 2
 
 
@@ -337,7 +363,9 @@ def proposing(gateway: Gateway, batch: Batch) -> tuple[threading.Thread, list[An
     """The batch's version is proposed; its judgement is in the list when the thread has ended."""
     proposal = {"batch": batch.id, "folder": publish(gateway, batch.number)}
     judgements: list[Any] = []
-    thread = threading.Thread(target=lambda: judgements.append(gateway.admin("train/propose", proposal).json()))
+    thread = threading.Thread(
+        target=lambda: judgements.append(gateway.admin("train/propose", proposal).json())
+    )
     thread.start()
     return thread, judgements
 
@@ -351,12 +379,17 @@ def test_a_rollback_does_not_wait_for_a_candidate(start: Start) -> None:
     gateway.until(lambda: gateway.engine.running > 0)
     assert gateway.admin("adapters/rollback", {"to": 0}).json() == {"served": "tiny@base"}
     thread.join(30)
-    assert (judgements[0]["state"], judgements[0]["reason"].partition(":")[0]) == ("rejected", "given_up")
+    assert (judgements[0]["state"], judgements[0]["reason"].partition(":")[0]) == (
+        "rejected",
+        "given_up",
+    )
     assert gateway.status()["served"]["number"] == 0
     assert gateway.status()["learning"] is True
 
 
-def test_a_candidate_that_is_given_up_while_it_is_loaded_does_not_stay_in_the_engine(start: Start) -> None:
+def test_a_candidate_that_is_given_up_while_it_is_loaded_does_not_stay_in_the_engine(
+    start: Start,
+) -> None:
     gateway = with_versions(start, 1)
     gateway.ask()
     gateway.engine.load_s = 0.5

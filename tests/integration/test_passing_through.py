@@ -1,4 +1,5 @@
-"""What is not voted on: every byte as the engine sent it, and nothing left running for a client that has gone."""
+"""What is not voted on: every byte as the engine sent it, and nothing left running for a client
+that has gone."""
 
 from __future__ import annotations
 
@@ -57,9 +58,15 @@ def test_a_client_that_hangs_up_ends_the_engines_work(
 ) -> None:
     upstream = Upstream(mode=mode)
     gateway = start(upstream, vote=NEVER)
-    body = {"model": "tiny", "messages": [{"role": "user", "content": "x"}], "stream": mode == "streaming"}
+    body = {
+        "model": "tiny",
+        "messages": [{"role": "user", "content": "x"}],
+        "stream": mode == "streaming",
+    }
     try:
-        with httpx.stream("POST", f"{gateway.url}/v1/chat/completions", json=body, timeout=patience_s) as reply:
+        with httpx.stream(
+            "POST", f"{gateway.url}/v1/chat/completions", json=body, timeout=patience_s
+        ) as reply:
             next(reply.iter_raw())
     except httpx.ReadTimeout:
         assert mode == "silent"
@@ -67,7 +74,9 @@ def test_a_client_that_hangs_up_ends_the_engines_work(
     gateway.until(lambda: gateway.service.fleet.idle, 1.0)
 
 
-def test_an_answer_that_breaks_off_is_an_error_and_not_half_an_answer(start: Callable[..., Gateway]) -> None:
+def test_an_answer_that_breaks_off_is_an_error_and_not_half_an_answer(
+    start: Callable[..., Gateway],
+) -> None:
     gateway = start(Upstream(mode="broken"), vote=NEVER)
     reply = gateway.ask()
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "engine_lost")

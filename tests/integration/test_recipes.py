@@ -1,4 +1,5 @@
-"""The commands of docs/recipes.md against the gateway: their scores, what was voted on and what was kept."""
+"""The commands of docs/recipes.md against the gateway: their scores, what was voted on and what
+was kept."""
 
 from __future__ import annotations
 
@@ -26,7 +27,10 @@ OWN = {
     "LangChain": "--questions mine.jsonl",
 }
 """How the document says that other questions are asked."""
-PRODUCTS = [json.loads(line) for line in (recipes.ROOT / "clients/recipes/products.jsonl").read_text().splitlines()]
+PRODUCTS = [
+    json.loads(line)
+    for line in (recipes.ROOT / "clients/recipes/products.jsonl").read_text().splitlines()
+]
 PLACES = {product["prompt"]: place for place, product in enumerate(PRODUCTS)}
 
 
@@ -45,7 +49,9 @@ class Pupil(FakeVLLM):
 
     async def tokenize(self, request: Request) -> Response:
         prompt = (await self._body(request))["messages"][-1]["content"]
-        return JSONResponse({"tokens": [*map(ord, prompt)], "count": len(prompt), "max_model_len": 1024})
+        return JSONResponse(
+            {"tokens": [*map(ord, prompt)], "count": len(prompt), "max_model_len": 1024}
+        )
 
     async def completions(self, request: Request) -> Response:
         prompt = "".join(map(chr, (await self._body(request))["prompt"]))
@@ -54,14 +60,25 @@ class Pupil(FakeVLLM):
         text = self.says(prompt, rightly=agrees == (PLACES[prompt] % 4 != 3))
         ids = [*map(ord, text)]
         choice = {"text": text, "token_ids": ids, "finish_reason": "stop"}
-        return JSONResponse({"choices": [choice | {"logprobs": {"token_logprobs": [-0.5] * len(ids)}}]})
+        return JSONResponse(
+            {"choices": [choice | {"logprobs": {"token_logprobs": [-0.5] * len(ids)}}]}
+        )
 
     async def chat(self, request: Request) -> Response:
         body = await self._body(request)
         prompt = body["messages"][-1]["content"]
         text = self.says(prompt, rightly=PLACES[prompt] % 2 == 0)
-        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-        about = {"id": "chatcmpl-1", "object": "chat.completion", "created": 0, "model": body["model"]}
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": text},
+            "finish_reason": "stop",
+        }
+        about = {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 0,
+            "model": body["model"],
+        }
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
         return JSONResponse(about | {"choices": [choice], "usage": usage})
 
@@ -75,7 +92,8 @@ def gateway(start: Callable[..., Gateway]) -> Gateway:
 
 @pytest.fixture
 def own(tmp_path: Path) -> list[str]:
-    """The prompts of a file with no more than prompt and answer, one question that is voted wrongly among four."""
+    """The prompts of a file with no more than prompt and answer, one question that is voted
+    wrongly among four."""
     few = [{"prompt": product["prompt"], "answer": product["answer"]} for product in PRODUCTS[:4]]
     (tmp_path / "mine.jsonl").write_text("".join(json.dumps(question) + "\n" for question in few))
     return [question["prompt"] for question in few]
@@ -86,7 +104,13 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the ``openai`` command, from a release of the package that has it."""
     folder = tmp_path_factory.mktemp("openai")
     venv.create(folder, with_pip=True)
-    pip = [folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "openai<2.35"]
+    pip = [
+        str(folder / "bin" / "pip"),
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "openai<2.35",
+    ]
     done = subprocess.run(pip, capture_output=True, text=True, timeout=240, check=False)
     if done.returncode != 0:
         pytest.skip(f"no package index to install the command from: {done.stderr[-500:]}")
@@ -94,8 +118,13 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def asked(gateway: Gateway) -> Counter[str]:
-    """How often the engine was asked for what: whole answers (chat) and samples of votes (completions)."""
-    return Counter(path.rpartition("/v1/")[2] for path in gateway.engine.paths() if path.endswith("completions"))
+    """How often the engine was asked for what: whole answers (chat) and samples of votes
+    (completions)."""
+    return Counter(
+        path.rpartition("/v1/")[2]
+        for path in gateway.engine.paths()
+        if path.endswith("completions")
+    )
 
 
 def kept(gateway: Gateway) -> int:
@@ -138,7 +167,8 @@ def test_a_voted_evaluation_of_ones_own_questions_scores_the_votes_and_nothing_i
 def test_the_openai_command_prints_the_engines_own_answer_at_temperature_0(
     command: Path, gateway: Gateway, tmp_path: Path
 ) -> None:
-    assert "The answer is 57." in run("openai, greedy", gateway, tmp_path, path=command)  # the second product: unknown
+    # The second product: unknown.
+    assert "The answer is 57." in run("openai, greedy", gateway, tmp_path, path=command)
     assert asked(gateway) == {"chat/completions": 1}
     assert kept(gateway) == 0
 

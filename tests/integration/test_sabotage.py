@@ -1,4 +1,5 @@
-"""Sabotaged versions through the front door: refused at the right stage for the right reason, none costs an answer.
+"""Sabotaged versions through the front door: refused at the right stage for the right reason, none
+costs an answer.
 
 Sabotage that only an engine can find is in ``tests/e2e/test_adapters.py``.
 """
@@ -19,7 +20,8 @@ from safetensors.numpy import save_file
 from tests.integration.conftest import Gateway
 from tests.integration.test_learning_loop import engine, lease, promote_one
 from tests.unit.registry import build
-from ttrl_server.registry.folders import WEIGHTS
+from ttrl_server.registry import folders
+from ttrl_server.registry.names import WEIGHTS
 from ttrl_server.types import Batch
 
 Start = Callable[..., Gateway]
@@ -72,7 +74,8 @@ BEFORE: dict[str, tuple[dict[str, Any], str]] = {
 
 
 def next_batch(gateway: Gateway) -> Batch:
-    """Beside other questions four samples may happen to agree, and then there is nothing to train on."""
+    """Beside other questions four samples may happen to agree, and then there is nothing to
+    train on."""
     while gateway.ask().json()["ttrl"]["train"] != "queued":
         pass
     return lease(gateway)
@@ -83,7 +86,11 @@ def proposed(gateway: Gateway, sabotage: str) -> dict[str, Any]:
     staged, _ = BEFORE.get(sabotage, ({}, ""))
     rank = 64 if sabotage == "rank too large" else build.RANK
     folder = build.publish(
-        root, batch.number, build.stage(root, **staged), rank=rank, parent=batch.parent.number if batch.parent else 0
+        root,
+        batch.number,
+        build.stage(root, **staged),
+        rank=rank,
+        parent=batch.parent.number if batch.parent else 0,
     ).folder
     if sabotage in AFTER:
         AFTER[sabotage][0](root / folder)
@@ -91,15 +98,24 @@ def proposed(gateway: Gateway, sabotage: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("sabotage", [*AFTER, *BEFORE])
-def test_a_sabotaged_version_is_refused_before_the_engine_hears_of_it(start: Start, sabotage: str) -> None:
+def test_a_sabotaged_version_is_refused_before_the_engine_hears_of_it(
+    start: Start, sabotage: str
+) -> None:
     gateway = start(engine())
     judgement = proposed(gateway, sabotage)
     assert judgement["state"] == "rejected"
     assert judgement["reason"].startswith("preflight: ")
     assert (AFTER | BEFORE)[sabotage][1] in judgement["reason"]
     assert "/v1/load_lora_adapter" not in gateway.engine.paths()
-    ledger = [json.loads(line) for line in (gateway.config.adapters_root / "ledger.jsonl").read_text().splitlines()]
-    assert (ledger[-1]["event"], ledger[-1]["stage"], ledger[-1]["by"]) == ("rejected", "preflight", "gate")
+    ledger = [
+        json.loads(line)
+        for line in (gateway.config.adapters_root / "ledger.jsonl").read_text().splitlines()
+    ]
+    assert (ledger[-1]["event"], ledger[-1]["stage"], ledger[-1]["by"]) == (
+        "rejected",
+        "preflight",
+        "gate",
+    )
     assert gateway.ask().json()["ttrl"]["adapter"] == "tiny@base"
 
 
@@ -114,13 +130,23 @@ def test_a_name_that_leads_elsewhere_is_no_version(start: Start, name: str) -> N
 def test_weights_that_do_not_fit_the_base_model_are_refused(start: Start, tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
-    save_file({"model.layers.0.self_attn.q_proj.weight": np.ones((4, 5), np.float32)}, model / "model.safetensors")
+    save_file(
+        {"model.layers.0.self_attn.q_proj.weight": np.ones((4, 5), np.float32)},
+        model / "model.safetensors",
+    )
     gateway = start(engine(), model=str(model), served_model_name="tiny")
     gateway.ask()
     batch, root = lease(gateway), gateway.config.adapters_root
     staged = build.stage(root, config={"base_model_name_or_path": str(model)})
-    folder = build.folders.publish(
-        root, staged, number=batch.number, base_model=str(model), parent=0, rank=8, step=1, metrics={}
+    folder = folders.publish(
+        root,
+        staged,
+        number=batch.number,
+        base_model=str(model),
+        parent=0,
+        rank=8,
+        step=1,
+        metrics={},
     ).folder
     judgement = gateway.admin("train/propose", {"batch": batch.id, "folder": folder}).json()
     assert judgement["reason"].startswith("preflight: ")
@@ -136,7 +162,9 @@ def test_a_hundred_bad_candidates_in_a_row_cost_no_request_and_no_disk(start: St
     def load() -> None:
         while not ending.is_set():
             reply = gateway.ask("What is 1 + 1?", ttrl={"train": False})
-            statuses.append(reply.status_code if reply.json()["ttrl"]["adapter"] == "tiny@v1" else 0)
+            statuses.append(
+                reply.status_code if reply.json()["ttrl"]["adapter"] == "tiny@v1" else 0
+            )
 
     asking = threading.Thread(target=load)
     asking.start()
@@ -149,5 +177,6 @@ def test_a_hundred_bad_candidates_in_a_row_cost_no_request_and_no_disk(start: St
     assert states == {"rejected"}
     assert set(statuses) == {200}
     assert len(statuses) > 10
-    promote_one(gateway)  # and the next good one is served; the worst of the rubbish goes with the swap
+    # And the next good one is served; the worst of the rubbish goes with the swap.
+    promote_one(gateway)
     gateway.until(lambda: len(list(gateway.config.adapters_root.glob("v*"))) <= 8, 30)

@@ -1,4 +1,5 @@
-"""A swap drops nothing, mixes nothing, and takes nothing away from a question that is still running."""
+"""A swap drops nothing, mixes nothing, and takes nothing away from a question that is still
+running."""
 
 from __future__ import annotations
 
@@ -18,24 +19,31 @@ def waiting_batch(gateway: Gateway) -> Batch:
 
 
 def propose(gateway: Gateway, batch: Batch) -> None:
-    reply = gateway.admin("train/propose", {"batch": batch.id, "folder": publish(gateway, batch.number)})
+    reply = gateway.admin(
+        "train/propose", {"batch": batch.id, "folder": publish(gateway, batch.number)}
+    )
     assert reply.json()["state"] == "promoted"
 
 
-def ask_aside(gateway: Gateway, question: str, **more: Any) -> tuple[threading.Thread, list[dict[str, Any]]]:
+def ask_aside(
+    gateway: Gateway, question: str, **more: Any
+) -> tuple[threading.Thread, list[dict[str, Any]]]:
     replies: list[dict[str, Any]] = []
     asking = threading.Thread(target=lambda: replies.append(gateway.ask(question, **more).json()))
     asking.start()
     return asking, replies
 
 
-def test_a_vote_that_runs_through_a_swap_ends_on_the_version_it_began_with(start: Callable[..., Gateway]) -> None:
+def test_a_vote_that_runs_through_a_swap_ends_on_the_version_it_began_with(
+    start: Callable[..., Gateway],
+) -> None:
     gateway = start(engine(), engine={"max_num_seqs": 1})
     promote_one(gateway)
     batch = waiting_batch(gateway)
     gateway.engine.delay_s = 0.4
     asking, replies = ask_aside(gateway, "What is 1 + 1?", seed=100)
-    gateway.until(lambda: gateway.engine.running == 2)  # six of its eight samples have not been sent yet
+    # Six of its eight samples have not been sent yet.
+    gateway.until(lambda: gateway.engine.running == 2)
     propose(gateway, batch)
     assert gateway.status()["served"]["name"] == "tiny@v2"
     asking.join(20)
@@ -44,7 +52,9 @@ def test_a_vote_that_runs_through_a_swap_ends_on_the_version_it_began_with(start
     assert models == ["tiny@v1"] * 8
 
 
-def test_a_version_is_unloaded_only_when_its_last_question_has_ended(start: Callable[..., Gateway]) -> None:
+def test_a_version_is_unloaded_only_when_its_last_question_has_ended(
+    start: Callable[..., Gateway],
+) -> None:
     gateway = start(engine())
     promote_one(gateway)
     batch = waiting_batch(gateway)

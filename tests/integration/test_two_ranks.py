@@ -1,4 +1,5 @@
-"""Two real gloo ranks: the update is the one a single rank makes, and the whole trainer works under torchrun."""
+"""Two real gloo ranks: the update is the one a single rank makes, and the whole trainer works
+under torchrun."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ SETTINGS: dict[str, Any] = {"micro_batch_tokens": 16, "rank": 1}
 
 
 def train_on_this_rank(folder: Path) -> None:
-    """What each rank of the subprocess runs: at every stage a step, a restart from files, and another step."""
+    """What each rank of the subprocess runs: at every stage a step, a restart from files, and
+    another step."""
     ranks = Ranks(tiny_config())
     for stage in STAGES:
         cfg = tiny_config(zero_stage=stage, **SETTINGS)
@@ -66,35 +68,56 @@ def train_on_this_rank(folder: Path) -> None:
         state.restore(engine, start)
         drawn = [gradient(engine, drawn_batch(seed), cfg) for seed in range(DRAWN)]
         if ranks.leads:
-            found = {"adapter": end.weights, "loss": [first["loss"], second["loss"]], "drawn": drawn}
+            found = {
+                "adapter": end.weights,
+                "loss": [first["loss"], second["loss"]],
+                "drawn": drawn,
+            }
             torch.save(found, folder / f"{stage}.pt")
 
 
 @pytest.fixture(scope="module")
 def trained_by_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two-ranks")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     env = os.environ | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*launcher, __file__, str(folder)], env=env, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(
+        [*launcher, __file__, str(folder)], env=env, capture_output=True, text=True, timeout=200
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_two_ranks_give_the_update_of_the_reference_at_every_zero_stage(stage: int, trained_by_two: Path) -> None:
+def test_two_ranks_give_the_update_of_the_reference_at_every_zero_stage(
+    stage: int, trained_by_two: Path
+) -> None:
     cfg = tiny_config(**SETTINGS)
     policy = tiny_policy(cfg)
     trained = trained_parameters(policy)
-    adam = torch.optim.AdamW(trained.values(), lr=cfg.train.learning_rate, weight_decay=cfg.train.weight_decay)
+    adam = torch.optim.AdamW(
+        trained.values(), lr=cfg.train.learning_rate, weight_decay=cfg.train.weight_decay
+    )
     losses = [reference_step(policy, adam, tiny_batch(None, seed), cfg.train) for seed in (0, 10)]
     got = torch.load(trained_by_two / f"{stage}.pt")
     assert got["loss"] == pytest.approx(losses, rel=1e-5)
-    worst = max((got["adapter"][name] - p.detach()).abs().max().item() for name, p in trained.items())
+    worst = max(
+        (got["adapter"][name] - p.detach()).abs().max().item() for name, p in trained.items()
+    )
     assert worst < 0.01 * cfg.train.learning_rate
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_two_ranks_give_the_gradient_of_the_reference_for_any_lengths(stage: int, trained_by_two: Path) -> None:
+def test_two_ranks_give_the_gradient_of_the_reference_for_any_lengths(
+    stage: int, trained_by_two: Path
+) -> None:
     cfg = tiny_config(**SETTINGS)
     policy = tiny_policy(cfg)
     learned = 0
@@ -108,7 +131,8 @@ def test_two_ranks_give_the_gradient_of_the_reference_for_any_lengths(stage: int
 
 
 class OneRoomGateway(ThreadingHTTPServer):
-    """Hands out batches in order, promotes the first version and rejects the second; everything it hears is kept."""
+    """Hands out batches in order, promotes the first version and rejects the second; everything
+    it hears is kept."""
 
     def __init__(self, batches: list[Batch]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -130,7 +154,9 @@ class OneRoomGateway(ThreadingHTTPServer):
         if self.promoted is None:
             self.promoted = Parent(number_of_folder(body["folder"]) or 0, body["folder"])
             return msgspec.json.encode({"state": "promoted", "reason": "", "parent": self.promoted})
-        return msgspec.json.encode({"state": "rejected", "reason": "worse", "parent": self.promoted})
+        return msgspec.json.encode(
+            {"state": "rejected", "reason": "worse", "parent": self.promoted}
+        )
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -155,7 +181,9 @@ class Handler(BaseHTTPRequestHandler):
 def gateway() -> Iterator[OneRoomGateway]:
     unanimous = batch_of(experience(None, 4, (2, 3), (1, 1), seed=7))
     wanted = [tiny_batch(None, 0), unanimous, tiny_batch(None, 10), tiny_batch(None, 10)]
-    batches = [replace(batch, id=f"b{i}", number=i, lease_s=0.3) for i, batch in enumerate(wanted, start=1)]
+    batches = [
+        replace(batch, id=f"b{i}", number=i, lease_s=0.3) for i, batch in enumerate(wanted, start=1)
+    ]
     server = OneRoomGateway(batches)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -172,12 +200,22 @@ def test_a_trainer_leases_learns_publishes_goes_back_after_a_rejection_and_ends_
     tiny_base().save_pretrained(tmp_path / "model")
     # Two device numbers are two ranks, on a CPU as well.
     cfg = tiny_config(model=str(tmp_path / "model"), devices=list(range(ranks)))
-    cfg = cfg.model_copy(update={"adapters": cfg.adapters.model_copy(update={"dir": tmp_path / "adapters"})})
+    cfg = cfg.model_copy(
+        update={"adapters": cfg.adapters.model_copy(update={"dir": tmp_path / "adapters"})}
+    )
     (tmp_path / "config.json").write_text(cfg.model_dump_json())
-    argv, env = trainer_command(cfg, tmp_path / "config.json", f"http://127.0.0.1:{gateway.server_port}")
+    argv, env = trainer_command(
+        cfg, tmp_path / "config.json", f"http://127.0.0.1:{gateway.server_port}"
+    )
     with (tmp_path / "log").open("w") as log:
-        trainer = subprocess.Popen(argv, env=inherited() | env | {"TTRL_ADMIN_KEY": "s3cret"}, stderr=log)
-    wait_until(lambda: [route for route, _ in gateway.heard].count("propose") == 3, trainer, tmp_path / "log")
+        trainer = subprocess.Popen(
+            argv, env=inherited() | env | {"TTRL_ADMIN_KEY": "s3cret"}, stderr=log
+        )
+    wait_until(
+        lambda: [route for route, _ in gateway.heard].count("propose") == 3,
+        trainer,
+        tmp_path / "log",
+    )
     trainer.send_signal(signal.SIGTERM)
     code = trainer.wait(timeout=20)
     assert ranks > 1 or code == 0  # torchrun has its own codes.
@@ -200,7 +238,9 @@ def test_a_trainer_leases_learns_publishes_goes_back_after_a_rejection_and_ends_
     assert list(cfg.adapters.dir.glob(".tmp-*")) == []
 
 
-def wait_until(done: Any, trainer: subprocess.Popen[bytes], log: Path, patience_s: float = 90) -> None:
+def wait_until(
+    done: Any, trainer: subprocess.Popen[bytes], log: Path, patience_s: float = 90
+) -> None:
     deadline = time.monotonic() + patience_s
     while not done():
         alive = trainer.poll() is None and time.monotonic() < deadline

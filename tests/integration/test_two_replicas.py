@@ -1,4 +1,5 @@
-"""Two engines: a version is on both or served by neither; one that fails leaves the routing and comes back proved."""
+"""Two engines: a version is on both or served by neither; one that fails leaves the routing and
+comes back proved."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ class Pair:
     """Two engines behind one swap."""
 
     def __init__(self, config: Config, root: Path) -> None:
-        self.engines = [FakeVLLM(shift=lambda model: 0.0 if model == "tiny@base" else 0.25) for _ in range(2)]
+        self.engines = [
+            FakeVLLM(shift=lambda model: 0.0 if model == "tiny@base" else 0.25) for _ in range(2)
+        ]
         self.servings = [Serving(engine.app()) for engine in self.engines]
         self.clients = [EngineClient(url=serving.url) for serving in self.servings]
         self.fleet = Fleet(config, self.clients)
@@ -32,7 +35,9 @@ class Pair:
         self.promotions = Promotions(config, self.fleet, self.place, ledger)
 
     async def judge(self, number: int) -> Judgement:
-        return await asyncio.wait_for(self.promotions.judge(number, build.publish(self.root, number).folder), 30)
+        return await asyncio.wait_for(
+            self.promotions.judge(number, build.publish(self.root, number).folder), 30
+        )
 
 
 @pytest.fixture
@@ -40,8 +45,15 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
     root = tmp_path / "adapters"
     root.mkdir()
     made = Pair(
-        Config(model="org/tiny", hardware="cpu", run_dir=tmp_path, engine={"replicas": 2}, adapters={"dir": root}), root
-    )  # type: ignore[arg-type]
+        Config(
+            model="org/tiny",
+            hardware="cpu",
+            run_dir=tmp_path,
+            engine={"replicas": 2},
+            adapters={"dir": root},
+        ),
+        root,
+    )
     for client, replica in zip(made.clients, made.fleet.replicas, strict=True):
         await client.open()
         await made.place.bring_up(replica)
@@ -62,7 +74,9 @@ async def test_a_version_is_loaded_and_proved_on_both_before_either_serves_it(pa
     assert seen == {(0, 1), (1, 1)}
 
 
-async def test_one_engine_that_does_not_serve_what_was_trained_keeps_the_version_from_both(pair: Pair) -> None:
+async def test_one_engine_that_does_not_serve_what_was_trained_keeps_the_version_from_both(
+    pair: Pair,
+) -> None:
     pair.engines[1].shift = lambda model: 0.0 if model == "tiny@base" else 9.0
     state, reason = await pair.judge(1)
     assert (state, reason.split(":")[0]) == ("rejected", "probe")
@@ -70,7 +84,9 @@ async def test_one_engine_that_does_not_serve_what_was_trained_keeps_the_version
     assert [engine.loaded for engine in pair.engines] == [set(), set()]
 
 
-async def test_an_engine_that_dies_in_a_swap_leaves_the_routing_and_comes_back_with_what_is_served(pair: Pair) -> None:
+async def test_an_engine_that_dies_in_a_swap_leaves_the_routing_and_comes_back_with_what_is_served(
+    pair: Pair,
+) -> None:
     assert (await pair.judge(1))[0] == "promoted"
     pair.servings[1].stop()
     assert (await pair.judge(2))[0] == "promoted"

@@ -1,4 +1,5 @@
-"""An engine that says it is healthy and hangs in a load: found, taken out, started again; promotions go on."""
+"""An engine that says it is healthy and hangs in a load: found, taken out, started again;
+promotions go on."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ ROOT = Path(__file__).parents[2]
 
 
 class Supervised:
-    """Two engines in processes of their own under the real supervisor; the first one's first life is wedged."""
+    """Two engines in processes of their own under the real supervisor; the first one's first
+    life is wedged."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "adapters"
@@ -32,8 +34,8 @@ class Supervised:
             model="org/tiny",
             hardware="cpu",
             run_dir=folder / "run",
-            engine={"replicas": 2, "load_timeout_s": 1, "drain_timeout_s": 1},  # type: ignore[arg-type]
-            adapters={"dir": self.root},  # type: ignore[arg-type]
+            engine={"replicas": 2, "load_timeout_s": 1, "drain_timeout_s": 1},
+            adapters={"dir": self.root},
         )
         self.mark = folder / "wedged"
         self.ledger = Ledger(self.root)
@@ -41,10 +43,18 @@ class Supervised:
         self.place = Placement(self.config, self.fleet, self.ledger, self.root)
         self.promotions = Promotions(self.config, self.fleet, self.place, self.ledger)
         self.starts = [0, 0]
+        self.started_again = asyncio.Event()
 
     def command(self, config: Config, replica: int) -> tuple[list[str], dict[str, str]]:
         self.starts[replica] += 1
-        argv = [sys.executable, "-m", "tests.integration.engine_process", str(socket_path(config, replica))]
+        if self.starts[replica] > 1:
+            self.started_again.set()
+        argv = [
+            sys.executable,
+            "-m",
+            "tests.integration.engine_process",
+            str(socket_path(config, replica)),
+        ]
         return argv + ([str(self.mark)] if replica == 0 else []), {"PYTHONPATH": str(ROOT)}
 
     async def until_both_are_ready(self) -> None:
@@ -52,7 +62,9 @@ class Supervised:
         assert all(replica.ready for replica in self.fleet.replicas)
 
     async def promote(self, number: int) -> None:
-        judgement = await asyncio.wait_for(self.promotions.judge(number, build.publish(self.root, number).folder), 60)
+        judgement = await asyncio.wait_for(
+            self.promotions.judge(number, build.publish(self.root, number).folder), 60
+        )
         assert judgement.state == "promoted", judgement
 
 
@@ -73,7 +85,9 @@ async def supervised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
     it.ledger.close()
 
 
-async def test_a_wedged_engine_is_taken_out_and_restarted_and_promotions_go_on(supervised: Supervised) -> None:
+async def test_a_wedged_engine_is_taken_out_and_restarted_and_promotions_go_on(
+    supervised: Supervised,
+) -> None:
     await supervised.until_both_are_ready()
     wedged = supervised.fleet.replicas[0]
     assert await wedged.client.healthy()
@@ -93,8 +107,7 @@ async def test_an_engine_that_wedges_as_it_comes_up_holds_nobody_up(supervised: 
     await supervised.promote(1)
     supervised.mark.unlink()
     supervised.fleet.take_out(supervised.fleet.replicas[0])
-    while supervised.starts[0] < 2:
-        await asyncio.sleep(0.01)
+    await asyncio.wait_for(supervised.started_again.wait(), 30)
     await supervised.promote(2)
     assert supervised.fleet.serving == 2
     await supervised.until_both_are_ready()
@@ -102,7 +115,9 @@ async def test_an_engine_that_wedges_as_it_comes_up_holds_nobody_up(supervised: 
     assert 2 in supervised.fleet.replicas[0].loaded
 
 
-def test_an_attached_engine_that_hangs_in_a_load_goes_on_answering(start: Callable[..., Gateway]) -> None:
+def test_an_attached_engine_that_hangs_in_a_load_goes_on_answering(
+    start: Callable[..., Gateway],
+) -> None:
     """It is not ours to restart; the candidate is shed, and the next one finds it again."""
     gateway = start(engine(), engine={"load_timeout_s": 0.5})
     gateway.ask()

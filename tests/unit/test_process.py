@@ -20,12 +20,14 @@ ROOT = Path(__file__).parents[2]
 _numbers = itertools.count()
 
 TREE = "setsid sleep {0} & (setsid sh -c 'sleep {0} & sleep {0}' &) ; sleep {0} & {1}"
-"""Five processes that sleep or wait: a child, one in its own session, and a session of orphans below init."""
+"""Five processes that sleep or wait: a child, one in its own session, and a session of orphans
+below init."""
 
 
 @pytest.fixture
 def seconds() -> Iterator[str]:
-    """A length of sleep that no other process of this machine has; nothing sleeps that long when the test is over."""
+    """A length of sleep that no other process of this machine has; nothing sleeps that long when
+    the test is over."""
     unique = f"{100_000 + os.getpid()}.{next(_numbers):04d}"
     yield unique
     left = sleepers(unique)
@@ -40,7 +42,9 @@ def sleepers(seconds: str) -> list[psutil.Process]:
 
 
 def shell(script: str, tmp_path: Path, grace_s: float = 0.2, **env: str) -> ChildTree:
-    return ChildTree("test", ["sh", "-c", script], env, tmp_path / "logs" / "test.log", grace_s=grace_s)
+    return ChildTree(
+        "test", ["sh", "-c", script], env, tmp_path / "logs" / "test.log", grace_s=grace_s
+    )
 
 
 async def until(count: int, seconds: str) -> None:
@@ -92,17 +96,22 @@ from ttrl_server.process import ChildTree
 
 async def main():
     for number in range(2):
-        await ChildTree("test", ["sh", "-c", sys.argv[1]], {}, Path(sys.argv[2]), grace_s=0.2).start()
+        argv = ["sh", "-c", sys.argv[1]]
+        await ChildTree("test", argv, {}, Path(sys.argv[2]), grace_s=0.2).start()
     await asyncio.sleep(600)
 
 asyncio.run(main())
 """
 
 
-async def test_both_trees_are_gone_after_kill_9_of_the_gateway(tmp_path: Path, seconds: str) -> None:
+async def test_both_trees_are_gone_after_kill_9_of_the_gateway(
+    tmp_path: Path, seconds: str
+) -> None:
     script = "trap '' TERM;" + TREE.format(seconds, "wait")
     command = [sys.executable, "-c", PARENT, script, str(tmp_path / "test.log")]
-    gateway = await asyncio.create_subprocess_exec(*command, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    gateway = await asyncio.create_subprocess_exec(
+        *command, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
     await until(8, seconds)
     reapers = psutil.Process(gateway.pid).children()
     assert len(reapers) == 2
@@ -137,7 +146,9 @@ async def test_a_child_of_a_gateway_that_a_launcher_started_is_no_rank_of_it(
     assert "MY_RANK=8" in said
 
 
-async def test_orphans_that_end_by_themselves_leave_no_zombies(tmp_path: Path, seconds: str) -> None:
+async def test_orphans_that_end_by_themselves_leave_no_zombies(
+    tmp_path: Path, seconds: str
+) -> None:
     tree = shell(f"(sh -c 'sleep 0.05' &); (sh -c 'sleep 0.05' &); sleep {seconds}", tmp_path)
     await tree.start()
     await until(1, seconds)
@@ -170,7 +181,11 @@ async def test_a_command_that_does_not_exist_is_named_in_the_log(tmp_path: Path)
 
 
 async def test_the_log_is_appended_and_its_tail_is_short(tmp_path: Path) -> None:
-    tree = shell('for i in 1 2 3; do echo "$WORD $i"; done; printf "\\377 bad bytes\\n" >&2', tmp_path, WORD="line")
+    tree = shell(
+        'for i in 1 2 3; do echo "$WORD $i"; done; printf "\\377 bad bytes\\n" >&2',
+        tmp_path,
+        WORD="line",
+    )
     assert tree.tail() == ""
     for _ in range(2):
         await tree.start()
@@ -184,7 +199,8 @@ async def test_the_command_has_the_gateways_environment_and_its_own_on_top(
 ) -> None:
     monkeypatch.setenv("INHERITED", "yes")
     monkeypatch.setenv("OVERLAID", "no")
-    tree = shell('echo "$INHERITED $OVERLAID"; cat', tmp_path, OVERLAID="yes")  # cat: standard input is empty
+    # Cat: standard input is empty.
+    tree = shell('echo "$INHERITED $OVERLAID"; cat', tmp_path, OVERLAID="yes")
     await tree.start()
     assert await asyncio.wait_for(tree.wait(), 5) == 0
     assert tree.tail() == "yes yes"

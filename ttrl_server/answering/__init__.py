@@ -1,1 +1,2 @@
-"""A question's way: room at the door, one version for all its samples, the draw, the vote, the answer."""
+"""A question's way: room at the door, one version for all its samples, the draw, the vote, the
+answer."""

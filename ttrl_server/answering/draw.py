@@ -1,13 +1,14 @@
-"""Drawing the samples of one question: in waves, no more than the vote needs, no longer than the client waits.
+"""Draws the samples of one question: in waves, no more than needed, no longer than wanted.
 
-    launch waves until the rule could fire ─▶ wait ─▶ all in: ask the rule ─▶ fires, or all M drawn: done
-         ▲                                     │                    └─ not yet ──┐
-         │                                     ├─ exact rule fires: cancel what cannot train, wait for the rest
-         └─────────────────────────────────────┼─────────────────────────────────┘
-                                               └─ deadline: cancel everything
+    launch what the rule could need ─▶ wait ─▶ all in: ask it ─▶ it fires, or all M drawn: done
+       ▲                                │              └─ not yet ─┐
+       │                                ├─ exact fires: cancel what cannot train, await the rest
+       └────────────────────────────────┼──────────────────────────┘
+                                        └─ deadline: cancel everything
 
-Rollouts 0 … G−1 may train. Which they are is fixed before they are drawn, and a wave that holds some runs to its end:
-the samples that finish first are the short ones, and a group of those would teach brevity (ttrl.md, sections 4.7, 7).
+Rollouts 0 … G−1 may train. Which they are is fixed before they are drawn, and a wave that holds
+some runs to its end: the samples that finish first are the short ones, and a group of those would
+teach brevity (docs/method.md, sections 4.7, 7).
 """
 
 from __future__ import annotations
@@ -72,68 +73,73 @@ class Draw:
         self._counted = 0
 
     async def run(self) -> Stopped:
-        """Draws until the vote is decided; the rollouts are in the ballot. Raises what drawing one raises."""
+        """Draws until the vote is decided; the rollouts are in the ballot.
+
+        Raises what drawing one raises.
+        """
+        options, total = self._options, self._waves.samples
+        launched, probing = 0, options.probe
         try:
-            return await self._until_decided()
+            while launched < total:
+                end = self._waves.ends[0]
+                if not probing:
+                    needed = await asyncio.to_thread(
+                        self._ballot.needed, options.stop, options.level, total
+                    )
+                    end = self._waves.at_least(launched + needed)
+                for index in range(launched, end):
+                    self._drawing[asyncio.create_task(self._one(index))] = index
+                launched = end
+                if stopped := await self._until_in():
+                    return stopped
+                if probing and not await asyncio.to_thread(self._ballot.votable):
+                    return "unvotable"
+                probing = False
+                if launched < total and options.stop != "none" and await self._decided():
+                    return options.stop
+            return "full"
         finally:
             await self._cancel(self._drawing)
 
-    async def _until_decided(self) -> Stopped:
-        launched, probing = 0, self._options.probe
-        while launched < self._waves.samples:
-            end = self._waves.ends[0] if probing else self._waves.at_least(launched + await self._needed())
-            for index in range(launched, end):
-                self._drawing[asyncio.create_task(self._one(index))] = index
-            launched = end
-            if stopped := await self._until_in():
-                return stopped
-            if probing and not await asyncio.to_thread(self._ballot.votable):
-                return "unvotable"
-            probing = False
-            if launched < self._waves.samples and await self._decided():
-                return _reason(self._options)
-        return "full"
-
     async def _until_in(self) -> Stopped | None:
         """Waits for everything launched; a reason when sampling ends before that, or with that."""
-        exact = False
+        exact, total = False, self._waves.samples
         while self._drawing:
             left = self._deadline_at - asyncio.get_running_loop().time()
             timeout = None if math.isinf(left) else max(left, 0)
-            done, _ = await asyncio.wait(self._drawing, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(
+                self._drawing, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+            )
             if not done:
                 return "deadline"
             for task in done:
                 del self._drawing[task]
                 self._ballot.add(task.result())
                 self._progress.drawn += 1
-            if not exact and (exact := await self._settled()):
-                await self._cancel({task: i for task, i in self._drawing.items() if i >= self._waves.eligible})
+            if exact:
+                continue
+            if self._options.stop == "exact" and total / 2 < self._progress.drawn < total:
+                # It alone may be asked within a wave: it fires whatever is not in.
+                if exact := await self._decided():
+                    late = {t: i for t, i in self._drawing.items() if i >= self._waves.eligible}
+                    await self._cancel(late)
+            elif self._progress.drawn - self._counted >= self._waves.wave:
+                await asyncio.to_thread(self._count)
         return "exact" if exact else None
 
-    async def _settled(self) -> bool:
-        """Whether the exact rule fires on what is in, whatever is not: it alone may be asked within a wave."""
-        drawn, total = self._progress.drawn, self._waves.samples
-        if self._options.stop == "exact" and total / 2 < drawn < total:
-            return await self._decided()
-        if drawn - self._counted >= self._waves.wave:
-            await asyncio.to_thread(self._count)
-        return False
-
     async def _decided(self) -> bool:
-        return await asyncio.to_thread(self._ask)
+        """Whether the rule fires on what is in."""
+        options = self._options
 
-    def _ask(self) -> bool:
-        self._count()
-        return self._ballot.decided(self._options.stop, self._options.level, self._waves.samples)
+        def ask() -> bool:
+            self._count()
+            return self._ballot.decided(options.stop, options.level, self._waves.samples)
+
+        return await asyncio.to_thread(ask)
 
     def _count(self) -> None:
         self._counted = self._progress.drawn
         self._progress.leader = self._ballot.count().majority_ratio
-
-    async def _needed(self) -> int:
-        options = self._options
-        return await asyncio.to_thread(self._ballot.needed, options.stop, options.level, self._waves.samples)
 
     async def _cancel(self, drawing: dict[asyncio.Task[Rollout], int]) -> None:
         """Closing a sample's connection makes vLLM abort it."""
@@ -142,8 +148,3 @@ class Draw:
             task.cancel()
             self._drawing.pop(task, None)
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _reason(options: VoteOptions) -> Stopped:
-    assert options.stop != "none", "a rule that never fires has fired"
-    return options.stop

@@ -30,7 +30,8 @@ class _Flight(Generic[T]):
 
 
 class Flights(Generic[T]):
-    """Identical questions in flight share one computation, which is cancelled only when nobody waits any more."""
+    """Identical questions in flight share one computation, which is cancelled only when nobody
+    waits any more."""
 
     def __init__(self) -> None:
         self._flights: dict[bytes, _Flight[T]] = {}
@@ -47,7 +48,12 @@ class Flights(Generic[T]):
         if flight is None:
             flight = _Flight(asyncio.get_running_loop().create_task(compute(progress)), progress)
             self._flights[key] = flight
-            flight.task.add_done_callback(lambda _: self._forget(key, flight))
+
+            def forget(_: object) -> None:
+                if self._flights.get(key) is flight:  # not its successor
+                    del self._flights[key]
+
+            flight.task.add_done_callback(forget)
         if watch:
             watch(flight.progress)
         flight.waiters += 1
@@ -58,7 +64,3 @@ class Flights(Generic[T]):
             if not flight.waiters and not flight.task.done():
                 self._flights.pop(key, None)
                 flight.task.cancel()
-
-    def _forget(self, key: bytes, flight: _Flight[T]) -> None:
-        if self._flights.get(key) is flight:  # not its successor
-            del self._flights[key]

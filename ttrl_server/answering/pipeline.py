@@ -1,16 +1,16 @@
 """One question's way through the system.
 
-    client ─▶ api ─▶ answer() ─────────────────────────────────────────────────────────▶ api ─▶ client
-                       │ admit (or 429)                                              ▲
-                       │ hold one version on one replica                             │ reply with its evidence
-                       ▼                                                             │
-                     tokenise once ─▶ sample in waves ⇄ count votes ─▶ record the experience, durably
-                                     (draw, engine)      (voting)         │ (store)
-                                                                          ▼
-    engine ◀─ placement ◀─ promotion ◀─ adapter version ◀─ trainer ◀─ batch, leased     (learning, training)
+    client ─▶ api ─▶ answer() ────────────────────────────────────────────▶ api ─▶ client
+                       │ admit (or 429)                                 ▲
+                       │ hold one version on one replica                │ reply, with evidence
+                       ▼                                                │
+                     tokenise ─▶ sample in waves ⇄ count votes ─▶ record, durably
+                                 (draw, engine)    (voting)          │ (store)
+                                                                     ▼
+    engine ◀─ placement ◀─ promotion ◀─ version ◀─ trainer ◀─ batch, leased
 
-Consumes: Question. Produces: Answer. Waits for: room, a cohort, M samples, one commit. Owns nothing that outlives a
-question; what must survive is in the store and the registry.
+Consumes: Question. Produces: Answer. Waits for: room, a cohort, M samples, one commit. Owns nothing
+that outlives a question; what must survive is in the store and the registry.
 """
 
 from __future__ import annotations
@@ -26,17 +26,26 @@ from typing import Any
 import structlog
 
 from ttrl_server import voting
-from ttrl_server.answering.draw import Draw, DrawOne, Waves
+from ttrl_server.answering.draw import Draw, Waves
 from ttrl_server.answering.flights import Flights, Progress
 from ttrl_server.answering.room import Cohorts, Room
 from ttrl_server.answers import asked
-from ttrl_server.engine.fleet import Fleet, Hold
+from ttrl_server.engine.fleet import Fleet
 from ttrl_server.errors import EngineError, Overloaded, RequestError
 from ttrl_server.learning.admission import admit
 from ttrl_server.learning.reasons import Recent
 from ttrl_server.settings.config import Config
 from ttrl_server.telemetry import metrics
-from ttrl_server.types import Admission, Experience, Group, Question, Rollout, Sampling, Stopped, Vote, last_text
+from ttrl_server.types import (
+    Admission,
+    Experience,
+    Group,
+    Question,
+    Rollout,
+    Sampling,
+    Vote,
+    last_text,
+)
 from ttrl_server.voting import Ballot
 
 log = structlog.get_logger()
@@ -71,23 +80,26 @@ class Pipeline:
     def __init__(self, config: Config, fleet: Fleet, record: Record | None) -> None:
         self._config, self._fleet, self._record = config, fleet, record
         self.room = Room(config.limits.samples_in_flight)
-        self._cohorts = Cohorts(
-            fleet, max_questions=config.batch.max_questions, max_wait_s=config.batch.max_wait_ms / 1000
-        )
+        self._cohorts = Cohorts(fleet, config.batch)
         self._flights: Flights[Answer] = Flights()
         self._background: set[asyncio.Task[str]] = set()
         self.recent = Recent()
 
-    async def answer(self, question: Question, watch: Callable[[Progress], None] | None = None) -> Answer:
-        """Votes on one question; raises RequestError, Overloaded or EngineError. ``watch`` is given the progress."""
+    async def answer(
+        self, question: Question, watch: Callable[[Progress], None] | None = None
+    ) -> Answer:
+        """Votes on one question. ``watch`` is given the progress.
+
+        Raises RequestError, Overloaded or EngineError.
+        """
         started = time.monotonic()
-        limit = self._limit(question)
+        limit = min(question.deadline_s or math.inf, self._config.vote.deadline_s)
         try:
             async with asyncio.timeout(limit + COUNTING_S):
                 answer = await self._flights.join(
                     _identity(question),
                     Progress(question.vote.samples),
-                    lambda p: self._compute(question, p, asyncio.get_running_loop().time() + limit),
+                    lambda progress: self._vote(question, progress, limit),
                     watch,
                 )
         except TimeoutError:
@@ -104,64 +116,59 @@ class Pipeline:
         metrics.ANSWER_SECONDS.observe(time.monotonic() - started)
         return answer
 
-    def _limit(self, question: Question) -> float:
-        """Seconds this question may take."""
-        return min(question.deadline_s or math.inf, self._config.vote.deadline_s)
-
-    async def _compute(self, question: Question, progress: Progress, deadline_at: float) -> Answer:
-        ballot, waves = self._ballot(question), self._waves(question)
-        with self.room.admit(question.vote.samples):
+    async def _vote(self, question: Question, progress: Progress, limit: float) -> Answer:
+        """The whole way of one question: room, a version, samples, votes, the record."""
+        samples, train = question.vote.samples, self._config.train
+        trains = self._record is not None and question.vote.train
+        waves = Waves(samples, min(train.samples, samples) if trains else 0, self._config.vote.wave)
+        ballot = Ballot(last_text(question), weighting=self._config.vote.weighting)
+        alternatives = CERTAINTY_ALTERNATIVES if self._config.vote.fallback == "best_of_n" else 0
+        deadline_at = asyncio.get_running_loop().time() + limit
+        with self.room.admit(samples):
             async with self._cohorts.hold(question.version) as hold:
                 progress.model = hold.model
-                group, stopped = await self._draw(question, hold, ballot, waves, progress, deadline_at)
-            self._observe(question, group, stopped)
-            if stopped == "deadline" and len(group.rollouts) < self._config.vote.quorum * question.vote.samples:
-                raise _too_late(self._limit(question))
+                prompt, context = await hold.replica.client.tokenize(question, hold.model)
+                sampling = _within(context, len(prompt), question)
+                empty = Group(question.id, prompt, (), hold.version, sampling.temperature)
+
+                async def one(index: int) -> Rollout:
+                    async with hold.replica.slots:
+                        return await hold.replica.client.sample(
+                            prompt, hold.model, sampling, index, alternatives=alternatives
+                        )
+
+                draw = Draw(one, ballot, question.vote, waves, progress, deadline_at)
+                try:
+                    stopped = await draw.run()
+                except asyncio.CancelledError:
+                    self._note_cancelled(question, replace(empty, rollouts=ballot.rollouts))
+                    raise
+            group = replace(empty, rollouts=ballot.rollouts)
+            drawn = len(group.rollouts)
+            metrics.SAMPLES.inc(drawn)
+            metrics.SAMPLES_SAVED.inc(samples - drawn)
+            metrics.SAMPLED_TOKENS.inc(sum(len(r.token_ids) for r in group.rollouts))
+            metrics.STOPPED.labels(stopped).inc()
+            if stopped == "deadline" and drawn < self._config.vote.quorum * samples:
+                raise _too_late(limit)
             # In a thread: hostile text may take a while to read, and other questions go on.
-            vote = self._selected(await asyncio.to_thread(ballot.count, stopped), question, group)
-            return await self._settle(question, group, vote, waves, hold.model)
-
-    # ------------------------------------------------------------ sample
-
-    async def _draw(
-        self, question: Question, hold: Hold, ballot: Ballot, waves: Waves, progress: Progress, deadline_at: float
-    ) -> tuple[Group, Stopped]:
-        prompt, context = await hold.replica.client.tokenize(question, hold.model)
-        sampling = _within(context, len(prompt), question)
-        empty = Group(question.id, prompt, (), hold.version, sampling.temperature)
-        draw = Draw(self._one(hold, prompt, sampling), ballot, question.vote, waves, progress, deadline_at)
-        try:
-            stopped = await draw.run()
-        except asyncio.CancelledError:
-            self._note_cancelled(question, replace(empty, rollouts=ballot.rollouts))
-            raise
-        return replace(empty, rollouts=ballot.rollouts), stopped
-
-    def _ballot(self, question: Question) -> Ballot:
-        return Ballot(last_text(question), weighting=self._config.vote.weighting)
-
-    def _waves(self, question: Question) -> Waves:
-        samples = question.vote.samples
-        trains = self._record is not None and question.vote.train
-        return Waves(samples, min(self._config.train.samples, samples) if trains else 0, self._config.vote.wave)
-
-    def _one(self, hold: Hold, prompt: tuple[int, ...], sampling: Sampling) -> DrawOne:
-        alternatives = CERTAINTY_ALTERNATIVES if self._config.vote.fallback == "best_of_n" else 0
-
-        async def one(index: int) -> Rollout:
-            async with hold.replica.slots:
-                return await hold.replica.client.sample(prompt, hold.model, sampling, index, alternatives=alternatives)
-
-        return one
-
-    def _observe(self, question: Question, group: Group, stopped: Stopped) -> None:
-        metrics.SAMPLES.inc(len(group.rollouts))
-        metrics.SAMPLES_SAVED.inc(question.vote.samples - len(group.rollouts))
-        metrics.SAMPLED_TOKENS.inc(sum(len(r.token_ids) for r in group.rollouts))
-        metrics.STOPPED.labels(stopped).inc()
+            counted = await asyncio.to_thread(ballot.count, stopped)
+            vote = self._selected(counted, question, group)
+            trainable = waves.trainable(rollout.index for rollout in group.rollouts)
+            rewards = await self._rewards(question, vote, trainable)
+            admission = admit(question, group, vote, rewards, self._config.guard)
+            if admission.admitted and len(rewards) < min(waves.eligible, train.min_group):
+                admission = Admission(False, "too_few_samples")
+            if vote.majority_ratio is not None:
+                metrics.MAJORITY.observe(vote.majority_ratio)
+            kept = await self._keep(
+                question, Experience(question.id, question.tenant, group, vote, rewards, admission)
+            )
+            self.recent.note(kept)
+            return Answer(group, vote, hold.model, kept)
 
     def _selected(self, vote: Vote, question: Question, group: Group) -> Vote:
-        """The vote with what a client should know of how it came about, and another choice where there is no winner."""
+        """The vote with how it came about, and with another choice where there is no winner."""
         statistical = vote.stopped in ("beta", "certificate")
         level = question.vote.level if statistical else None
         vote = replace(vote, level=level, requested=question.vote.samples)
@@ -171,48 +178,47 @@ class Pipeline:
             return replace(vote, chosen=voting.most_certain(group.rollouts))
         return replace(vote, chosen=0) if vote.pseudo_label is None else vote
 
-    # ------------------------------------------------------------ settle
-
-    async def _settle(self, question: Question, group: Group, vote: Vote, waves: Waves, model: str) -> Answer:
-        rewards = await self._rewards(question, vote, waves.trainable(rollout.index for rollout in group.rollouts))
-        admission = admit(question, group, vote, rewards, self._config.guard)
-        if admission.admitted and len(rewards) < min(waves.eligible, self._config.train.min_group):
-            admission = Admission(False, "too_few_samples")
-        if vote.majority_ratio is not None:
-            metrics.MAJORITY.observe(vote.majority_ratio)
-        kept = await self._keep(question, Experience(question.id, question.tenant, group, vote, rewards, admission))
-        self.recent.note(kept)
-        return Answer(group, vote, model, kept)
-
     async def _rewards(self, question: Question, vote: Vote, samples: int) -> tuple[float, ...]:
         """[G] by the label that was given, else by the vote."""
         guard = self._config.guard
         if question.label is not None:
-            return await asyncio.to_thread(voting.labelled, vote, question.label, samples, asked(last_text(question)))
+            return await asyncio.to_thread(
+                voting.labelled, vote, question.label, samples, asked(last_text(question))
+            )
         if self._config.train.reward == "signed":
-            window = {"majority": guard.min_majority, "margin": guard.min_margin, "rare": guard.rare}
-            return voting.signed(vote, samples, **window)
+            return voting.signed(
+                vote, samples, majority=guard.min_majority, margin=guard.min_margin, rare=guard.rare
+            )
         return voting.agreement(vote, samples)
 
     async def _keep(self, question: Question, experience: Experience) -> str:
-        """Makes the experience durable; returns ``queued``, or why nothing will be learnt from it."""
+        """Makes the experience durable; returns ``queued``, or why nothing is learnt from it."""
         if self._record is None:
             return "learning is off"
         if not question.vote.train:
             return "off"
         try:
-            admission = await self._record(experience, question)
-        except Exception as error:  # a full disk costs no answer (design.md, rule 6)
+            decided = await self._record(experience, question)
+        except Exception as error:  # a full disk costs no answer (docs/design.md, rule 6)
             log.error("store.failed", question=question.id, reason=str(error))
             metrics.GROUPS.labels("store_failed").inc()
             return "not stored"
-        metrics.GROUPS.labels(admission).inc()
-        return admission
+        metrics.GROUPS.labels(decided).inc()
+        return decided
 
     def _note_cancelled(self, question: Question, group: Group) -> None:
-        """What a client left behind is kept as cancelled, and never trained on: short samples are in first."""
+        """What a client left behind is kept, and never trained on: short samples are in first."""
         metrics.STOPPED.labels("cancelled").inc()
-        vote = Vote((None,) * len(group.rollouts), (), None, None, None, 0, "cancelled", None, question.vote.samples)
+        vote = Vote(
+            answers=(None,) * len(group.rollouts),
+            clusters=(),
+            pseudo_label=None,
+            majority_ratio=None,
+            margin=None,
+            chosen=0,
+            stopped="cancelled",
+            requested=question.vote.samples,
+        )
         admission = Admission(False, "cancelled")
         experience = Experience(question.id, question.tenant, group, vote, (), admission)
         task = asyncio.get_running_loop().create_task(self._keep(question, experience))
@@ -224,7 +230,8 @@ TOO_LATE = "deadline_exceeded"
 COUNTING_S = 2.0
 """Beyond the time for sampling, for the votes to be counted."""
 CERTAINTY_ALTERNATIVES = 5
-"""Likeliest tokens asked for at every position where ``vote.fallback`` chooses by self-certainty."""
+"""Likeliest tokens asked for at every position where ``vote.fallback`` chooses by
+self-certainty."""
 
 
 def _too_late(limit: float) -> RequestError:
@@ -236,13 +243,14 @@ def _too_late(limit: float) -> RequestError:
 
 
 def _within(context: int, prompt: int, question: Question) -> Sampling:
-    """The sampling with a completion length that fits; a prompt that leaves no room is the client's error."""
+    """The sampling with a completion length that fits; a prompt that leaves no room is the
+    client's error."""
     room = context - prompt
     wanted = question.sampling.max_tokens
     if room < 1:
         raise RequestError(
-            f"The prompt has {prompt} tokens; this model's context is {context}, of which at least one must be left "
-            "for the answer. Shorten the prompt.",
+            f"The prompt has {prompt} tokens; this model's context is {context}, of which at least "
+            "one must be left for the answer. Shorten the prompt.",
             param="messages" if question.kind == "chat" else "prompt",
             code="context_length_exceeded",
         )
@@ -250,20 +258,12 @@ def _within(context: int, prompt: int, question: Question) -> Sampling:
 
 
 def _identity(question: Question) -> bytes:
-    """Equal for questions whose groups would be drawn from the same distribution for the same tenant.
+    """Equal for questions of one tenant whose groups would be drawn from the same distribution.
 
     A single sample has no equal: whoever asks for one again, to average over many, wants another.
     """
-    s = question.sampling
-    parts: list[Any] = [question.tenant, question.kind, question.prompt, question.version, question.template]
-    parts += [
-        s.temperature,
-        s.max_tokens,
-        s.seed,
-        s.extra,
-        *astuple(question.vote),
-        question.deadline_s,
-        question.label,
-        question.id if question.vote.samples == 1 else None,
-    ]
+    q, s = question, question.sampling
+    alone = q.id if q.vote.samples == 1 else None
+    parts: list[Any] = [q.tenant, q.kind, q.prompt, q.version, q.template, *astuple(q.vote)]
+    parts += [s.temperature, s.max_tokens, s.seed, s.extra, q.deadline_s, q.label, alone]
     return json.dumps(parts, sort_keys=True).encode("utf-8", "surrogatepass")

@@ -1,6 +1,7 @@
 """Room at the door, and questions grouped so that a cohort starts on one adapter version.
 
-Overload is refused here, before anything is sampled; a question that was let in is never dropped for load.
+Overload is refused here, before anything is sampled; a question that was let in is never dropped
+for load.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 
 from ttrl_server.engine.fleet import Fleet, Hold
 from ttrl_server.errors import Overloaded
+from ttrl_server.settings.sections import BatchConfig
 from ttrl_server.telemetry import metrics
 
 
@@ -26,8 +28,9 @@ class Room:
         """Raises Overloaded (429) when ``samples`` more do not fit."""
         if self._admitted + samples > self._limit:
             raise Overloaded(
-                f"{self._admitted} samples are in flight and {samples} more would pass the limit of {self._limit} "
-                "(limits.samples_in_flight). Try again shortly, or ask for fewer votes.",
+                f"{self._admitted} samples are in flight and {samples} more would pass the limit "
+                f"of {self._limit} (limits.samples_in_flight). Try again shortly, or ask for "
+                "fewer votes.",
                 status=429,
                 retry_after_s=2,
                 code="too_many_samples",
@@ -50,10 +53,10 @@ class _Cohort:
 
 
 class Cohorts:
-    """Collects questions for ``max_wait_s`` or until ``max_questions``, then holds one version for all of them."""
+    """Collects questions for a moment, or until there are enough; all of them hold one version."""
 
-    def __init__(self, fleet: Fleet, *, max_questions: int, max_wait_s: float) -> None:
-        self._fleet, self._max_questions, self._max_wait_s = fleet, max_questions, max_wait_s
+    def __init__(self, fleet: Fleet, settings: BatchConfig) -> None:
+        self._fleet, self._settings = fleet, settings
         self._open = _Cohort()
 
     @asynccontextmanager
@@ -63,8 +66,14 @@ class Cohorts:
             with self._fleet.hold(version) as hold:
                 yield hold
             return
-        waiting: asyncio.Future[tuple[Hold, ExitStack]] = asyncio.get_running_loop().create_future()
-        self._join(waiting)
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[tuple[Hold, ExitStack]] = loop.create_future()
+        cohort, wait_s = self._open, self._settings.max_wait_ms / 1000
+        cohort.holds.append(waiting)
+        if len(cohort.holds) >= self._settings.max_questions or not wait_s:
+            self._start()
+        elif cohort.timer is None:
+            cohort.timer = loop.call_later(wait_s, self._start)
         try:
             hold, stack = await waiting
         except asyncio.CancelledError:
@@ -74,15 +83,7 @@ class Cohorts:
         with stack:
             yield hold
 
-    def _join(self, waiting: asyncio.Future[tuple[Hold, ExitStack]]) -> None:
-        cohort = self._open
-        cohort.holds.append(waiting)
-        if len(cohort.holds) >= self._max_questions or not self._max_wait_s:
-            self._close()
-        elif cohort.timer is None:
-            cohort.timer = asyncio.get_running_loop().call_later(self._max_wait_s, self._close)
-
-    def _close(self) -> None:
+    def _start(self) -> None:
         """All holds are taken in one go, so no promotion can come between them."""
         cohort, self._open = self._open, _Cohort()
         if cohort.timer:

@@ -1,10 +1,11 @@
-"""The one reader of answers: what a text answers, what kind of answer was asked for, which answers are the same.
+"""The one reader of answers: what a text answers, what kind of answer was asked for, which answers
+are the same.
 
     question ─asked─▶ Asked ──┐
     sample ─said─▶ own words ─┴read─▶ Reading ─keys─▶ equal keys are equal answers
 
-Pure: no model, no process, no file. Used by the vote, the gate, ``ttrl-vote``, ``ttrl-replay`` and the recipes; imports
-nothing of the server, so that the client may import it.
+Pure: no model, no process, no file. Used by the vote, the gate, ``ttrl-vote``, ``ttrl-replay`` and
+the recipes; imports nothing of the server, so that the client may import it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-r"""What a question says about its answer: of what kind it is, its choices, how it is written, what stays beside it.
+r"""What a question says about its answer: of what kind it is, its choices, how it is written, what
+stays beside it.
 
-The question decides what an answer is. Where it asks for nothing that could be compared (a poem, advice, a list of
-ideas), numbers and words that replies happen to share are no agreement: ``Asked.kind`` is then ``open``, and only what
-a sample itself marks as its answer counts.
+The question decides what an answer is. Where it asks for nothing that could be compared (a poem,
+advice, a list of ideas), numbers and words that replies happen to share are no agreement:
+``Asked.kind`` is then ``open``, and only what a sample itself marks as its answer counts.
 """
 
 from __future__ import annotations
@@ -64,28 +65,32 @@ class Asked:
 def asked(question: str | None) -> Asked:
     """What a question says about its answer, from its last ``TAIL`` characters. Never raises.
 
-    The ballot, the record and the client all ask for the same question, and a long one takes tens of milliseconds.
+    The ballot, the record and the client all ask for the same question, and a long one takes tens
+    of milliseconds.
     """
     if not question or not question.strip():
         return Asked()
     text = visible(question)[-TAIL:]
+
+    def says(pattern: re.Pattern[str]) -> bool:
+        return pattern.search(text) is not None
+
     choices = MappingProxyType(listed_choices(text))
-    foreign = not choices and FOREIGN.search(text) is not None
     offered = () if choices else alternatives(text)
     return Asked(
         kind=kind(text, bool(choices), offered),
         choices=choices,
         alternatives=offered,
-        integer=_INTEGER.search(text) is not None,
-        listed=_LISTED.search(text) is not None,
-        ordered=_ORDERED.search(text) is not None,
-        percent=_PERCENT.search(text) is not None,
-        equation=_EQUATION.search(text) is not None,
-        ratio=_RATIO.search(text) is not None,
-        base=_BASE.search(text) is not None,
-        cased=_CASED.search(text) is not None,
-        decimal_comma=foreign,
-        marked=MARKED.search(text) is not None,
+        integer=says(_INTEGER),
+        listed=says(_LISTED),
+        ordered=says(_ORDERED),
+        percent=says(_PERCENT),
+        equation=says(_EQUATION),
+        ratio=says(_RATIO),
+        base=says(_BASE),
+        cased=says(_CASED),
+        decimal_comma=not choices and says(FOREIGN),
+        marked=says(MARKED),
         names=frozenset(_NAMES.findall(text)) - {"a", "A", "I"},
         stems=frozenset(stem(word) for word in _WORDS.findall(text.lower())),
         text="".join(text[-2_000:].split()),
@@ -111,7 +116,8 @@ _INTEGER = re.compile(
     rf"\bas\s{{1,4}}(?:an?|one)\s{{1,4}}{_AN_INTEGER}"
     rf"|\b(?:answer|result|response|output)\b[^.\n]{{0,40}}?"
     rf"\b(?:be|is)\s{{1,4}}an?\s{{1,4}}{_AN_INTEGER}"
-    rf"|\b(?:give|enter|write|provide|return|output|respond|reply|submit)\b[^.\n]{{0,40}}?\s{_AN_INTEGER}"
+    r"|\b(?:give|enter|write|provide|return|output|respond|reply|submit)\b"
+    rf"[^.\n]{{0,40}}?\s{_AN_INTEGER}"
     r"|\b(?:nearest|closest)\s{1,4}(?:integer|whole)\b|\binteger\s{1,4}answer\b"
     r"|(?<!be\sa\s)(?<!is\sa\s)\bwhole\s{1,4}number\b",
     re.IGNORECASE,
@@ -124,35 +130,45 @@ _LISTED = re.compile(
     re.IGNORECASE,
 )
 _ORDERED = re.compile(
-    r"\b(?:sort(?:ed)?|rank(?:ed)?|arranged?|ascending|descending|alphabetical(?:ly)?|chronological(?:ly)?|respectively|reverse[sd]?)\b"
-    r"|\b(?:in(?:to)?|the|correct|right)\s(?:[a-z]{1,20}\s){0,3}order\b(?!\s(?:to|of\smagnitude|that))|\border\sthe\b|\border\sof\sthe\s"
-    r"|\bfirst\b.{1,60}\b(?:then|second|followed)\b|\bfrom\s(?:the\s)?(?:least|smallest|lowest|largest|greatest|highest|oldest|earliest|shortest|left|top)\b"
+    r"\b(?:sort(?:ed)?|rank(?:ed)?|arranged?|ascending|descending|alphabetical(?:ly)?"
+    r"|chronological(?:ly)?|respectively|reverse[sd]?)\b"
+    r"|\b(?:in(?:to)?|the|correct|right)\s(?:[a-z]{1,20}\s){0,3}order\b"
+    r"(?!\s(?:to|of\smagnitude|that))|\border\sthe\b|\border\sof\sthe\s"
+    r"|\bfirst\b.{1,60}\b(?:then|second|followed)\b"
+    r"|\bfrom\s(?:the\s)?(?:least|smallest|lowest|largest|greatest|highest"
+    r"|oldest|earliest|shortest|left|top)\b"
     r"|\bsequence\b|\bpermutation\b|排序|顺序|順序|reihenfolge|\bordre\b|\borden(?:a|e)?\b",
     re.IGNORECASE,
 )
 _PERCENT = re.compile(
-    r"\bpercentages?\b|\bwhat\s(?:\w+\s){0,3}per\s?cent\b|\b(?:in|as\sa)\s(?:per\s?cent\b|%)|\bpourcentage\b|\bprozentsatz\b"
-    r"|\bporcentaje\b|百分之几|百分比",
+    r"\bpercentages?\b|\bwhat\s(?:\w+\s){0,3}per\s?cent\b"
+    r"|\b(?:in|as\sa)\s(?:per\s?cent\b|%)|\bpourcentage\b|\bprozentsatz\b|\bporcentaje\b|百分之几|百分比",
     re.IGNORECASE,
 )
 """A percentage is asked for; "What is 15 % of 80?" asks for none."""
 _EQUATION = re.compile(
     r"\b(?:equation|formula)\sof\b|\bwhat\sis\s(?:the|an)\s(?:[a-z-]{1,20}\s){0,3}equation\b"
-    r"|\b(?:which|write|find|give|determine|state)\s(?:an?\s|the\s|one\s)?(?:[a-z-]{1,20}\s){0,3}equations?\b"
-    r"|\b(?:find|determine|what\sis|give|write)\sthe\s(?:[a-z-]{1,20}\s){0,2}(?:line|circle|ellipse|parabola|hyperbola|locus|curve|plane|asymptotes?|tangent\sline|directrix)\b(?!\ssegment)",
+    r"|\b(?:which|write|find|give|determine|state)\s(?:an?\s|the\s|one\s)?"
+    r"(?:[a-z-]{1,20}\s){0,3}equations?\b"
+    r"|\b(?:find|determine|what\sis|give|write)\sthe\s(?:[a-z-]{1,20}\s){0,2}"
+    r"(?:line|circle|ellipse|parabola|hyperbola|locus|curve|plane|asymptotes?|tangent\sline"
+    r"|directrix)\b(?!\ssegment)",
     re.IGNORECASE,
 )
 _RATIO = re.compile(
-    r"\bratios?\b|\bodds\b|\bscale\b|\bproportions?\b|比例|比是|\bverhältnis\b|\brapport\b", re.IGNORECASE
+    r"\bratios?\b|\bodds\b|\bscale\b|\bproportions?\b|比例|比是|\bverhältnis\b|\brapport\b",
+    re.IGNORECASE,
 )
 _BASE = re.compile(
-    r"\bbase[- ]?(?:\d|two|three|four|five|six|seven|eight|nine|ten|b\b)|\bbinary\b|\boctal\b|\bhexadecimal\b",
+    r"\bbase[- ]?(?:\d|two|three|four|five|six|seven|eight|nine|ten|b\b)"
+    r"|\bbinary\b|\boctal\b|\bhexadecimal\b",
     re.IGNORECASE,
 )
 _CASED = re.compile(
-    r"\b(?:chemical|molecular|empirical|structural)\b|\b(?:just|only|with|give|write|state|what\sis)\s(?:the\s|its\s|a\s)?formula\b"
-    r"|\bgenotypes?\b|\balleles?\b"
-    r"|\bsymbols?\b|\b(?:code|password|passphrase|token|key|cipher|string|identifier|acronym|abbreviation)s?\b"
+    r"\b(?:chemical|molecular|empirical|structural)\b"
+    r"|\b(?:just|only|with|give|write|state|what\sis)\s(?:the\s|its\s|a\s)?formula\b"
+    r"|\bgenotypes?\b|\balleles?\b|\bsymbols?\b"
+    r"|\b(?:code|password|passphrase|token|key|cipher|string|identifier|acronym|abbreviation)s?\b"
     r"|\bcase[- ]sensitive\b"
     r"|\b(?:gas|substance|compound|ion|element|molecule)\b.{0,80}\bformula\b",
     re.IGNORECASE | re.DOTALL,
@@ -161,7 +177,8 @@ _CASED = re.compile(
 # ---------------------------------------------------------------- listed choices
 
 _MARKER = re.compile(
-    r"(?<![A-Za-z0-9(\\])(?:\(([A-Za-z])\)|([A-Za-z])([).:](?=[\s}*\\$]|$)|、|\))|(?<=\n)([A-Z])([.:])(?=[^\s.]))"
+    r"(?<![A-Za-z0-9(\\])(?:\(([A-Za-z])\)"
+    r"|([A-Za-z])([).:](?=[\s}*\\$]|$)|、|\))|(?<=\n)([A-Z])([.:])(?=[^\s.]))"
 )
 _CHOICE_HEAD = re.compile(r"(?:[\s}*_:$]|\\[ ,;])+")
 _CHOICE_TAIL = re.compile(r"(?:[\s,;*_#>-]|\\q?quad|\\[ ,;]|\\[a-z]{1,10}\{|\bor\b|\band\b)+\Z")
@@ -181,18 +198,15 @@ def listed_choices(question: str) -> dict[str, str]:
             run.append(marker)
             last = run
     ends = [*(marker.start() for marker in last[1:]), len(question)]
-    return {
-        _letter(marker).upper(): _choice_text(question[marker.end() : end])
-        for marker, end in zip(last, ends, strict=False)
-    }
+    choices: dict[str, str] = {}
+    for marker, end in zip(last, ends, strict=False):
+        # The first line with anything in it, without the markup around the markers.
+        head = _CHOICE_HEAD.match(question, marker.end(), end)
+        text = question[head.end() if head else marker.end() : end]
+        line = text[:LONGEST_CHOICE].split("\n", 1)[0]
+        choices[_letter(marker).upper()] = _CHOICE_TAIL.sub("", line).rstrip("$. ")
+    return choices
 
 
 def _letter(marker: re.Match[str]) -> str:
     return marker[1] or marker[2] or marker[4]
-
-
-def _choice_text(text: str) -> str:
-    """The first line with anything in it, without the markup that joins it to the markers around it."""
-    head = _CHOICE_HEAD.match(text)
-    line = text[head.end() if head else 0 :][:LONGEST_CHOICE].split("\n", 1)[0]
-    return _CHOICE_TAIL.sub("", line).rstrip("$. ")

@@ -1,4 +1,5 @@
-r"""What a sample sets in a box, ``\boxed{…}``: the last one, or the last few where a sentence lists them."""
+r"""What a sample sets in a box, ``\boxed{…}``: the last one, or the last few where a sentence
+lists them."""
 
 from __future__ import annotations
 
@@ -16,11 +17,14 @@ _JOINER = re.compile(
     re.IGNORECASE,
 )
 _JOINS = re.compile(r"[,;]|\band\b|\bor\b", re.IGNORECASE)
-_SENTENCE_IN_BOX = re.compile(r"(?i)(?:\\text\{)?\s{0,4}(?:the\s)?(?:final\s)?answer\s?(?:is|:|=)\s{0,4}\}?")
+_SENTENCE_IN_BOX = re.compile(
+    r"(?i)(?:\\text\{)?\s{0,4}(?:the\s)?(?:final\s)?answer\s?(?:is|:|=)\s{0,4}\}?"
+)
 
 
 def boxed(text: str, asked: Asked) -> str | None:
-    """What the last complete box with something in it holds, or the last few where they are listed in one sentence.
+    """What the last complete box with something in it holds, or the last few where they are listed
+    in one sentence.
 
     A box that holds only a box counts as that one; one that holds a placeholder is none.
     """
@@ -52,7 +56,8 @@ def _choice_in(content: str, asked: Asked) -> str:
 
 
 def _boxes(text: str) -> list[tuple[int, int, str]]:
-    """Where every complete box begins and ends, and what it holds; boxes around boxes count once."""
+    """Where every complete box begins and ends, and what it holds; boxes around boxes count
+    once."""
     opened: list[tuple[int, int, bool]] = []
     found: list[tuple[int, int, str]] = []
     for token in _BOX_TOKEN.finditer(text):

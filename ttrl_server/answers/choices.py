@@ -1,7 +1,7 @@
 """Which of the listed choices, or of the words a question offers, a sample names.
 
-An answer given as the text of a choice is the letter of that choice, so that "nitric acid" and "B" are one vote. A
-choice is never guessed from a stray capital letter.
+An answer given as the text of a choice is the letter of that choice, so that "nitric acid" and "B"
+are one vote. A choice is never guessed from a stray capital letter.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from collections.abc import Mapping
 from ttrl_server.answers.asked import LONGEST_CHOICE, Asked
 from ttrl_server.answers.keys import key
 from ttrl_server.answers.lexicon import ARTICLES, CHOICE
+from ttrl_server.answers.spelling import lines
 
 Choices = Mapping[str, str]
 
-REASON = r"\s(?:because|since|which|where|as|so|when|if|for|given|assuming|after|due|therefore|thus)\b"
+REASON = (
+    r"\s(?:because|since|which|where|as|so|when|if|for|given|assuming|after|due|therefore|thus)\b"
+)
 _A_REASON = re.compile(rf"(?:[,;:]|\s[-\u2013\u2014])?{REASON}", re.IGNORECASE)
 UNLISTED = frozenset("ABCDEFGHIJ")
 """Letters that are taken for choices where the question lists none."""
@@ -24,39 +27,63 @@ _REACH = 400
 
 _WORD = re.compile(r"[^\W_]+")
 _MEASURED = re.compile(r"[-+$€£ ]{0,4}[0-9][0-9.,]{0,40}\s?[A-Za-z°% ]{0,40}")
-_WRAPPERS = re.compile(r"\\(?:text|math)[a-z]{0,6}\s{0,4}\{|\\mbox\s{0,4}\{|\\[,;:!() \[\]]|\*\*|\\?[{}$`\"]")
+_WRAPPERS = re.compile(
+    r"\\(?:text|math)[a-z]{0,6}\s{0,4}\{|\\mbox\s{0,4}\{|\\[,;:!() \[\]]|\*\*|\\?[{}$`\"]"
+)
 _LETTER = re.compile(
-    rf"(?:{CHOICE}\s{{1,3}})?(?:[(\[]([A-Za-z])[)\]]|([A-Z])(?:\)|(?![A-Za-z0-9_₀-₉'(^]))|([b-z])(?=[).]|\s?$|[.,]\s))",
+    rf"(?:{CHOICE}\s{{1,3}})?(?:[(\[]([A-Za-z])[)\]]"
+    r"|([A-Z])(?:\)|(?![A-Za-z0-9_₀-₉'(^]))|([b-z])(?=[).]|\s?$|[.,]\s))",
     re.IGNORECASE,
 )
 _ANOTHER_LETTER = re.compile(
-    r"\s*(?:[=+*^<>_\\]|/\s*[A-Z](?![a-z])|[-\u2013\u2014]\s*[A-Z](?![A-Za-z])|(?:,|&|and\b|or\b)\s*\(?[A-Z]\b)"
+    r"\s*(?:[=+*^<>_\\]|/\s*[A-Z](?![a-z])|[-\u2013\u2014]\s*[A-Z](?![A-Za-z])"
+    r"|(?:,|&|and\b|or\b)\s*\(?[A-Z]\b)"
 )
 _AN_EXPRESSION = re.compile(r"\s*[-\u2013]\s*[A-Z0-9]|\.\s?[A-Z]\.")
 _PICKS = re.compile(
-    rf"\b(?:choose|chose|select|pick|go\s{{1,4}}with|leaving|leaves|say|must\s{{1,4}}be)\s{{1,4}}(?:(?:only|just)\s)?(?:(?:{CHOICE}|answer)\s{{1,4}})?(?=\**\(?[A-Z]\b)"
-    rf"|\b(?:it(?:'s|\s{{1,4}}is)|(?:therefore|thus|hence|so),?(?:\sit\sis)?)\s{{1,4}}(?:{CHOICE}\s{{1,4}})?"
+    r"\b(?:choose|chose|select|pick|go\s{1,4}with|leaving|leaves|say|must\s{1,4}be)\s{1,4}"
+    rf"(?:(?:only|just)\s)?(?:(?:{CHOICE}|answer)\s{{1,4}})?(?=\**\(?[A-Z]\b)"
+    r"|\b(?:it(?:'s|\s{1,4}is)|(?:therefore|thus|hence|so),?(?:\sit\sis)?)\s{1,4}"
+    rf"(?:{CHOICE}\s{{1,4}})?"
     r"(?=\**\(?[A-Z]\)?\**(?:[.,]\s|[. \t]{0,4}$))"
     r"|\A[^.\n]{1,40}:\s(?=\(?[A-Z]\)?\.?\s{0,4}\Z)"
     r"|(?:故选|因此选|应选|答案选|所以选|选择|选项|只有选项|故答案为|选)[:：]?\s{0,2}(?=\(?[A-Z])",
     re.IGNORECASE | re.MULTILINE,
 )
 _LINE_LETTER = re.compile(
-    rf"[\s*\-#>]{{0,8}}(?:(?i:{CHOICE})\s)?(?:\(([A-Za-z])\)|([A-Z])(?:[).:、．](?=[\s*\w]|$)|[\s*.!]*$)|([a-z])(?:[).](?=\s|$)|[\s*.]*$))"
+    rf"[\s*\-#>]{{0,8}}(?:(?i:{CHOICE})\s)?(?:\(([A-Za-z])\)"
+    r"|([A-Z])(?:[).:、．](?=[\s*\w]|$)|[\s*.!]*$)|([a-z])(?:[).](?=\s|$)|[\s*.]*$))"
 )
-_INNER_LETTER = re.compile(r"(?<!\bnot\s)(?<!\bnor\s)\(([A-Z])\)|\*\*([A-Z])(?:[).:][^*\n]{0,80})?\*\*")
+_INNER_LETTER = re.compile(
+    r"(?<!\bnot\s)(?<!\bnor\s)\(([A-Z])\)|\*\*([A-Z])(?:[).:][^*\n]{0,80})?\*\*"
+)
 
 
 def named(text: str, asked: Asked) -> str | None:
-    """The letter of the one choice that an answer names by its text, whole or in part; None when it names none or more.
+    """The letter of the one choice that an answer names by its text, whole or in part; None when it
+    names none or more.
 
-    In part: "nitric acid" begins with the choice "nitric", "nitric" is found in no other choice than "nitric acid".
+    In part: "nitric acid" begins with the choice "nitric", "nitric" is found in no other choice
+    than "nitric acid".
     """
-    return exactly(text, asked) or _only(_in_part(_words(text[:LONGEST_CHOICE]), asked.choices))
+    if letter := exactly(text, asked):
+        return letter
+    said = _words(text[:LONGEST_CHOICE])
+    texts = {letter: _words(choice) for letter, choice in asked.choices.items()}
+    texts = {letter: words for letter, words in texts.items() if _has_name(words)}
+    found = [letter for letter, words in texts.items() if _holds(said, words)]
+    longest = [a for a in found if not any(a != b and _holds(texts[b], texts[a]) for b in found)]
+    if longest:  # the answer holds a choice, and must begin with it
+        words = texts[longest[0]]
+        return _only(longest) if said[: len(words)] == words else None
+    return _only(
+        [letter for letter, words in texts.items() if _has_name(said) and _holds(words, said)]
+    )
 
 
 def exactly(text: str, asked: Asked) -> str | None:
-    """The letter of the one choice that is equivalent to the text, or whose letter it is, or whose number it gives."""
+    """The letter of the one choice that is equivalent to the text, or whose letter it is, or
+    whose number it gives."""
     bare = text.strip()
     choices = asked.choices
     if len(bare) == 1 and bare.upper() in choices:
@@ -73,26 +100,42 @@ def exactly(text: str, asked: Asked) -> str | None:
 
 
 def letter_at_start(text: str, choices: Choices) -> str | None:
-    """The choice letter at the start, unless it begins an expression ("A + 1") or is a word ("A circle …")."""
+    """The choice letter at the start, unless it begins an expression ("A + 1") or is a word ("A
+    circle …")."""
     plain = _WRAPPERS.sub(" ", text[:_REACH]).strip()
     match = _LETTER.match(plain)
     if match is None or (match[3] and not choices):
         return None
     letter, rest = (match[1] or match[2] or match[3]).upper(), plain[match.end() :]
     lower = (match[1] or match[2] or match[3]).islower()
-    if letter not in (choices or UNLISTED) or (lower and not choices and not match[1]) or _ANOTHER_LETTER.match(rest):
+    if (
+        letter not in (choices or UNLISTED)
+        or (lower and not choices and not match[1])
+        or _ANOTHER_LETTER.match(rest)
+    ):
         return None
     if not choices and _AN_EXPRESSION.match(rest):
         return None
-    a_word = match[1] is None and letter in "AI" and re.match(r"\s+[a-z]", rest) and not _A_REASON.match(rest)
-    named_too = rest.strip()[:12].casefold() == choices.get(letter, "").casefold()[: len(rest.strip()[:12])]
+    a_word = (
+        match[1] is None
+        and letter in "AI"
+        and re.match(r"\s+[a-z]", rest)
+        and not _A_REASON.match(rest)
+    )
+    named_too = (
+        rest.strip()[:12].casefold() == choices.get(letter, "").casefold()[: len(rest.strip()[:12])]
+    )
     return None if a_word and not (choices and named_too) else letter
 
 
 def letter_at_end(statement: str, choices: Choices) -> str | None:
     """The letter of a listed choice that a statement ends with: "to start antibiotics (B)"."""
     letters = [match[1] or match[2] for match in _INNER_LETTER.finditer(statement)]
-    alone = len(letters) == 1 and statement.endswith(f"({letters[0]})") and not statement.startswith("not ")
+    alone = (
+        len(letters) == 1
+        and statement.endswith(f"({letters[0]})")
+        and not statement.startswith("not ")
+    )
     return letters[0] if alone and letters[0] in choices else None
 
 
@@ -103,51 +146,61 @@ def picked(text: str, choices: Choices) -> str | None:
 
 
 def marked(text: str, asked: Asked) -> str | None:
-    """The choice picked ("I choose B"), or marked as "(B)", "**B**" or "B." or written alone in the last or first line.
+    """The choice picked ("I choose B"), or marked as "(B)", "**B**" or "B." or written alone in the
+    last or first line.
 
     Lines that list several options one by one do not count.
     """
     choices = asked.choices
-    lines = [line for line in text.splitlines() if line.strip()]
-    if not choices or not lines:
+    written = lines(text)
+    if not choices or not written:
         return None
     if letter := picked(text, choices):
         return letter
-    starts = {_capital(match) for match in map(_LINE_LETTER.match, lines) if match}
-    for line in (lines[-1], lines[0]):
+    starts = {_capital(match) for match in map(_LINE_LETTER.match, written) if match}
+    for line in (written[-1], written[0]):
         start = _LINE_LETTER.match(line)
         if start and len(starts) > 1:
             continue
-        letters = {_capital(match) for match in _INNER_LETTER.finditer(line)} | ({_capital(start)} if start else set())
+        letters = {_capital(match) for match in _INNER_LETTER.finditer(line)} | (
+            {_capital(start)} if start else set()
+        )
         if len(letters) == 1 and letters <= choices.keys():
             return letters.pop()
-    return exactly(lines[-1], asked)
+    return exactly(written[-1], asked)
 
 
 _NEGATED = r"(?:\b(?:not|n't|isn't|never|neither|nor|rather\sthan|instead\sof)\b[^.;,]{0,40})"
 
 
 def alternative(text: str, words: tuple[str, ...]) -> str | None:
-    """The one of the offered words that the last line, or the first sentence, names and does not deny."""
-    lines = [line for line in text.splitlines() if line.strip()]
+    """The one of the offered words that the last line, or the first sentence, names and does not
+    deny."""
+    written = lines(text)
     word, *others = words
-    if others == [f"not {word}"]:
-        return _affirmed(lines, word)
-    for line in (*lines[-1:], *(re.split(r"(?<=[.!?])\s", lines[0])[:1] if lines else [])):
-        said = {w for w in words if re.search(rf"(?<!\w){re.escape(w)}(?:s|es)?(?!\w)", line, re.IGNORECASE)}
-        kept = {w for w in said if not re.search(rf"{_NEGATED}(?<!\w){re.escape(w)}", line, re.IGNORECASE)}
+    if others == [f"not {word}"]:  # as the first line says it, else the last
+        bare = rf"(?<!\w){re.escape(word)}"
+        prefixed = rf"(?<!\w)(?:ir|in|un|non-?){re.escape(word)}"
+        for line in (*written[:1], *written[-1:]):
+            sentence = re.split(r"(?<=[.!?:])\s", line)[0]
+            if re.search(rf"(?:{bare}|{prefixed})(?!\w)", sentence, re.IGNORECASE):
+                denied = re.search(rf"{_NEGATED}{bare}|{prefixed}", sentence, re.IGNORECASE)
+                return f"not {word}" if denied else word
+        return None
+    first = [re.split(r"(?<=[.!?])\s", line)[0] for line in written[:1]]
+    for line in (*written[-1:], *first):
+        said = {
+            w
+            for w in words
+            if re.search(rf"(?<!\w){re.escape(w)}(?:s|es)?(?!\w)", line, re.IGNORECASE)
+        }
+        kept = {
+            w
+            for w in said
+            if not re.search(rf"{_NEGATED}(?<!\w){re.escape(w)}", line, re.IGNORECASE)
+        }
         if len(kept) == 1 and (len(said) == 1 or len(kept) < len(said)):
             return kept.pop()
-    return None
-
-
-def _affirmed(lines: list[str], word: str) -> str | None:
-    """The word, or "not" and the word, as the first line says it, else the last."""
-    for line in (*lines[:1], *lines[-1:]):
-        sentence = re.split(r"(?<=[.!?:])\s", line)[0]
-        if re.search(rf"(?<!\w)(?:ir|in|un|non-?)?{re.escape(word)}(?!\w)", sentence, re.IGNORECASE):
-            denied = rf"{_NEGATED}(?<!\w){re.escape(word)}|(?<!\w)(?:ir|in|un|non-?){re.escape(word)}"
-            return f"not {word}" if re.search(denied, sentence, re.IGNORECASE) else word
     return None
 
 
@@ -155,18 +208,9 @@ def _capital(match: re.Match[str]) -> str:
     return next(group for group in match.groups() if group).upper()
 
 
-def _in_part(said: list[str], choices: Choices) -> list[str]:
-    """Letters of the choices that the words begin with, if they name no other, or else that hold the words."""
-    texts = {letter: words for letter, choice in choices.items() if (words := _words(choice)) and _has_name(words)}
-    found = [letter for letter, words in texts.items() if _holds(said, words)]
-    longest = [a for a in found if not any(a != b and _holds(texts[b], texts[a]) for b in found)]
-    if longest:
-        return longest if said[: len(texts[longest[0]])] == texts[longest[0]] else []
-    return [letter for letter, words in texts.items() if _has_name(said) and _holds(words, said)]
-
-
 def _words(text: str) -> list[str]:
-    """Its words in lower case, without the LaTeX commands around them and the articles before them."""
+    """Its words in lower case, without the LaTeX commands around them and the articles before
+    them."""
     words = _WORD.findall(re.sub(r"\\[a-z]+", " ", text).casefold())
     while words and (words[0] in ARTICLES or words[0] in ("that", "it", "is")):
         del words[0]
@@ -178,7 +222,9 @@ def _has_name(words: list[str]) -> bool:
 
 
 def _holds(words: list[str], part: list[str]) -> bool:
-    return any(words[start : start + len(part)] == part for start in range(len(words) - len(part) + 1))
+    return any(
+        words[start : start + len(part)] == part for start in range(len(words) - len(part) + 1)
+    )
 
 
 def _key(text: str) -> str | None:
@@ -187,7 +233,8 @@ def _key(text: str) -> str | None:
 
 
 def _number(text: str) -> str | None:
-    """The digits of a measured value, with its sign; ``1,000 °C`` and ``1000 degrees`` give the same."""
+    """The digits of a measured value, with its sign; ``1,000 °C`` and ``1000 degrees`` give the
+    same."""
     digits = re.search(r"-?\s?[0-9][0-9.,]{0,40}", text)
     return _key(digits[0]) if digits else None
 

@@ -1,13 +1,15 @@
-r"""Mathematical notation, LaTeX or plain, as a tree. Read by a grammar of our own; nothing is ever evaluated as code.
+r"""Mathematical notation, LaTeX or plain, as a tree. Read by a grammar of our own; nothing is ever
+evaluated as code.
 
     sum      = ["-"] product { ("+" | "-") product }
     product  = power { ("*" | "/" | nothing) power }
     power    = atom { "!" | "^" argument | "%" | "°" }
     atom     = number | name | function … | \frac… | \sqrt… | ( sum ) | | sum | | …
 
-A tree is a tuple of an operation and what it is applied to: ``("+", a, b)``, ``("number", Fraction(1, 2))``,
-``("name", "x_1")``. Where people read one writing in two ways (``x/2y``, ``\sin x/2``, ``1 2``) it is refused: an
-answer that is compared as it is spelt may split a vote, one that is misread teaches nonsense.
+A tree is a tuple of an operation and what it is applied to: ``("+", a, b)``, ``("number",
+Fraction(1, 2))``, ``("name", "x_1")``. Where people read one writing in two ways (``x/2y``, ``\sin
+x/2``, ``1 2``) it is refused: an answer that is compared as it is spelt may split a vote, one that
+is misread teaches nonsense.
 """
 
 from __future__ import annotations
@@ -26,8 +28,13 @@ _DEEPEST = 32
 
 _NUMBER = re.compile(r"\d+\.\d+|\d+\.(?=\s*(?:[-+*/^)}\]|]|\Z))|\d+|\.\d+")
 _REPEATS = re.compile(r"(\d*)\.(\d*?)(?:\\overline\s?\{(\d+)\}|\\dot\s?\{(\d)\}|\((\d+)\)\Z)")
-_SCIENTIFIC = re.compile(r"(?:(\d+\.\d+|1)[eE]([+-]?\d+)|(\d+)E([+-]?\d+)|(\d+)e(\+?\d+|-\d{2,}))(?![\w.])")
-_MIXED = re.compile(r"(\d+)\s?\\frac\s?(?:\{\s?(\d+)\s?\}|(\d))\s?(?:\{\s?(\d+)\s?\}|(\d))|(\d+) (\d+)/(\d+)(?![\d.])")
+_SCIENTIFIC = re.compile(
+    r"(?:(\d+\.\d+|1)[eE]([+-]?\d+)|(\d+)E([+-]?\d+)|(\d+)e(\+?\d+|-\d{2,}))(?![\w.])"
+)
+_MIXED = re.compile(
+    r"(\d+)\s?\\frac\s?(?:\{\s?(\d+)\s?\}|(\d))\s?(?:\{\s?(\d+)\s?\}|(\d))|(\d+) "
+    r"(\d+)/(\d+)(?![\d.])"
+)
 _CHOOSE = re.compile(r"(\d{1,4})\s?C\s?(\d{1,4})(?!\w)")
 _COMMAND = re.compile(r"\\([A-Za-z]+)\s?")
 _RUN = re.compile(r"[A-Za-z]+")
@@ -35,8 +42,21 @@ _WORD_AHEAD = re.compile(r"\\?([A-Za-z]+)")
 _INDEX = re.compile(r"\d+")
 _SUBSCRIPT = re.compile(r"\s?_\s?(?:\{([^{}]*)\}|([A-Za-z0-9]))")
 _ACCENT = frozenset(
-    {"vec", "hat", "bar", "overline", "overrightarrow", "tilde", "mathbf", "mathbb", "mathcal", "boldsymbol"}
+    {
+        "vec",
+        "hat",
+        "bar",
+        "overline",
+        "overrightarrow",
+        "tilde",
+        "mathbf",
+        "mathbb",
+        "mathcal",
+        "boldsymbol",
+    }
 )
+_SPELT_OUT = FUNCTIONS | NAMED.keys() | GREEK
+"""Words that are read as a whole."""
 _BRACKETS = {"(": ")", "[": "]", "{": "}", "⌊": "⌋", "⌈": "⌉"}
 _LOG = re.compile(r"(lo?g|ln)(\d+)(?=\s?[(|])")
 
@@ -76,32 +96,31 @@ class _Reader:
         self._depth += 1
         if self._depth > _DEEPEST:
             raise Unreadable("too deep")
-        tree = self._signed()
+        tree = self._product()
         while (sign := self._peek()) in ("+", "-"):
             self.at += 1
-            tree = (sign, tree, self._signed())
+            tree = (sign, tree, self._product())
         self._depth -= 1
         return tree
 
-    def _signed(self) -> Tree:
+    def _product(self) -> Tree:
+        """A product, with the signs before it."""
         if self._peek() in ("+", "-"):
             negative = self._take() == "-"
-            tree = self._signed()
-            return ("-", ("number", Fraction(0)), tree) if negative else tree
-        return self._product()
-
-    def _product(self) -> Tree:
-        tree, ratio = self._power(), ""
+            tree = self._product()
+            return _minus(tree) if negative else tree
+        tree, divided = self._power(), False
         while True:
             sign = self._peek()
             if sign in ("*", "/"):
                 self.at += 1
-                right = ("-", ("number", Fraction(0)), self._power()) if self._skip("-") else self._power()
+                right = _minus(self._power()) if self._skip("-") else self._power()
                 # In 1/2 x and 2/3(x+1) a fraction of figures is a factor; x/2y has two readings.
-                ratio = "" if sign == "*" else "figures" if not names(tree) and _is_figure(right) else "letters"
+                figure = right[0] in ("number", "^", "!") and not names(right)
+                divided = sign == "/" and (bool(names(tree)) or not figure)
                 tree = (sign, tree, right)
             elif sign and self._begins_a_factor(sign):
-                if ratio == "letters":
+                if divided:
                     raise Unreadable("a division with another factor after it")
                 if tree[0] == "number" and sign.isdigit():
                     raise Unreadable("two numbers side by side")
@@ -113,7 +132,8 @@ class _Reader:
         if sign == "|":
             return not self._bars
         return sign.isalnum() or (
-            sign in "([{⌊⌈√.\\" and not self.text.startswith((r"\pm", r"\cup", r"\cap", r"\in "), self.at)
+            sign in "([{⌊⌈√.\\"
+            and not self.text.startswith((r"\pm", r"\cup", r"\cap", r"\in "), self.at)
         )
 
     def _power(self) -> Tree:
@@ -129,7 +149,7 @@ class _Reader:
                 tree = ("^", tree, self._argument())
             elif sign == "°":
                 self.at += 1
-                tree = ("*", tree, ("/", ("constant", "pi"), ("number", Fraction(180))))
+                tree = ("*", tree, ("/", ("constant", "pi"), _figure(180)))
             else:
                 return tree
         return tree
@@ -154,25 +174,40 @@ class _Reader:
             return self._root()
         if sign == "\\":
             return self._command()
-        if run := _RUN.match(self.text, self.at):
-            return self._letters(run[0])
-        raise Unreadable(f"nothing to read at {self.text[self.at :][:20]!r}")
+        if based := self._match(_LOG):
+            inside = self._atom() if self._peek() == "|" else self._bracketed()
+            return ("/", ("ln", inside), ("ln", _figure(based[2])))
+        run = _RUN.match(self.text, self.at)
+        if run is None:
+            raise Unreadable(f"nothing to read at {self.text[self.at :][:20]!r}")
+        if run[0].lower() in _SPELT_OUT:
+            self.at = run.end()
+            return self._spelt_out(run[0].lower())
+        if len(run[0]) > 3:
+            raise Unreadable(f"{run[0]!r} is a word")
+        self.at += 1  # single letters side by side, of which the first is taken
+        return self._name(run[0][0])
 
     def _number(self) -> Tree:
-        for pattern, value in (
-            (_MIXED, _mixed),
-            (_CHOOSE, _choose),
-            (_REPEATS, _repeating),
-            (_SCIENTIFIC, _scientific),
-        ):
-            if found := pattern.match(self.text, self.at):
-                self.at = found.end()
-                return value(found)
-        found = _NUMBER.match(self.text, self.at)
-        if found is None or found.end() - found.start() > 300:
+        if found := self._match(_MIXED):
+            whole, above = int(found[1] or found[6]), int(found[2] or found[3] or found[7])
+            below = int(found[4] or found[5] or found[8])
+            if above >= below:
+                raise Unreadable("no mixed number, and a product has a sign or brackets")
+            return _figure(whole + Fraction(above, below))
+        if found := self._match(_CHOOSE):
+            return ("binom", _figure(found[1]), _figure(found[2]))
+        if found := self._match(_REPEATS):
+            return _repeating(found)
+        if found := self._match(_SCIENTIFIC):
+            mantissa, power = found[1] or found[3] or found[5], found[2] or found[4] or found[6]
+            if abs(int(power)) > 999 or len(mantissa) > 100:
+                raise Unreadable("too large")
+            return _figure(Fraction(mantissa) * Fraction(10) ** int(power))
+        found = self._match(_NUMBER)
+        if found is None or len(found[0]) > 300:
             raise Unreadable("no number")
-        self.at = found.end()
-        return ("number", Fraction(found[0]))
+        return _figure(found[0])
 
     def _bracketed(self) -> Tree:
         opened = self._take()
@@ -183,13 +218,14 @@ class _Reader:
         return {"⌊": ("floor", inside), "⌈": ("ceil", inside)}.get(opened, inside)
 
     def _argument(self) -> Tree:
-        """What TeX takes as an argument: a group, a command with its own, or else one sign; a plain number whole."""
+        """What TeX takes as an argument: a group, a command with its own, or else one sign; a
+        plain number whole."""
         sign = self._peek()
         if sign in ("{", "("):
             return self._bracketed()
         if sign in ("-", "+"):
             self.at += 1
-            return ("-", ("number", Fraction(0)), self._argument()) if sign == "-" else self._argument()
+            return _minus(self._argument()) if sign == "-" else self._argument()
         return self._number() if sign.isdigit() else self._atom()
 
     def _tex(self) -> Tree:
@@ -197,11 +233,13 @@ class _Reader:
         sign = self._peek()
         if sign.isdigit():
             self.at += 1
-            return ("number", Fraction(sign))
-        return self._bracketed() if sign == "{" else self._name(self._take()) if sign.isalpha() else self._atom()
+            return _figure(sign)
+        if sign == "{":
+            return self._bracketed()
+        return self._name(self._take()) if sign.isalpha() else self._atom()
 
     def _root(self) -> Tree:
-        degree: Tree = ("number", Fraction(2))
+        degree: Tree = _figure(2)
         if self._peek() == "[":
             self.at += 1
             degree = self.sum()
@@ -211,61 +249,38 @@ class _Reader:
         return ("root", degree, self._number() if self._peek().isdigit() else self._tex())
 
     def _command(self) -> Tree:
-        found = _COMMAND.match(self.text, self.at)
+        found = self._match(_COMMAND)
         if found is None:
             raise Unreadable(f"{self.text[self.at : self.at + 2]!r} is no command")
-        name, self.at = found[1], found.end()
-        if name == "frac":
+        name = found[1]
+        if name in ("frac", "binom"):
             above = self._tex()
-            return ("/", above, self._tex())
-        if name == "binom":
-            above = self._tex()
-            return ("binom", above, self._tex())
-        if name == "sqrt":
-            return self._root()
-        if name in FUNCTIONS:
-            return self._function(name)
-        if name in NAMED:
-            return ("constant", NAMED[name])
-        if name in GREEK:
-            return self._name(name)
+            return ("/" if name == "frac" else name, above, self._tex())
+        if name in _SPELT_OUT:
+            return self._spelt_out(name)
         if name in _ACCENT:
             start = self.at
             self._tex()
             return ("name", name + self.text[start : self.at])
         raise Unreadable(f"\\{name} is not known here")
 
-    def _letters(self, run: str) -> Tree:
-        """A function or constant spelt out, or else single letters side by side, of which the first is taken."""
-        if based := _LOG.match(self.text, self.at):
-            self.at = based.end()
-            return ("/", ("ln", self._bracketed()), ("ln", ("number", Fraction(based[2]))))
-        word = run.lower() if run.lower() in FUNCTIONS or run.lower() in NAMED or run.lower() in GREEK else ""
-        if word and len(word) > 1:
-            self.at += len(run)
-            if word == "sqrt":
-                return self._root()
-            if word in FUNCTIONS:
-                return self._function(word)
-            return ("constant", NAMED[word]) if word in NAMED else self._name(word)
-        if len(run) > 3:
-            raise Unreadable(f"{run!r} is a word")
-        self.at += 1
-        return self._name(run[0])
-
     def _name(self, name: str) -> Tree:
         """A variable with its index and primes; e and i without any are what they stand for."""
         index = ""
-        if (found := _INDEX.match(self.text, self.at)) or (found := _SUBSCRIPT.match(self.text, self.at)):
-            index, self.at = (
-                "_" + (found[0] if found.re is _INDEX else (found[1] or found[2] or "").strip()),
-                found.end(),
-            )
+        if found := self._match(_INDEX):
+            index = f"_{found[0]}"
+        elif found := self._match(_SUBSCRIPT):
+            index = f"_{(found[1] or found[2] or '').strip()}"
         while self.text.startswith("'", self.at):
             index, self.at = index + "'", self.at + 1
         return ("constant", name) if name in ("e", "i") and not index else ("name", name + index)
 
-    def _function(self, name: str) -> Tree:
+    def _spelt_out(self, name: str) -> Tree:
+        """What a word stands for: a function of what follows it, a constant or a variable."""
+        if name == "sqrt":
+            return self._root()
+        if name not in FUNCTIONS:
+            return ("constant", NAMED[name]) if name in NAMED else self._name(name)
         power = base = None
         while (sign := self._peek()) in ("^", "_"):
             self.at += 1
@@ -274,30 +289,23 @@ class _Reader:
             else:
                 base = self._argument() if self._peek() in ("{", "(") else self._tex()
         in_brackets = self._peek() in ("(", "[", "{", "|", "⌊", "⌈")
-        inside = self._atom() if in_brackets else self._bare_argument()
+        inside = self._atom() if in_brackets else self._power()
+        # Without brackets: the factors side by side, up to a sign, a bracket or another function.
+        while not in_brackets and (sign := self._peek()) and sign not in "([{|":
+            ahead = _WORD_AHEAD.match(self.text, self.at)
+            if not self._begins_a_factor(sign) or (ahead and ahead[1] in FUNCTIONS):
+                break
+            inside = ("*", inside, self._power())
+        if not in_brackets and self._peek() == "/":
+            raise Unreadable("a function of something that is divided")
         if base is not None and name != "log":
             raise Unreadable(f"{name} with a base")
         if power == _MINUS_ONE and name in ("sin", "cos", "tan"):
             return (f"arc{name}", inside)
-        tree: Tree = (name, inside)
-        if name == "log":  # to base e or 10, as its field has it: a base of its own, for which the laws hold
-            tree = ("/", ("ln", inside), ("ln", base) if base is not None else ("name", "log"))
+        # Without a base, log is to e or 10, as its field has it: here the base is a variable.
+        below = ("name", "log") if base is None else ("ln", base)
+        tree = ("/", ("ln", inside), below) if name == "log" else (name, inside)
         return ("^", tree, power) if power else tree
-
-    def _bare_argument(self) -> Tree:
-        """Of a function without brackets: the factors side by side, up to a sign, a bracket or another function."""
-        inside = self._power()
-        while (
-            (sign := self._peek()) and sign not in "([{|" and self._begins_a_factor(sign) and not self._at_a_function()
-        ):
-            inside = ("*", inside, self._power())
-        if self._peek() == "/":
-            raise Unreadable("a function of something that is divided")
-        return inside
-
-    def _at_a_function(self) -> bool:
-        found = _WORD_AHEAD.match(self.text, self.at)
-        return found is not None and found[1] in FUNCTIONS
 
     # ------------------------------------------------------------ signs
 
@@ -308,6 +316,12 @@ class _Reader:
     def _peek(self) -> str:
         self.space()
         return self.text[self.at : self.at + 1]
+
+    def _match(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+        """The match of ``pattern`` at this place, which moves to its end."""
+        found = pattern.match(self.text, self.at)
+        self.at = found.end() if found else self.at
+        return found
 
     def _take(self) -> str:
         sign = self._peek()
@@ -324,22 +338,15 @@ class _Reader:
             raise Unreadable(f"{sign!r} is missing")
 
 
-_MINUS_ONE = ("-", ("number", Fraction(0)), ("number", Fraction(1)))
+def _figure(value: str | int | Fraction) -> Tree:
+    return ("number", Fraction(value))
 
 
-def _is_figure(tree: Tree) -> bool:
-    return tree[0] in ("number", "^", "!") and not names(tree)
+def _minus(tree: Tree) -> Tree:
+    return ("-", _figure(0), tree)
 
 
-def _mixed(found: re.Match[str]) -> Tree:
-    whole, above, below = found[1] or found[6], found[2] or found[3] or found[7], found[4] or found[5] or found[8]
-    if int(below) == 0 or int(above) >= int(below):
-        raise Unreadable("no mixed number, and a product has a sign or brackets")
-    return ("number", Fraction(whole) + Fraction(int(above), int(below)))
-
-
-def _choose(found: re.Match[str]) -> Tree:
-    return ("binom", ("number", Fraction(found[1])), ("number", Fraction(found[2])))
+_MINUS_ONE = _minus(_figure(1))
 
 
 def _repeating(found: re.Match[str]) -> Tree:
@@ -348,15 +355,9 @@ def _repeating(found: re.Match[str]) -> Tree:
     if not found[1] and not before:
         raise Unreadable("no number")
     if found[5] and before and (found.start() or found[1] not in ("", "0")):
-        return ("*", ("number", Fraction(f"{found[1] or 0}.{before}")), ("number", Fraction(again)))  # 2.5(4) is 10
+        factor = _figure(f"{found[1] or 0}.{before}")
+        return ("*", factor, _figure(again))  # 2.5(4) is 10
     if len(found[0]) > 60:
         raise Unreadable("too long a number")
     fixed = Fraction(f"{found[1] or 0}.{before or 0}")
-    return ("number", fixed + Fraction(int(again), (10 ** len(again) - 1) * 10 ** len(before)))
-
-
-def _scientific(found: re.Match[str]) -> Tree:
-    mantissa, exponent = (found[1] or found[3] or found[5]), int(found[2] or found[4] or found[6])
-    if abs(exponent) > 999 or len(mantissa) > 100:
-        raise Unreadable("too large")
-    return ("number", Fraction(mantissa) * Fraction(10) ** exponent)
+    return _figure(fixed + Fraction(int(again), (10 ** len(again) - 1) * 10 ** len(before)))

@@ -1,21 +1,26 @@
-r"""When two answers are the same answer: they have the same key. Model text is rewritten and parsed, never evaluated.
+r"""When two answers are the same answer: they have the same key. Model text is rewritten and
+parsed, never evaluated.
 
-    answer ─clean─▶ one notation ─▶ word, moment, letter? ─▶ list, tuple, interval, matrix, equation … ─▶ parts
-                                                                         part ─▶ value and unit, or its spelling
+    answer ─clean─▶ one notation ─▶ word, moment, letter?
+                                 └▶ list, tuple, interval, matrix, equation … ─▶ parts
+                                        part ─▶ value and unit, or its spelling
 
 Decisions where notations contradict each other. A split vote beats a false equality:
 
-- A unit stays beside its value: 25 cm are not 25 m, 60 min are 1 h. A value without one joins the one unit that the
-  others gave it, and none where they disagree (``shared``).
-- A percentage is a fraction (75 % is 3/4, 3 % is not 3), unless the question asks for a percentage or is unknown.
-- A calculation that the question asks for (``7 * 8``) says nothing, although its value is right: a model that learned
-  from votes for it would learn to repeat the question.
-- What is counted (5 apples) says nothing where the question names it; other words after a number stay beside it.
-- ``1,234`` is a number unless a list is asked for; ``1, 234`` is a list; ``2,74`` is a decimal where the question is
-  not in English. Lists and sets of figures have no order unless the question asks for one; tuples always have.
-- ``x = 5`` and ``AB = 5 cm`` are 5 (but ``x = 5`` is not ``y = 5`` where the question has both); ``y = 2x`` is ``2x``
-  unless an equation is asked for; ``a+b = 5`` is 5 where the question asks for a+b. A true equation between figures
-  (``8!/4 = 10080``) is its value.
+- A unit stays beside its value: 25 cm are not 25 m, 60 min are 1 h. A value without one joins the
+  one unit that the others gave it, and none where they disagree (``shared``).
+- A percentage is a fraction (75 % is 3/4, 3 % is not 3), unless the question asks for a percentage
+  or is unknown.
+- A calculation that the question asks for (``7 * 8``) says nothing, although its value is right: a
+  model that learned from votes for it would learn to repeat the question.
+- What is counted (5 apples) says nothing where the question names it; other words after a number
+  stay beside it.
+- ``1,234`` is a number unless a list is asked for; ``1, 234`` is a list; ``2,74`` is a decimal
+  where the question is not in English. Lists and sets of figures have no order unless the
+  question asks for one; tuples always have.
+- ``x = 5`` and ``AB = 5 cm`` are 5 (but ``x = 5`` is not ``y = 5`` where the question has both);
+  ``y = 2x`` is ``2x`` unless an equation is asked for; ``a+b = 5`` is 5 where the question asks for
+  a+b. A true equation between figures (``8!/4 = 10080``) is its value.
 - Letters are compared in upper and lower case where they are variables or symbols, words are not.
 """
 
@@ -24,7 +29,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from ttrl_server.answers.asked import Asked
 from ttrl_server.answers.lexicon import NO, NO_SOLUTION, PLACEHOLDERS, REFUSALS, YES
@@ -37,7 +42,8 @@ __all__ = ["Key", "key", "keys", "same", "shared"]
 
 
 def keys(answers: Collection[str], asked: Asked) -> dict[str, str | None]:
-    """The key of each answer among these; None where it says nothing (a placeholder, a refusal). Never raises."""
+    """The key of each answer among these; None where it says nothing (a placeholder, a refusal).
+    Never raises."""
     return shared({answer: key(answer, asked) for answer in answers})
 
 
@@ -48,7 +54,11 @@ def shared(found: dict[str, Key | None]) -> dict[str, str | None]:
         if known and known.full != known.bare:
             measured[known.bare].add(known.full)
     plain = {known.bare for known in found.values() if known and known.full == known.bare}
-    joins = {bare: next(iter(full)) for bare, full in measured.items() if bare in plain and len(full) == 1}
+    joins = {
+        bare: next(iter(full))
+        for bare, full in measured.items()
+        if bare in plain and len(full) == 1
+    }
     taken = list(joins.values())  # 25 cm are 0.25 m, but 25 is not 0.25
     joins = {bare: full for bare, full in joins.items() if taken.count(full) == 1}
     return {answer: known and joins.get(known.full, known.full) for answer, known in found.items()}
@@ -69,11 +79,6 @@ def key(answer: str, asked: Asked) -> Key | None:
     return _known(answer, asked) if asked.text else _unasked(answer)
 
 
-@lru_cache(maxsize=16_384)
-def _unasked(answer: str) -> Key | None:
-    return _known(answer, Asked())
-
-
 def _known(answer: str, asked: Asked) -> Key | None:
     """A whole answer in words that mean something by themselves, or else what it is made of."""
     text = tidy(clean(answer))
@@ -81,15 +86,24 @@ def _known(answer: str, asked: Asked) -> Key | None:
     refuses = words in REFUSALS and asked.known and asked.kind != "words"
     if not words or words in PLACEHOLDERS or refuses or repeats(text, asked):
         return None
-    if asked.choices and (letter := _letter(words, asked)):
-        return alone(letter)
+    # A listed choice is named by its letter, or by its whole text.
+    letter = words.strip("()[]").upper()
+    named = [other for other, choice in asked.choices.items() if choice.casefold() == words]
+    if letter in asked.choices or len(named) == 1:
+        return alone(letter if letter in asked.choices else named[0])
     if words in NO_SOLUTION or words == r"\emptyset":
         return alone("no solution")
-    if verdict := _verdict(words, asked):
-        return alone(verdict)
+    # Where yes or no is asked for, the first word of a longer answer says it.
+    said = re.split(r"[\s,.;:!]", words, maxsplit=1)[0] if asked.kind == "verdict" else words
+    remark = said in ("correct", "incorrect") and asked.kind != "verdict"
+    if not remark and said in YES | NO:
+        return alone("yes" if said in YES else "no")
     if (when := moment(words)) and not (asked.ratio and ":" in when):
         return alone(when)
     return Structure(asked).key(text)
+
+
+_unasked = lru_cache(maxsize=16_384)(partial(_known, asked=Asked()))
 
 
 CALCULATION = r"\d[\d.,]{0,20}(?:\s?(?:[-+*/^×·÷−]|\\times|\\cdot)\s?\d[\d.,]{0,20}){1,8}"
@@ -99,22 +113,13 @@ _SIGNS = re.compile(r"\\times|\\cdot|[×·]")
 
 def repeats(text: str, asked: Asked) -> bool:
     """Whether this is the very calculation that was asked for, and no choice from several."""
-    if asked.kind != "number" or "which" in asked.text.casefold() or not _CALCULATION.fullmatch(text):
+    if (
+        asked.kind != "number"
+        or "which" in asked.text.casefold()
+        or not _CALCULATION.fullmatch(text)
+    ):
         return False
-    said, question = (_SIGNS.sub("*", side).replace("÷", "/").replace("−", "-") for side in (text, asked.text))
+    said, question = (
+        _SIGNS.sub("*", side).replace("÷", "/").replace("−", "-") for side in (text, asked.text)
+    )
     return "".join(said.split()) in question
-
-
-def _letter(words: str, asked: Asked) -> str | None:
-    """Of the listed choice that is named by its letter or by its whole text."""
-    bare = words.strip("()[]").upper()
-    named = [letter for letter, text in asked.choices.items() if text.casefold() == words]
-    return bare if bare in asked.choices else named[0] if len(named) == 1 else None
-
-
-def _verdict(words: str, asked: Asked) -> str | None:
-    """``yes`` or ``no``; of a longer answer its first word, where one of them is asked for."""
-    said = re.split(r"[\s,.;:!]", words, maxsplit=1)[0] if asked.kind == "verdict" else words
-    if said in ("correct", "incorrect") and asked.kind != "verdict":
-        return None
-    return "yes" if said in YES else "no" if said in NO else None

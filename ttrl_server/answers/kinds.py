@@ -1,7 +1,9 @@
-"""Of what kind the answer to a question is, read from how it asks: the lists of phrases, and their order.
+"""Of what kind the answer to a question is, read from how it asks: the lists of phrases, and their
+order.
 
-A kind is decided by the surest sign first. Work that is asked for (write, explain, list …) and questions for reasons,
-ways and advice are ``open``; so is what nothing speaks for, unless it is one short question.
+A kind is decided by the surest sign first. Work that is asked for (write, explain, list …) and
+questions for reasons, ways and advice are ``open``; so is what nothing speaks for, unless it is one
+short question.
 """
 
 from __future__ import annotations
@@ -13,12 +15,14 @@ from typing import Literal
 from ttrl_server.answers.lexicon import COUNTING, words
 
 Kind = Literal["choice", "verdict", "alternative", "number", "words", "fact", "open", "unknown"]
-"""A listed choice; yes or no; one of the words the question offers; a number or formula; nothing but the answer;
-who, what, where or when, answered in a sentence; nothing comparable; nobody can tell."""
+"""A listed choice; yes or no; one of the words the question offers; a number or formula; nothing
+but the answer; who, what, where or when, answered in a sentence; nothing comparable; nobody can
+tell."""
 
 
 def _any(*phrases: str) -> str:
-    """A pattern for any of the phrases; in them a space is white space, and each line holds several, between commas."""
+    """A pattern for any of the phrases; in them a space is white space, and each line holds
+    several, between commas."""
     each = [phrase.strip() for line in phrases for phrase in line.split(",") if phrase.strip()]
     return "(?:" + "|".join(phrase.replace(" ", r"\s{1,3}") for phrase in each) + ")"
 
@@ -34,13 +38,16 @@ _HOUSEKEEPING = re.compile(
         (
             r"\A\s{0,8}(?:#{1,6}\s?)?task:\s{0,4}.{0,200}\b"
             + _any(
-                "titles?, tags?, follow[- ]?up, quer(?:y|ies), autocomplet\\w*, emojis?, suggest\\w*, summar\\w*",
+                "titles?, tags?, follow[- ]?up, quer(?:y|ies), autocomplet\\w*, emojis?, "
+                "suggest\\w*, summar\\w*",
                 "categor\\w*, analy[sz]e the chat",
             )
             + r"\b",
-            r"\b(?:generate|create|provide|write|suggest|give)\b[^.\n]{0,80}\b(?:title|headline|topic)\b[^.\n]{0,120}"
+            r"\b(?:generate|create|provide|write|suggest|give)\b[^.\n]{0,80}"
+            r"\b(?:title|headline|topic)\b[^.\n]{0,120}"
             r"\b(?:conversation|chat|dialogue|discussion|prompt|message|query)\b",
-            r"\b(?:summari[sz]e|summary\sof)\s(?:the|our|this)\s(?:conversation|chat|dialogue|discussion)\b",
+            r"\b(?:summari[sz]e|summary\sof)\s(?:the|our|this)\s"
+            r"(?:conversation|chat|dialogue|discussion)\b",
             r"\bgenerate\s[^.\n]{0,40}\b(?:tags|follow-?\s?up\squestions|search\squeries)\b",
             r"<chat_history>|\bchat\shistory:\s|\b(?:four\sto\sfive\sword|conversation)\stitle\b",
             r"\b(?:conversation|chat)\sa\s(?:name|title)\b|\bfitting\semoji\b",
@@ -52,7 +59,8 @@ _HOUSEKEEPING = re.compile(
 
 
 def housekeeping(text: str) -> bool:
-    """Whether this is what a chat front-end asks of its own accord: a title, tags, follow-ups, a summary."""
+    """Whether this is what a chat front-end asks of its own accord: a title, tags, follow-ups, a
+    summary."""
     return _HOUSEKEEPING.search(text[:4_000]) is not None
 
 
@@ -60,31 +68,41 @@ def housekeeping(text: str) -> bool:
 
 _POLITE = _any(
     "hi, hello, hey, please, kindly, now, (?:can|could|would|will) you, help me, let's, let us",
-    "i (?:want|need|would like|'d like) (?:you )?to, you (?:should|will|need to|must), your task is to",
+    "i (?:want|need|would like|'d like) (?:you )?to, you (?:should|will|need to|must), your task "
+    "is to",
 )
 _WORK = _any(
-    "write, explain, describe, summari[sz]e, create, design, draft, compose, discuss, suggest, recommend, brainstorm",
-    "rewrite, rephrase, paraphrase, expand, elaborate, translate, improve, edit, proofread, correct, analy[sz]e",
-    "compare, contrast, outline, plan, develop, generate, prepare, introduce, talk, imagine, pretend, act as, simulate",
+    "write, explain, describe, summari[sz]e, create, design, draft, compose, discuss, suggest, "
+    "recommend, brainstorm",
+    "rewrite, rephrase, paraphrase, expand, elaborate, translate, improve, edit, proofread, "
+    "correct, analy[sz]e",
+    "compare, contrast, outline, plan, develop, generate, prepare, introduce, talk, imagine, "
+    "pretend, act as, simulate",
     "help me, make, build, implement, code, program, come up",
     "think of, draw an?, prove, show that, justify, define, review",
-    "remove, reply to, respond to, continue, complete and, finish the, turn, take, use, learn, teach, guide, walk me",
+    "remove, reply to, respond to, continue, complete and, finish the, turn, take, use, learn, "
+    "teach, guide, walk me",
     "identify the (?:main|key|themes?|most), optimi[sz]e, refactor, debug, fix",
     "convert (?:the (?:following )?|this )(?:sentence|text|paragraph|code|passage|list)",
-    "set up, craft, propose, organi[sz]e, schedule, react, role, convert it, tell me (?:about|the history|an?)",
+    "set up, craft, propose, organi[sz]e, schedule, react, role, convert it, tell me (?:about|the "
+    "history|an?)",
     'simplify (?:["“]|the (?:text|sentence|paragraph|passage|language)), add(?! \\$?\\d)',
     "provide (?!the (?:name|answer|number|word|date|value)|an? \\w+ (?:rating|label|score))",
     "list(?! (?:all|the) (?:\\w+ )?(?:integers|values|numbers|factors|roots|solutions|primes))",
-    "give (?:me )?(?:some|examples|ideas|tips|advice|\\w+ ideas|an? (?:idea|brief|short|example|detailed|overview))",
+    "give (?:me )?(?:some|examples|ideas|tips|advice|\\w+ ideas|an? "
+    "(?:idea|brief|short|example|detailed|overview))",
     "give (?:me )?an? (?:recipe|summary|few|list)",
-    "evaluate the (?!expression|integral|sum|limit|function|following expression|product|determinant|value)",
+    "evaluate the (?!expression|integral|sum|limit|function|following "
+    "expression|product|determinant|value)",
 )
 _ASKS_FOR_WORK = _pattern(rf"\A(?:[^a-z]*{_POLITE}[,!\s]*){{0,3}}{_WORK}\b")
 _WORDY = _pattern(
     r"\b"
     + _any(
-        "prove, show that, essay, story, poem, code, program, function to, python, java, script, pros and cons",
-        "explain, describe, brief, summary, review, recipe, tips, ideas, table, query, sentence, paragraph, e-?mail",
+        "prove, show that, essay, story, poem, code, program, function to, python, java, script, "
+        "pros and cons",
+        "explain, describe, brief, summary, review, recipe, tips, ideas, table, query, sentence, "
+        "paragraph, e-?mail",
     )
     + r"\b"
 )
@@ -93,23 +111,34 @@ _ASKS_HOW = _pattern(
     r"\b"
     + _any(
         "why, how (?:do(?! you (?:say|spell|write))|does|did|can|could|should|would|to|come)\\b",
-        "how (?:is|are|was|were|might|will|about|have|has|else)\\b, which \\w+s (?:are|should|would)\\b",
+        "how (?:is|are|was|were|might|will|about|have|has|else)\\b, which \\w+s "
+        "(?:are|should|would)\\b",
         "how (?:much|big) of an?, tell me(?! (?:the|how many|how much|who|when)\\b)",
-        "(?:can|could|would) you, (?:can|may|could|should) (?:i|we)\\b, which (?:\\w+ )?(?:is|are) (?:the )?better\\b",
-        "do you (?:know|think|have|like|feel|want|enjoy|remember|believe), which (?:\\w+ )?(?:is|are) (?:the )?best\\b",
+        "(?:can|could|would) you, (?:can|may|could|should) (?:i|we)\\b, which (?:\\w+ "
+        ")?(?:is|are) (?:the )?better\\b",
+        "do you (?:know|think|have|like|feel|want|enjoy|remember|believe), which (?:\\w+ "
+        ")?(?:is|are) (?:the )?best\\b",
         "what (?:if|about|causes?|happen(?:s|ed)?|else|makes?|should|would|could|can)\\b",
         "what (?:do|did|steps|ways|factors|needs)\\b",
         "what does(?! \\S+ equal| .+ stand for), what (?:kinds?|sorts?|types?) of",
-        "what (?:are|were) (?:some|good|different|your|you|any)\\b, what (?:is|was) (?:your|needed|good|it like)\\b",
-        "what (?:are|were) the (?:most|main|best|key|major|different|differences?|pros|advantages|benefits)\\b",
-        "what (?:are|were) the (?:important|effects|implications|reasons|steps|signs|names of some)\\b",
-        "what (?:is|was) the (?:best|most|difference|purpose|point|meaning|significance|importance|role|history)\\b",
-        "what (?:is|was) the (?:reason|syntax|story|way|secret|impact|effect|idea|plot|theory|process)\\b",
+        "what (?:are|were) (?:some|good|different|your|you|any)\\b, what (?:is|was) "
+        "(?:your|needed|good|it like)\\b",
+        "what (?:are|were) the "
+        "(?:most|main|best|key|major|different|differences?|pros|advantages|benefits)\\b",
+        "what (?:are|were) the (?:important|effects|implications|reasons|steps|signs|names of "
+        "some)\\b",
+        "what (?:is|was) the "
+        "(?:best|most|difference|purpose|point|meaning|significance|importance|role|history)\\b",
+        "what (?:is|was) the "
+        "(?:reason|syntax|story|way|secret|impact|effect|idea|plot|theory|process)\\b",
         "what (?:is|was) the (?:relationship|distinction|easiest)\\b",
-        "what (?:is|was) wrong, what (?:are|were) the \\w+ (?:\\w+ )?(?:of|in|for|to)\\b, who (?:are|were) the\\b",
+        "what (?:is|was) wrong, what (?:are|were) the \\w+ (?:\\w+ )?(?:of|in|for|to)\\b, who "
+        "(?:are|were) the\\b",
         "(?:where|when|which) (?:\\w+ )?(?:can|could|should|would) (?:i|we|you)\\b",
-        "what (?:is|was) an? (?:good|great|nice|fun)\\b, (?:is|are|was|were) there (?:any|an?|some)\\b",
-        "i (?:want|need|would like|am trying|'m trying)\\b, give me (?:some|an?|few|tips|advice)\\b, ideas for",
+        "what (?:is|was) an? (?:good|great|nice|fun)\\b, (?:is|are|was|were) there "
+        "(?:any|an?|some)\\b",
+        "i (?:want|need|would like|am trying|'m trying)\\b, give me "
+        "(?:some|an?|few|tips|advice)\\b, ideas for",
     ),
     r"\b(?:what|who)\s(?:is|are|was|were)\s(?:an?\s)?(?!(?:the|its|it|this|that)\b|\d)\w+"
     r"(?:\s(?!(?:of|in|on|at|during|when)\b)\w+){0,2}\?*\s*\Z",
@@ -117,66 +146,80 @@ _ASKS_HOW = _pattern(
     r"\bwhat\s(?:are|were)\s(?:\d{1,2}|two|three|four|five|six|seven|ten)\s[a-z]",
 )
 
-# ---------------------------------------------------------------- yes or no, and nothing but the answer
+# ------------------------------------------------------------ yes or no, and nothing but the answer
 
 _PAIR = r"(?:yes\s?(?:or|/)\s?no|true\s?(?:or|/)\s?false)"
 _AUXILIARY = _any(
-    "is, isn't, are, aren't, was, were, do, does, did, has, have, had, can, could, will, would, must, may"
+    "is, isn't, are, aren't, was, were, do, does, did, has, have, had, can, could, will, would, "
+    "must, may"
 )
 _ASKS_VERDICT = _pattern(
-    rf"\b(?:answer|respond|reply|say|write|state|return|output|decide|determine)\b[^.?!\n]{{0,40}}?\b{_PAIR}\b",
+    r"\b(?:answer|respond|reply|say|write|state|return|output|decide|determine)\b"
+    rf"[^.?!\n]{{0,40}}?\b{_PAIR}\b",
     rf"\A\s{{0,8}}{_PAIR}\s?[:?]|\b{_PAIR}[?.)]{{0,3}}\Z|\breturn\s(?:true|yes)\sif\b",
     r"\bverify\sthe\s(?:correctness|truth|statement)\b",
-    r"\b(?:check|determine|decide)\s(?:if|whether)\b[^.?!\n]{1,120}(?:duplicates?|correct|true|valid|equal)\b",
+    r"\b(?:check|determine|decide)\s(?:if|whether)\b[^.?!\n]{1,120}"
+    r"(?:duplicates?|correct|true|valid|equal)\b",
 )
 _IS_VERDICT = _pattern(
     rf"(?:\A\s{{0,8}}|[.!?:]\s{{1,4}}|\n\s{{0,4}}\n|\n(?-i:(?=[A-Z]))){_AUXILIARY}\s"
     r"(?!(?:you|we|i|u|not|the\sfollowing)\b|there\s(?:any|an?\b)|anyone|somebody|someone)"
-    r"(?![^?.!\n]{0,200}\b(?:or|how|what|which|who|where|when|why)\b)(?:[^?.!\n]|\.(?=\S)){1,200}?(?:\?|\Z)\s{0,4}"
+    r"(?![^?.!\n]{0,200}\b(?:or|how|what|which|who|where|when|why)\b)"
+    r"(?:[^?.!\n]|\.(?=\S)){1,200}?(?:\?|\Z)\s{0,4}"
     r"(?:\(?(?:please\s)?(?:answer|respond|reply|explain|justify|think)\b[^?]{0,80})?\Z"
 )
 """Asked for by the form of the last sentence."""
 _ASKS_BARE = _pattern(
-    r"\b(?:answer|respond|reply|return|provide|give|write|state|print|output(?:\sshould\sbe)?)\s{1,4}"
-    r"(?:(?:only|just)\s{1,4}(?:with\s{1,4})?|with\s{1,4}(?:only|just)\s{1,4})"
+    r"\b(?:answer|respond|reply|return|provide|give|write|state|print|output(?:\sshould\sbe)?)"
+    r"\s{1,4}(?:(?:only|just)\s{1,4}(?:with\s{1,4})?|with\s{1,4}(?:only|just)\s{1,4})"
     r"(?:the|an?|one|your)\s{1,4}(?!sentence|paragraph|line|poem|story)[a-z]",
     r"\b(?:in|with)\s(?:one|a\ssingle)\s(?:word|letter|number|name|date|year)\b",
     r"\bthe\s(?:result|answer|number|word|name|value|letter)\sonly\b",
 )
 
 _BARE_NUMBER = _pattern(
-    r"\b(?:only|just)\s(?:with\s)?(?:the|an?|one|your)\s(?:\w+\s){0,2}(?:number|integer|value|digits?|amount|sum)\b",
+    r"\b(?:only|just)\s(?:with\s)?(?:the|an?|one|your)\s(?:\w+\s){0,2}"
+    r"(?:number|integer|value|digits?|amount|sum)\b",
     r"\b(?:one|a\ssingle)\snumber\b|\bthe\snumber\sonly\b",
 )
 
 # ---------------------------------------------------------------- numbers and formulas
 
 _QUANTITIES = _any(
-    "sum, product, quotient, remainder, value, area, perimeter, circumference, volume, length, width, height, radius",
-    "diameter, hypotenuse, slope, average, mean, median, mode, probability, number, total, cost, price, distance",
+    "sum, product, quotient, remainder, value, area, perimeter, circumference, volume, length, "
+    "width, height, radius",
+    "diameter, hypotenuse, slope, average, mean, median, mode, probability, number, total, cost, "
+    "price, distance",
     "speed, age, degrees?, measure, angle, ratio",
     "percent(?:age)?, solutions?, roots?, domain, range, derivative, integral",
-    "limit, determinant, matrix, coefficient, result, power, fraction, decimal, greatest, least, minimum, maximum",
+    "limit, determinant, matrix, coefficient, result, power, fraction, decimal, greatest, least, "
+    "minimum, maximum",
     "smallest, largest, greater, lesser, tip, amount, odds, chances?, temperature, mass, density",
     "depth, altitude, gdp",
 )
 _QUANTITY = (
-    r"\bdifference\s(?:between|of)\s[^?\n]{0,60}?(?:\d|\$|\bsquare|\bsum|\bproduct|\blargest|\bgreatest)"
-    r"|\b(?:what\s(?:is|are|was|were)|find|determine|give|estimate|calculate|compute|work\sout|figure\sout|state)"
-    rf"\s(?:(?!history|origin|meaning|purpose|role|concept|definition)[\w'-]+,?\s){{0,5}}?{_QUANTITIES}\b"
+    r"\bdifference\s(?:between|of)\s[^?\n]{0,60}?"
+    r"(?:\d|\$|\bsquare|\bsum|\bproduct|\blargest|\bgreatest)"
+    r"|\b(?:what\s(?:is|are|was|were)|find|determine|give|estimate|calculate|compute"
+    r"|work\sout|figure\sout|state)"
+    r"\s(?:(?!history|origin|meaning|purpose|role|concept|definition)[\w'-]+,?\s){0,5}?"
+    rf"{_QUANTITIES}\b"
 )
 """A quantity, asked for by its name."""
 _COUNTED = _pattern(
     rf"\b(?:{COUNTING})\b|\bcount\s(?:the|how)\b|{_QUANTITY}|多少|几|몇|いく",
-    r"\bwhat\s(?:percent(?:age)?|fraction|temperature|age|numbers?|values?|total|remainder|digit|sum|cost|price)\b",
+    r"\bwhat\s(?:percent(?:age)?|fraction|temperature|age|numbers?|values?|total|remainder"
+    r"|digit|sum|cost|price)\b",
     r"\b(?:total|order)\scost\b|\bnumber\s(?:whose|that|which|such)\b",
     r"\bwhat\s(?:does|do|did|will|would|must|should)\s[^?.!\n]{1,80}\s"
     r"(?:cost|pay|earn|owe|weigh|spend|equal|measure|receive|total)\b",
 )
 _CALCULATED = _pattern(
-    r"\b(?:calculate|compute|evaluate|simplify|solve|differentiate|integrate|factor(?:i[sz]e)?|round|convert)\b",
+    r"\b(?:calculate|compute|evaluate|simplify|solve|differentiate|integrate|factor(?:i[sz]e)?"
+    r"|round|convert)\b",
     r"\bfind\s(?:the|all|an?|its|[a-zA-Z$\\(])|\bdetermine\s(?:the|all|its|a\s)|\bwhat\snumber\b",
-    r"\bwhat\s(?:is|are|was|were|does|percent(?:age)?|fraction|number|value|year|age|digit)\b[^?\n]{0,200}\d",
+    r"\bwhat\s(?:is|are|was|were|does|percent(?:age)?|fraction|number|value|year|age|digit)\b"
+    r"[^?\n]{0,200}\d",
     r"[-+*/×÷^]\s?\d{1,20}\s?=\s?\??|求|计算|計算|等于|구하",
 )
 _FORMULA = re.compile(
@@ -187,18 +230,22 @@ _FIGURES = _pattern(r"\d|\bhalf\b|\btwice\b|\bdouble\b|\$|\\")
 _MATHEMATICS = _pattern(
     r"\b"
     + _any(
-        "integers?, polynomial, triangle, equation, probability, fraction, matrix, digits?, divisible, prime numbers?",
-        "angles?, perimeter, circumference, hypotenuse, (?:square|cube) root, decimal, reciprocal, consecutive",
+        "integers?, polynomial, triangle, equation, probability, fraction, matrix, digits?, "
+        "divisible, prime numbers?",
+        "angles?, perimeter, circumference, hypotenuse, (?:square|cube) root, decimal, "
+        "reciprocal, consecutive",
         "arithmetic, geometric, sphere, cylinder, arrange",
     )
     + r"\b"
 )
 _EXPRESSED = _pattern(
-    r"\b(?:express|give|write|leave|state)\s(?:your|the|all|each)\s(?:answers?|results?|solutions?)\b",
+    r"\b(?:express|give|write|leave|state)\s(?:your|the|all|each)\s"
+    r"(?:answers?|results?|solutions?)\b",
     r"\bexpress\sthe\sresult\b",
 )
 MARKED = _pattern(
-    r"\\boxed|\b(?:in|within)\sa\sbox\b|####|<\s?(?:final_)?answer\s?>|\b(?:final\s)?answer\s?:\s{0,4}\Z",
+    r"\\boxed|\b(?:in|within)\sa\sbox\b|####|<\s?(?:final_)?answer\s?>"
+    r"|\b(?:final\s)?answer\s?:\s{0,4}\Z",
     r"['\"`](?:the\s)?(?:final\s)?answer(?:\sis)?\s?:?|\banswer\b.{0,20}\btags?\b",
 )
 """Whether the question asks to mark the answer."""
@@ -209,19 +256,24 @@ _FACT = _pattern(
     r"\b"
     + _any(
         "who(?:se|m)?\\b(?! (?:wants|needs|cares)), which\\b, in what year, what colou?r",
-        "where (?:is|are|was|were|did|does|do)\\b(?! (?:i|you|we)\\b), when (?:is|was|were|did|does|will)\\b",
+        "where (?:is|are|was|were|did|does|do)\\b(?! (?:i|you|we)\\b), when "
+        "(?:is|was|were|did|does|will)\\b",
     ),
     r"\bwhat\s"
     + _any(
-        "year, day, date, time, month, country, city, state, language, breed, animal, planet, sound, name, song, movie",
-        "film, book, company, team, sport, word, material, continent, currency, element, gas, river, ocean, mountain",
+        "year, day, date, time, month, country, city, state, language, breed, animal, planet, "
+        "sound, name, song, movie",
+        "film, book, company, team, sport, word, material, continent, currency, element, gas, "
+        "river, ocean, mountain",
         "nationality, religion, genre, shape, letter, port, protocol",
     )
     + r"\b",
     r"\bwhat\s(?:is|was|are|were)\s(?:the\s)?(?:\w+\s){0,4}?"
     + _any(
-        "names?, capitals?, title, colou?r, currency, language, author, president, inventor, founder, location",
-        "birthplace, date, year, largest, biggest, smallest, longest, tallest, highest, deepest, fastest, oldest",
+        "names?, capitals?, title, colou?r, currency, language, author, president, inventor, "
+        "founder, location",
+        "birthplace, date, year, largest, biggest, smallest, longest, tallest, highest, deepest, "
+        "fastest, oldest",
         "first, last, next, closest, nearest, opposite, abbreviation",
         "symbol, formula, term, word, national, official, scientific",
         "chemical, boiling, freezing, melting, population",
@@ -229,12 +281,18 @@ _FACT = _pattern(
     + r"\b",
     r"\bwhat\s(?:is|are)\s[^?]{1,60}\s(?:made\s(?:out\s)?of|made\sfrom|called|known\sas)\b",
     r"\b(?:is|are)\s(?:called|known\sas)\s*:?\s*\Z",
-    r"\bfill\sin\sthe\sblank|\bcomplete\sthe\s(?:analogy|sequence|series|pattern)\b|\bhow\sdo\syou\s(?:say|spell|write)\b",
-    r"\bwhat\s(?:does|do|did)\s[^?\n]{1,60}\sstand\sfor\b|\A(?:spell|unscramble|rearrange|select)\b",
-    r"(?:\A|\b(?:find|tell\sme|give\sme|state)\s)(?:the\s)?(?:capital|population|currency|president|author|inventor|founder)\s(?:city\s)?of\s",
-    r"\b(?:identify|classify|categori[sz]e|guess|name|find\sout)\s(?:the|which|what|whether|an?|this|one)\b",
-    r"\b(?:pick|choose|select)\s(?:the|a|one|which)\s(?:\w+\s){0,2}(?:category|label|option|word|answer|class)\b",
-    r"\bgive\sthe\s\w+(?:\s\w+){0,3}\sa\s(?:category|label)|\bprovide\san?\s\w+\s(?:rating|label|score)\b",
+    r"\bfill\sin\sthe\sblank|\bcomplete\sthe\s(?:analogy|sequence|series|pattern)\b"
+    r"|\bhow\sdo\syou\s(?:say|spell|write)\b",
+    r"\bwhat\s(?:does|do|did)\s[^?\n]{1,60}\sstand\sfor\b"
+    r"|\A(?:spell|unscramble|rearrange|select)\b",
+    r"(?:\A|\b(?:find|tell\sme|give\sme|state)\s)(?:the\s)?"
+    r"(?:capital|population|currency|president|author|inventor|founder)\s(?:city\s)?of\s",
+    r"\b(?:identify|classify|categori[sz]e|guess|name|find\sout)\s"
+    r"(?:the|which|what|whether|an?|this|one)\b",
+    r"\b(?:pick|choose|select)\s(?:the|a|one|which)\s(?:\w+\s){0,2}"
+    r"(?:category|label|option|word|answer|class)\b",
+    r"\bgive\sthe\s\w+(?:\s\w+){0,3}\sa\s(?:category|label)"
+    r"|\bprovide\san?\s\w+\s(?:rating|label|score)\b",
     r"\bdetermine\s(?:whether|the\s(?:type|category|name|sentiment|language|genre))\b",
     r"\bextract\sthe\s(?:address|name|date|phone|email|number|price|title)\b",
 )
@@ -251,20 +309,24 @@ FOREIGN = re.compile(
     + r"\b",
     re.IGNORECASE,
 )
-"""A question in a language that writes decimals with a comma, as far as its letters and commonest words tell."""
+"""A question in a language that writes decimals with a comma, as far as its letters and
+commonest words tell."""
 
 _FOREIGN_HOW = re.compile(
     r"[\W_]*(?:"
     + _any(
-        "c[óo]mo, por qu[ée], qu[ée] es, qu'est-ce, comment, pourquoi, warum, wieso, come, perch[ée], как, почему",
+        "c[óo]mo, por qu[ée], qu[ée] es, qu'est-ce, comment, pourquoi, warum, wieso, come, "
+        "perch[ée], как, почему",
         "wie (?:geht|kann|funktioniert|macht|man), was ist (?!\\d), como",
     )
     + r")\b",
     re.IGNORECASE,
 )
 _OF_THE_MODEL = re.compile(
-    r"\b(?:(?:who|what|where|how(?:\sold)?)\sare|(?:who|when)\s(?:made|created|built|trained|were)|what\smodel\sare|^(?:are|do|have|did)|where\sdo)\syou\b"
-    r"(?!\s(?:left|given|going|know|remember|find|buy|get))|\byour\s(?:favou?rite|name|opinion|hobbies|purpose|age|training)\b|你是|你叫",
+    r"\b(?:(?:who|what|where|how(?:\sold)?)\sare|(?:who|when)\s(?:made|created|built|trained|were)"
+    r"|what\smodel\sare|^(?:are|do|have|did)|where\sdo)\syou\b"
+    r"(?!\s(?:left|given|going|know|remember|find|buy|get))"
+    r"|\byour\s(?:favou?rite|name|opinion|hobbies|purpose|age|training)\b|你是|你叫",
     re.IGNORECASE,
 )
 _CONTRACTED = re.compile(r"\b(what|who|where|when|which|how)['\u2019]?s\b", re.IGNORECASE)
@@ -275,7 +337,9 @@ def kind(text: str, choices: bool, alternatives: Sequence[str]) -> Kind:
     """The first kind that fits."""
     text = _CONTRACTED.sub(r"\1 is", text)
     head, tail = text[:4_000].strip(), text[-2_000:].strip()
-    last = _last_sentence(tail)
+    parts = [part.strip() for part in re.split(r"(?<=[.!?])\s+|\n+", tail) if part.strip()]
+    # The last question, or else the last sentence.
+    last = ([part for part in parts if part.endswith("?")] or parts or [tail])[-1]
     if housekeeping(head):
         return "open"
     if choices:
@@ -287,7 +351,10 @@ def kind(text: str, choices: bool, alternatives: Sequence[str]) -> Kind:
         return "verdict"
     if _ASKS_BARE.search(text):
         counted = (
-            _BARE_NUMBER.search(text) or _COUNTED.search(text) or _CALCULATED.search(text) or _FORMULA.search(text)
+            _BARE_NUMBER.search(text)
+            or _COUNTED.search(text)
+            or _CALCULATED.search(text)
+            or _FORMULA.search(text)
         )
         return "number" if counted else "words"
     formula = _FORMULA.search(text) is not None
@@ -308,7 +375,11 @@ def _asked_in_words(text: str, head: str, last: str, foreign: bool) -> Kind:
     """Where no formula stands in the question, and nothing is said of the answer's form."""
     figures = _FIGURES.search(text) is not None
     calculated = _CALCULATED.search(text) or _COUNTED.search(text)
-    if figures and (_CALCULATED.search(last) or _COUNTED.search(last)) and not _ASKS_HOW.match(last):
+    if (
+        figures
+        and (_CALCULATED.search(last) or _COUNTED.search(last))
+        and not _ASKS_HOW.match(last)
+    ):
         return "number"
     if _OF_THE_MODEL.search(last):
         return "open"
@@ -326,36 +397,39 @@ def _asked_in_words(text: str, head: str, last: str, foreign: bool) -> Kind:
     return "unknown" if asks or (figures and not re.search(r"[^\W\d_]{2}", text)) else "open"
 
 
-def _last_sentence(text: str) -> str:
-    """The last question, or else the last sentence."""
-    parts = [part.strip() for part in re.split(r"(?<=[.!?])\s+|\n+", text) if part.strip()]
-    return ([part for part in parts if part.endswith("?")] or parts or [text])[-1]
-
-
 # ---------------------------------------------------------------- words that the question offers
 
-_ITEM = r"[\"'“‘]?[A-Za-z][A-Za-z&-]{0,20}(?:\s(?!or\b|and\b)[A-Za-z&][A-Za-z&-]{0,20}){0,3}[\"'”’]?"
+_ITEM = (
+    r"[\"'“‘]?[A-Za-z][A-Za-z&-]{0,20}(?:\s(?!or\b|and\b)[A-Za-z&][A-Za-z&-]{0,20}){0,3}[\"'”’]?"
+)
 _WORD = r"[\"'“‘]?([A-Za-z][A-Za-z-]{1,20})[\"'”’]?"
 _OFFERS = _pattern(
     r"\b(?:one\sof(?:\sthe)?(?:\sfollowing)?(?:\s(?:categories|labels|options|classes|words))?"
-    r"|(?:classif(?:y|ied)|categori[sz]ed?|label(?:led)?)\b[^.?\n:]{0,80}?\b(?:as|into)(?:\seither)?"
+    r"|(?:classif(?:y|ied)|categori[sz]ed?|label(?:led)?)\b[^.?\n:]{0,80}?"
+    r"\b(?:as|into)(?:\seither)?"
     r"|(?:pick|choose|select)[^.?\n]{0,40}?\bfrom(?:\sthe\slist\sof)?"
-    r"|(?:answer|respond|reply)\s(?:only\s|just\s)?(?:with\s)?(?:only\s|just\s|either\s){0,2})\s?:?\s"
-    rf"({_ITEM}(?:\s?[,/]\s?{_ITEM}){{0,12}}(?:,?\s(?:or|and)\s|/){_ITEM})"
+    r"|(?:answer|respond|reply)\s(?:only\s|just\s)?(?:with\s)?(?:only\s|just\s|either\s){0,2})"
+    rf"\s?:?\s({_ITEM}(?:\s?[,/]\s?{_ITEM}){{0,12}}(?:,?\s(?:or|and)\s|/){_ITEM})"
 )
 _OR_NOT = _pattern(
-    rf"\b(?:whether|if|as)\s[^?.!\n]{{0,120}}?{_WORD}(?:\s[^?.!\n]{{1,60}})?\sor\snot\b",
+    rf"\b(?:whether|if|as)\s[^?.!\n]{{0,120}}?{_WORD}(?:\s[^?.!\n]{{1,60}})?\sor\snot\b"
 )
 _EITHER = _pattern(
-    r"(?:\A\s{0,8}|[.!?:]\s{1,4}|\n\s{0,4})(?:is|are|was|were|does|do|did|has|have)\s[^?.!\n]{0,80}?\b(?:an?\s|the\s)?"
+    r"(?:\A\s{0,8}|[.!?:]\s{1,4}|\n\s{0,4})(?:is|are|was|were|does|do|did|has|have)\s"
+    r"[^?.!\n]{0,80}?\b(?:an?\s|the\s)?"
     rf"{_WORD},?\sor\s(?:an?\s|the\s)?{_WORD}(?:\s[a-z]{{1,20}})?\s{{0,4}}(?:\?|\Z)",
-    rf"\bwhich\b[^?.!\n]{{0,80}}[,:]\s(?:an?\s|the\s)?{_WORD},?\sor\s(?:an?\s|the\s)?{_WORD}\s{{0,4}}(?:\?|\Z)",
+    rf"\bwhich\b[^?.!\n]{{0,80}}[,:]\s(?:an?\s|the\s)?"
+    rf"{_WORD},?\sor\s(?:an?\s|the\s)?{_WORD}\s{{0,4}}(?:\?|\Z)",
 )
-_NO_OFFER = words("yes no true false not more less so what if why how both neither other two it them letter number")
+_NO_OFFER = words(
+    "yes no true false not more less so what if why how both neither other two it them letter "
+    "number"
+)
 
 
 def alternatives(text: str) -> tuple[str, ...]:
-    """The words of "Is 57 even or odd?", or the labels to choose from; yes and no, true and false are another kind."""
+    """The words of "Is 57 even or odd?", or the labels to choose from; yes and no, true and
+    false are another kind."""
     tail = text[-4_000:]
     denied = [found[1].lower() for found in _OR_NOT.finditer(tail[:1_000])]
     if denied and denied[-1] not in ("true", "correct", "valid", "right"):
@@ -367,5 +441,7 @@ def alternatives(text: str) -> tuple[str, ...]:
         offered = [word.lower() for word in found[-1].groups() if word]
     else:
         return ()
-    several = len(set(offered)) == len(offered) > 1 and not _NO_OFFER & {word.split()[-1] for word in offered}
+    several = len(set(offered)) == len(offered) > 1 and not _NO_OFFER & {
+        word.split()[-1] for word in offered
+    }
     return tuple(offered) if several else ()

@@ -16,13 +16,15 @@ def words(text: str) -> frozenset[str]:
 # ---------------------------------------------------------------- mathematics
 
 FUNCTIONS = words(
-    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh asin acos atan log ln lg exp sqrt"
+    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh asin acos "
+    "atan log ln lg exp sqrt"
 )
 NAMED = {"pi": "pi"}
 """Constants by the word for them; e and i are letters."""
 GREEK = words(
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau "
-    "upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega ell"
+    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi "
+    "rho sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi "
+    "Omega ell"
 )
 
 # ---------------------------------------------------------------- numbers in words
@@ -31,14 +33,16 @@ SMALL = {
     word: value
     for value, word in enumerate(
         listed(
-            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-            "seventeen eighteen nineteen"
+            "zero one two three four five six seven eight nine ten eleven twelve thirteen "
+            "fourteen fifteen sixteen seventeen eighteen nineteen"
         )
     )
 }
 TENS = {
     word: 10 * value
-    for value, word in enumerate(listed("twenty thirty forty fifty sixty seventy eighty ninety"), start=2)
+    for value, word in enumerate(
+        listed("twenty thirty forty fifty sixty seventy eighty ninety"), start=2
+    )
 }
 SCALES = {
     "dozen": 12,
@@ -77,7 +81,7 @@ PARTS = {
     "thousandth": 1000,
 }
 
-# ---------------------------------------------------------------- words that are answers, and words that are none
+# ---------------------------------------------------------------- answers, and words that are none
 
 YES = words("yes true yeah yep ja oui sí sì si sim да はい 是 是的 对 예 네 correct")
 NO = words("no false nope nein non não nao нет いいえ 否 不是 不 아니요 incorrect")
@@ -159,38 +163,48 @@ REFUSALS = frozenset(
 )
 """What must not win a vote, unless a listed choice says it."""
 REMARKS = words(
-    "correct right incorrect wrong clear verified confirmed helpful useful consistent reasonable valid unique final "
-    "above below complete given found here there ready"
+    "correct right incorrect wrong clear verified confirmed helpful useful consistent reasonable "
+    "valid unique final above below complete given found here there ready"
 )
 """What a later sentence says *of* the answer: "This answer is correct." answers nothing."""
 DIRECTIONS = words(
-    "north south east west northeast northwest southeast southwest up down left right upward upwards downward "
-    "downwards forward forwards backward backwards clockwise counterclockwise anticlockwise inward outward"
+    "north south east west northeast northwest southeast southwest up down left right upward "
+    "upwards downward downwards forward forwards backward backwards clockwise counterclockwise "
+    "anticlockwise inward outward"
 )
 ARTICLES = words("the a an")
 SAYS_NOTHING = words(
-    "of the in all total altogether left remaining exactly about approximately roughly around a an such each every "
-    "there are is was were on to for from with at as by per more needed required people unit units square "
-    "입니다 이다 이에요 예요 です である 个 個 개"
+    "of the in all total altogether left remaining exactly about approximately roughly around a "
+    "an such each every there are is was were on to for from with at as by per more needed "
+    "required people unit units square 입니다 이다 이에요 예요 です である 个 個 개"
 )
 """Words after a number that do not say what is counted."""
 CHANGES_VALUE = FUNCTIONS | words(
-    "and but not nor or plus minus times divided over choose mod less than squared cubed factorial half halves third "
-    "thirds quarter quarters hundredth hundredths root"
+    "and but not nor or plus minus times divided over choose mod less than squared cubed "
+    "factorial half halves third thirds quarter quarters hundredth hundredths root"
 )
 """Words after a number that make it another."""
 
-# ---------------------------------------------------------------- words around an answer, in the languages models speak
+# ---------------------------------------------------------------- words around an answer
+# In the languages that models speak.
 
 ANSWER = (
-    r"(?:answers?|ans|antwort(?:en)?|l[öo]sung|ergebnis|r[ée]ponses?|r[ée]sultat|respuestas?|resultado|resposta|risposta|"
-    r"risultato|odpowied[źz]|wynik|antwoord|svar|vastaus|cevap|sonuç|ответ|відповідь|odpověď|válasz|đáp án|jawaban)"
+    r"(?:answers?|ans|antwort(?:en)?|l[öo]sung|ergebnis|r[ée]ponses?|r[ée]sultat"
+    r"|respuestas?|resultado|resposta|risposta|risultato|odpowied[źz]|wynik|antwoord"
+    r"|svar|vastaus|cevap|sonuç"
+    r"|ответ|відповідь|odpověď|válasz|đáp án|jawaban)"
 )
-CHOICE = r"(?:option|choice|letter|optie|opción|opcion|opzione|opção|opcao|réponse|вариант|seçenek|lựa chọn|pilihan)"
+CHOICE = (
+    r"(?:option|choice|letter|optie|opción|opcion|opzione|opção|opcao|réponse|вариант|seçenek|lựa "
+    r"chọn|pilihan)"
+)
 IS = r"(?:is|are|was|were|equals|ist|lautet|sind|est|sont|es|son|é|è|sono|is|jest|är|er|on|=|:)"
 COUNTING = (
-    r"how\s(?:many|much(?!\sof\sa\b)|old|tall|far|long|high|deep|wide|heavy|large|big|fast|often|hot|cold)"
-    r"|combien|wie\s?viele?|wie\s(?:lange?|hoch|weit|alt|gro[ßs]s?|teuer|warm)|cu[áa]nt[oa]s?|quant[oiae]s?|hoeveel|ile|hur\smånga|hvor\smange"
-    r"|сколько|скільки|kaç|berapa|bao\snhiêu|多少|几(?:个|天|人|本|只|次|页|元|岁|倍|名|辆|块|分|小时)|几何|いくつ|いくら|何(?:個|人|円|本|枚|分|時|回|歳)|몇|얼마"
+    r"how\s(?:many|much(?!\sof\sa\b)|old|tall|far|long|high|deep|wide|heavy|large|big"
+    r"|fast|often|hot|cold)"
+    r"|combien|wie\s?viele?|wie\s(?:lange?|hoch|weit|alt|gro[ßs]s?|teuer|warm)"
+    r"|cu[áa]nt[oa]s?|quant[oiae]s?|hoeveel|ile|hur\smånga|hvor\smange"
+    r"|сколько|скільки|kaç|berapa|bao\snhiêu|多少"
+    r"|几(?:个|天|人|本|只|次|页|元|岁|倍|名|辆|块|分|小时)|几何|いくつ|いくら|何(?:個|人|円|本|枚|分|時|回|歳)|몇|얼마"
 )
 """What asks for a number."""

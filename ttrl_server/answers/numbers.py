@@ -1,4 +1,5 @@
-"""The number that a sample ends with: bold, in a formula, or the last that does not merely limit another."""
+"""The number that a sample ends with: bold, in a formula, or the last that does not merely limit
+another."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ _LONGEST_FORMULA = 200
 """Characters of a formula that the last number may stand in."""
 
 _PLAIN = r"-?[0-9]{1,40}(?:[./][0-9]{1,40})?"
-_MONTH = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
+_MONTH = (
+    r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
+)
 _NUMBER = re.compile(
     rf"(?<![A-Za-z0-9])(?:\\?\{{|[(\[])\s?{_PLAIN}(?:\s?,\s?{_PLAIN}){{1,8}}\s?(?:\\?\}}|[)\]])"
     rf"|\b{_MONTH}\s[0-9]{{1,2}}(?![0-9])(?:st|nd|rd|th)?(?:,?\s[0-9]{{4}})?"
@@ -25,9 +28,12 @@ _NUMBER = re.compile(
     r"|(?<![\w:])[0-9]{1,9}(?::[0-9]{1,9}){1,3}(?:\s?[AaPp]\.?[Mm]\b\.?)?"
     r"|(?:(?<![\w)}\]^{])-)?"
     r"(?:(?:[0-9]{1,40}\s?)?\\[dt]?frac(?:\{-?[0-9]{1,40}\}\{[0-9]{1,40}\}|[0-9]{2})"
-    r"|(?:(?<![A-Za-z0-9])[0-9]{1,40}\s?)?(?:\\sqrt\{[0-9]{1,40}\}|√(?:[0-9]{1,40}|\([0-9]{1,40}\)))"
+    r"|(?:(?<![A-Za-z0-9])[0-9]{1,40}\s?)?"
+    r"(?:\\sqrt\{[0-9]{1,40}\}|√(?:[0-9]{1,40}|\([0-9]{1,40}\)))"
     r"|(?<![A-Za-z0-9^])(?<![A-Za-z]_)(?<!\^[-{])(?<!\^\{-)"
-    r"(?:[0-9]{1,3}(?:\.[0-9]{3}){1,5},[0-9]{1,9}|(?:[0-9]{1,3}(?:(?:,|\{,\}|,?\\[!,])[0-9]{3}){1,10}(?![0-9])|[0-9]+)(?:[.][0-9]+|,[0-9]{1,2}(?![0-9]))?|\.[0-9]+)"
+    r"(?:[0-9]{1,3}(?:\.[0-9]{3}){1,5},[0-9]{1,9}"
+    r"|(?:[0-9]{1,3}(?:(?:,|\{,\}|,?\\[!,])[0-9]{3}){1,10}(?![0-9])|[0-9]+)"
+    r"(?:[.][0-9]+|,[0-9]{1,2}(?![0-9]))?|\.[0-9]+)"
     r"(?:\s?(?:×|\*|·|\\times|\\cdot)\s?10\s?\^\s?\{?-?[0-9]{1,6}\}?|\^\{?-?[0-9]{1,6}\}?"
     r"|[eE][-+]?[0-9]{1,6}(?![A-Za-z0-9])|\s[0-9]{1,40}(?=/[0-9]))?"
     r"(?:/[0-9]+){0,2}(?:\s?(?:π|\\pi(?![a-z])))?(?:\s?\\?%)?)"
@@ -36,36 +42,48 @@ _NUMBER = re.compile(
 _THOUSANDS = re.compile(r"(?<=[0-9])(?:,|\{,\}|,?\\[!,])(?=[0-9]{3})")
 ROUNDED = re.compile(r"(?<=[0-9π)}])\s?(?:≈|\\approx(?![a-z]))")
 FORMULA = re.compile(
-    rf"\$\$(.{{1,{_LONGEST_FORMULA}}}?)\$\$|\\\[(.{{1,{_LONGEST_FORMULA}}}?)\\\]|\\\((.{{1,{_LONGEST_FORMULA}}}?)\\\)"
+    rf"\$\$(.{{1,{_LONGEST_FORMULA}}}?)\$\$"
+    rf"|\\\[(.{{1,{_LONGEST_FORMULA}}}?)\\\]|\\\((.{{1,{_LONGEST_FORMULA}}}?)\\\)"
     rf"|(?<![\\$])\$(?!\s*\$)((?:[^$\n\\]|\\.){{1,{_LONGEST_FORMULA}}})(?<!\$)\$(?![0-9$])",
     re.DOTALL,
 )
 _SEVERAL = re.compile(r",|\\text\s?\{\s?(?:or|and)\b|\bor\b")
 _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
 _QUALIFIES = re.compile(
-    r"(?:\b(?:(?:less|more|greater|fewer|smaller|larger|bigger|higher|lower)\sthan(?:\sor\sequal\sto)?|between|from|through|up\sto|at\s(?:most|least)"
-    r"|out\sof|(?<=\d\s)of|below|under|above|within|divisible\sby|multiples?\sof|among|(?<=\d\s)to|clos(?:e|er|est)\sto|compared\sto|relative\sto|next\sto|every|per|by|than|over)\s"
+    r"(?:\b(?:(?:less|more|greater|fewer|smaller|larger|bigger|higher|lower)\sthan"
+    r"(?:\sor\sequal\sto)?|between|from|through|up\sto|at\s(?:most|least)"
+    r"|out\sof|(?<=\d\s)of|below|under|above|within|divisible\sby|multiples?\sof|among"
+    r"|(?<=\d\s)to|clos(?:e|er|est)\sto|compared\sto|relative\sto|next\sto"
+    r"|every|per|by|than|over)\s"
     r"(?:the\s|a\s)?\$?|\bbetween\s\S{1,20}\sand\s\$?)\Z",
     re.IGNORECASE,
 )
 _STEP = re.compile(
-    r"(?:\bsteps?|\bparts?|\brows?|\bpages?|\bfigures?|\bequations?|\bmethods?|\brules?|\bexamples?|\bstep\s?#|\bcase)\s\Z",
+    r"(?:\bsteps?|\bparts?|\brows?|\bpages?|\bfigures?|\bequations?|\bmethods?|\brules?"
+    r"|\bexamples?|\bstep\s?#|\bcase)\s\Z",
     re.IGNORECASE,
 )
 
 
-_UNIT_AFTER = [re.compile(rf"\s?((?:[A-Za-z°µ€£¥₹%][\w/^²³.]{{0,12}}\s?){{{n}}})(?<![\s.])") for n in range(1, 5)]
+_UNIT_AFTER = [
+    re.compile(rf"\s?((?:[A-Za-z°µ€£¥₹%][\w/^²³.]{{0,12}}\s?){{{n}}})(?<![\s.])")
+    for n in range(1, 5)
+]
 _ALSO_WORDS = frozenset({"in", "a", "A", "min", "bar", "second", "times", "unit", "units"})
 """Units that are words, or letters, of other meanings in a sentence."""
 _IN_WORDS = "|".join(sorted([*SMALL, *TENS, *SCALES], key=len, reverse=True))
 _PARTS = "|".join(PARTS)
 _NUMBER_IN_WORDS = re.compile(
-    rf"\b(?:an?|{_IN_WORDS})[\s-](?:{_PARTS})s?\b|\bhalf\b|\b(?:{_IN_WORDS})\b(?:[\s-](?:and\s)?(?:{_IN_WORDS})\b){{0,8}}",
+    rf"\b(?:an?|{_IN_WORDS})[\s-](?:{_PARTS})s?\b|\bhalf\b"
+    rf"|\b(?:{_IN_WORDS})\b(?:[\s-](?:and\s)?(?:{_IN_WORDS})\b){{0,8}}",
     re.IGNORECASE,
 )
-_NAMED = re.compile(r"\\[a-zA-Z]+|\b(?:sqrt|sin|cos|tan|log|ln|exp|pi)\b(?=\s?[(\d]|\W|\Z)|(?<=\d)(?:sqrt|pi)\b")
+_NAMED = re.compile(
+    r"\\[a-zA-Z]+|\b(?:sqrt|sin|cos|tan|log|ln|exp|pi)\b(?=\s?[(\d]|\W|\Z)|(?<=\d)(?:sqrt|pi)\b"
+)
 _FORMULA_SIGNS = re.compile(
-    r"sqrt\s?\(|(?<![a-z])pi\b|[{}^√\\±]|\)\s?\(|(?<![A-Za-z])[a-z]\s?=\s?.*\bor\b|\d\s?[a-z]\s?[-+]|(?<![A-Za-z])[a-z]\s?[-+]\s?\d"
+    r"sqrt\s?\(|(?<![a-z])pi\b|[{}^√\\±]|\)\s?\(|(?<![A-Za-z])[a-z]\s?=\s?.*\bor\b"
+    r"|\d\s?[a-z]\s?[-+]|(?<![A-Za-z])[a-z]\s?[-+]\s?\d"
 )
 _TOTAL = re.compile(r"\s(?:\w+\s){0,2}(?:in\stotal|altogether|in\sall|overall)\b", re.IGNORECASE)
 _REMARK = re.compile(r"\s\([^()\n]{1,80}\)[\s.*]*\Z")
@@ -75,37 +93,56 @@ _MATRIX_FORMULA = re.compile(r"\\begin\{[a-z]*(?:matrix|array)\}")
 
 
 def short_formula(text: str, asked: Asked) -> str | None:
-    """A reply that is one formula or expression and nothing else; or a matrix, the last formula of a sentence."""
+    """A reply that is one formula or expression and nothing else; or a matrix, the last formula
+    of a sentence."""
     formulas = [m[m.lastindex or 0].strip() for m in FORMULA.finditer(text)]
     if formulas and _MATRIX_FORMULA.search(formulas[-1]) and "=" not in formulas[-1]:
         return formulas[-1]
     bare = text.strip().strip("$").rstrip(".").strip()
     plain = re.search(r"\n|:|\.\s|[^\W\d_]{4,}", _NAMED.sub("", bare)) is None and len(bare) <= 80
-    formula = re.search(r"\d|\\[a-z]|pi", bare) is not None and _FORMULA_SIGNS.search(bare) is not None
+    formula = (
+        re.search(r"\d|\\[a-z]|pi", bare) is not None and _FORMULA_SIGNS.search(bare) is not None
+    )
     foreign = asked.decimal_comma and re.fullmatch(r"[-\d.,\s$€£%]+", bare) is not None
     return bare if asked.kind == "number" and plain and (formula or foreign) else None
 
 
 def last_value(text: str, asked: Asked) -> tuple[str | None, bool]:
-    """The last number that a reply says, or the formula it stands in, and whether that is in its last line.
+    """The last number that a reply says, or the formula it stands in, and whether that is in its
+    last line.
 
-    A number that only says how far another one reaches is none, and none is part of the calculation that was asked for.
+    A number that only says how far another one reaches is none, and none is part of the calculation
+    that was asked for.
     """
     last_line = text.rstrip(" \t\r\n$*`\\])").rfind("\n") + 1
     if (bold := _only_bold(text[last_line:])) and not asked.integer:
         return exactly(bold, asked) or bold, True
     numbers = list(_NUMBER.finditer(text))[-_NUMBERS:]
     if asked.integer:
-        numbers = [match for match in numbers if _is_integer(match[0], asked)]
+        numbers = [
+            match
+            for match in numbers
+            if (found := key(match[0], asked)) and re.fullmatch(r"-?[0-9]+", found.bare)
+        ]
     if asked.kind == "number":
-        again = [found.span() for found in _CALCULATION.finditer(text) if repeats(found[0].rstrip("., "), asked)]
+        again = [
+            found.span()
+            for found in _CALCULATION.finditer(text)
+            if repeats(found[0].rstrip("., "), asked)
+        ]
         numbers = [n for n in numbers if not any(start <= n.start() < end for start, end in again)]
+    if not numbers and asked.kind == "number":
+        # The only number in words of a short reply.
+        runs, length = [match[0] for match in _NUMBER_IN_WORDS.finditer(text)], len(text.split())
+        short = length <= 12 and "\n" not in text.strip() and len(runs) == 1
+        return (runs[0] if short and (runs[0].lower() != "one" or length <= 3) else None), True
     if not numbers:
-        return (_in_words(text), True) if asked.kind == "number" else (None, False)
+        return None, False
     number = _main(text, numbers)
-    formula = _formula_around(text, number)
-    found = formula if formula and not asked.integer else _with_unit(text, number, asked)
-    return exactly(found, asked) or exactly(_plain(number[0]), asked) or found, number.end() > last_line
+    formula = None if asked.integer else _formula_around(text, number)
+    value = formula or _with_unit(text, number, asked)
+    choice = exactly(value, asked) or exactly(_plain(number[0]), asked)
+    return choice or value, number.end() > last_line
 
 
 def _main(text: str, numbers: list[re.Match[str]]) -> re.Match[str]:
@@ -119,16 +156,23 @@ def _main(text: str, numbers: list[re.Match[str]]) -> re.Match[str]:
     if total := next((n for n in sentence[:-1] if _TOTAL.match(text, n.end())), None):
         return total
     for earlier in reversed(sentence[:-1]):
-        if not _limits(text, number) and not _ASIDE.search(text[earlier.end() : number.start()]):
+        # A number that only limits another one ("42 integers less than 1000"), or an aside.
+        before = text[max(number.start() - 40, 0) : number.start()]
+        limits = _QUALIFIES.search(before) or _STEP.search(before)
+        if not limits and not _ASIDE.search(text[earlier.end() : number.start()]):
             break
         number = earlier
     return number
 
 
 def _with_unit(text: str, number: re.Match[str], asked: Asked) -> str:
-    """The number with the currency before or the unit after it: "25 m" and "25 cm" are two answers."""
+    """The number with the currency before or the unit after it: "25 m" and "25 cm" are two
+    answers."""
     found, before = _plain(number[0]), text[number.start() - 1 : number.start()]
-    in_formula = any(f.start() < number.start() < f.end() for f in FORMULA.finditer(text, max(number.start() - 200, 0)))
+    in_formula = any(
+        f.start() < number.start() < f.end()
+        for f in FORMULA.finditer(text, max(number.start() - 200, 0))
+    )
     if before and before in "€£¥₹$" and not in_formula:
         return before + found
     for words in range(4, 0, -1):
@@ -139,30 +183,22 @@ def _with_unit(text: str, number: re.Match[str], asked: Asked) -> str:
     return found
 
 
-def _in_words(text: str) -> str | None:
-    """The only number in words of a short reply."""
-    runs = [match[0] for match in _NUMBER_IN_WORDS.finditer(text)]
-    short = len(text.split()) <= 12 and "\n" not in text.strip()
-    return runs[0] if short and len(runs) == 1 and (runs[0].lower() != "one" or len(text.split()) <= 3) else None
-
-
 def _only_bold(line: str) -> str | None:
     """The number in the only bold words of a line, where these are no part of a formula."""
     bold = list(_BOLD.finditer(line))
-    if len(bold) != 1 or re.search(r"[=*/+<>]", line[bold[0].end() :]) or len(bold[0][1].split()) > 4:
+    if (
+        len(bold) != 1
+        or re.search(r"[=*/+<>]", line[bold[0].end() :])
+        or len(bold[0][1].split()) > 4
+    ):
         return None
     numbers = _NUMBER.findall(bold[0][1])
     return _plain(numbers[0]) if len(numbers) == 1 and not FORMULA.search(bold[0][1]) else None
 
 
-def _limits(text: str, number: re.Match[str]) -> bool:
-    """Whether a number only says how far another one reaches: "42 integers less than 1000", "36 (step 2)"."""
-    before = text[max(number.start() - 40, 0) : number.start()]
-    return _QUALIFIES.search(before) is not None or _STEP.search(before) is not None
-
-
 def _formula_around(text: str, number: re.Match[str]) -> str | None:
-    """What stands after the last equals sign of the formula that holds the number, if that is a whole expression."""
+    """What stands after the last equals sign of the formula that holds the number, if that is a
+    whole expression."""
     reach = max(number.start() - 2 * _LONGEST_FORMULA, text.rfind("\n\n", 0, number.start()) + 1, 0)
     for formula in FORMULA.finditer(text, reach):
         if formula.start() < number.start() < formula.end():
@@ -170,14 +206,12 @@ def _formula_around(text: str, number: re.Match[str]) -> str | None:
             if content.count("=") < 2 or not _SEVERAL.search(content):
                 content = content.rsplit("=", 1)[-1]
             content = content.lstrip().rstrip(" .,;\n")
-            whole = content.count("{") == content.count("}") and content.count(r"\begin") == content.count(r"\end")
+            whole = all(
+                content.count(opens) == content.count(closes)
+                for opens, closes in (("{", "}"), (r"\begin", r"\end"))
+            )
             return content if whole and re.search("[0-9]", content) else None
     return None
-
-
-def _is_integer(number: str, asked: Asked) -> bool:
-    found = key(number, asked)
-    return found is not None and re.fullmatch(r"-?[0-9]+", found.bare) is not None
 
 
 def _plain(number: str) -> str:
@@ -186,7 +220,8 @@ def _plain(number: str) -> str:
 
 
 def number_of(sentence: str) -> str | None:
-    """Its first number where it begins with one ("40 dollars and …"), else its last ("the number of 3 …, or 10")."""
+    """Its first number where it begins with one ("40 dollars and …"), else its last ("the number
+    of 3 …, or 10")."""
     leading = _NUMBER.match(sentence.lstrip("$"))
     if leading:
         return _plain(leading[0])

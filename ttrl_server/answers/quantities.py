@@ -1,4 +1,5 @@
-"""Parts of an answer that hold no further parts: a value with its unit or what is counted, or words as they stand."""
+"""Parts of an answer that hold no further parts: a value with its unit or what is counted, or
+words as they stand."""
 
 from __future__ import annotations
 
@@ -29,8 +30,8 @@ def alone(text: str) -> Key:
 
 
 def spelt(text: str, asked: Asked) -> Key:
-    """Words as they stand, without articles, hyphens and marks; upper and lower case are one unless they mean
-    something: in symbols, and in one or two letters."""
+    """Words as they stand, without articles, hyphens and marks; upper and lower case are one
+    unless they mean something: in symbols, and in one or two letters."""
     plain = unquoted(text).replace("{", "").replace("}", "")
     short = asked.known and not asked.choices and len(plain) <= 2 and plain.isalpha()
     plain = plain if asked.cased or short else plain.casefold()
@@ -40,13 +41,16 @@ def spelt(text: str, asked: Asked) -> Key:
     return alone(" ".join(words))
 
 
-_SIGNS = re.compile(r"[\d√\\+*/!|=^_∞⌊⌈]|(?<=\S)\s?-|-\s?[A-Za-z]|(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
+_SIGNS = re.compile(
+    r"[\d√\\+*/!|=^_∞⌊⌈]|(?<=\S)\s?-|-\s?[A-Za-z]|(?<![A-Za-z])[A-Za-z](?![A-Za-z])"
+)
 _RANGE = re.compile(r"\d+(?:\.\d+)?(?:--?\d+(?:\.\d+)?)+")
 _DATE_IN_FIGURES = re.compile(r"\d{1,4}/\d{1,2}/\d{2,4}")
 
 
 def valued(text: str, asked: Asked) -> Key | None:
-    """Mathematics by its value; ranges and scores (``1914-1918``, ``2-1``) and dates in figures as they are spelt."""
+    """Mathematics by its value; ranges and scores (``1914-1918``, ``2-1``) and dates in figures
+    as they are spelt."""
     if _RANGE.fullmatch(text) or _DATE_IN_FIGURES.fullmatch(text):
         return alone(text.replace("--", "-"))
     letters = re.fullmatch(r"[A-Za-z]+", text) is not None
@@ -63,7 +67,12 @@ def in_words(text: str, asked: Asked) -> Key | None:
     if said is None:
         return None
     value, rest = said
-    if rest and not text[:1].isdigit() and not unit(rest) and not all(stem(w) in asked.stems for w in rest.split()):
+    if (
+        rest
+        and not text[:1].isdigit()
+        and not unit(rest)
+        and not all(stem(w) in asked.stems for w in rest.split())
+    ):
         return None  # Seven Samurai are not 7
     return _labelled(value, rest, asked) if rest else alone(str(value))
 
@@ -72,11 +81,16 @@ def in_words(text: str, asked: Asked) -> Key | None:
 
 _PLAIN_NUMBER = re.compile(
     r"[+-]?\s?(?:\d+(?:\.\d+)?\s?\\frac\s?\{\d+\}\{\d+\}|\\frac\s?\{-?\d+\}\{\d+\}|\d+ \d+/\d+"
-    r"|(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3}(?![A-Za-z0-9])|\s?\*\s?10\s?\^\s?(?:\{-?\d+\}|-?\d+))?"
+    r"|(?:\d+(?:\.\d*)?|\.\d+)"
+    r"(?:[eE][+-]?\d{1,3}(?![A-Za-z0-9])|\s?\*\s?10\s?\^\s?(?:\{-?\d+\}|-?\d+))?"
     r"(?:/\d+(?:\.\d+)?)?)"
 )
-_UNIT_STARTS = re.compile(r"(?<=[\s)}\d])(?=‹)|(?<=[\s)}])(?=[A-Za-z])|(?<=[\d)}])(?=[A-Za-z%°])|(?=[%°€£¥])")
-_BASED = re.compile(r"[({]?(\d[0-9A-Fa-f]*)[)}]?\s?(?:_\s?[({]?\s?‹?(\w+)›?\s?[)}]?|\s(?:in\s)?base[- ]?(\w+))")
+_UNIT_STARTS = re.compile(
+    r"(?<=[\s)}\d])(?=‹)|(?<=[\s)}])(?=[A-Za-z])|(?<=[\d)}])(?=[A-Za-z%°])|(?=[%°€£¥])"
+)
+_BASED = re.compile(
+    r"[({]?(\d[0-9A-Fa-f]*)[)}]?\s?(?:_\s?[({]?\s?‹?(\w+)›?\s?[)}]?|\s(?:in\s)?base[- ]?(\w+))"
+)
 _SURE = frozenset({"cm", "mm", "km", "in", "ft"})
 """Units that are no two variables side by side, after a formula with letters in it."""
 
@@ -84,7 +98,11 @@ _SURE = frozenset({"cm", "mm", "km", "in", "ft"})
 def measured(text: str, asked: Asked) -> Key | None:
     """A value with a unit, a base or other words after it."""
     if based := _BASED.fullmatch(text):
-        return _in_base(based[1], based[2] or based[3], asked)
+        # A number without its base joins it only where the question asks for one.
+        digits, base = based[1], based[2] or based[3]
+        said = numeral(base)
+        written = f"{digits.upper()} base {said[0] if said else base}"
+        return Key(written, str(values.number(digits))) if asked.base else alone(written)
     number = _PLAIN_NUMBER.match(text)
     if number and text[number.end() :].strip():
         size = values.number(number[0].replace("+", ""))
@@ -93,7 +111,14 @@ def measured(text: str, asked: Asked) -> Key | None:
     for start in _UNIT_STARTS.finditer(text):
         before, after = text[: start.start()].strip(), text[start.start() :]
         known = unit(_plain(after)) if before and not _is_choose(after) else None
-        if known is None or _is_variable(before, after, text[start.start() - 1], asked):
+        letter, spaced = _plain(after).strip(), text[start.start() - 1] == " "
+        if len(letter) == 1 and letter.isalpha():
+            # No unit where it stands against its number, or is a name in the question.
+            variable = not spaced or letter in asked.names
+        else:  # as in 2πrh
+            letters = re.search(r"[A-Za-z]", before) and re.fullmatch(r"[A-Za-z]{1,2}", after)
+            variable = letters is not None and after not in _SURE
+        if known is None or (variable and not after.strip().startswith("‹")):
             continue
         value = values.expression(before)
         if value is not None and (":" not in value or not re.search(r"[A-Za-z]", _plain(after))):
@@ -116,20 +141,6 @@ def _plain(text: str) -> str:
 def _is_choose(after: str) -> bool:
     """Of 6C2: no coulombs."""
     return re.match(r"[A-Z]\d", after) is not None
-
-
-def _is_variable(before: str, after: str, left: str, asked: Asked) -> bool:
-    """A single letter that is no unit here, set against its number or a name in the question; or 2πrh."""
-    if after.strip().startswith("‹"):
-        return False
-    letter = _plain(after).strip()
-    if len(letter) == 1 and letter.isalpha():
-        return left != " " or letter in asked.names
-    return (
-        re.search(r"[A-Za-z]", before) is not None
-        and bool(re.fullmatch(r"[A-Za-z]{1,2}", after))
-        and after not in _SURE
-    )
 
 
 def _number_and(size: Fraction, rest: str, asked: Asked) -> Key | None:
@@ -155,7 +166,9 @@ def _labelled(size: Fraction, words: str, asked: Asked) -> Key | None:
     listed = re.findall(r"[^\W\d_]+", words)
     if re.search(r"(?:\A|\s)[-–]|[-–]\s|[\d=+*/^\\<>(){}|]", words) or len(listed) > 8:
         return None
-    if any(w.lower() in CHANGES_VALUE for w in listed) or not any(len(w) > 2 or not w.isascii() for w in listed):
+    if any(w.lower() in CHANGES_VALUE for w in listed) or not any(
+        len(w) > 2 or not w.isascii() for w in listed
+    ):
         return None
     words, value = words.strip(" .,!"), str(size)
     for end in range(len(words.split()), 0, -1):  # km north
@@ -182,10 +195,3 @@ def _with_unit(value: str, size: Fraction | None, known: Unit, asked: Asked) -> 
     if size is not None:
         return Key(f"{size * known.scale} {known.dimension}", value)
     return Key(f"{value}×{known.scale} {known.dimension}", value)
-
-
-def _in_base(digits: str, base: str, asked: Asked) -> Key:
-    """``101_2``: a number without its base joins it only where the question asks for one."""
-    said = numeral(base)
-    written = f"{digits.upper()} base {said[0] if said else base}"
-    return Key(written, str(values.number(digits))) if asked.base else alone(written)

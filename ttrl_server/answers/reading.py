@@ -1,9 +1,10 @@
 r"""The final answer of one sample, read from its text.
 
-What a model says last in the strongest form wins: a complete ``\boxed{…}``, else a phrase such as "the answer is …",
-else what the kind of question lets one look for: a marked choice, the yes or no, the word it offers, the last number, a
-short reply, what a sentence says of what was asked. To an open question only the first two are answers. A sample that
-was cut off has an answer only if a complete box holds it.
+What a model says last in the strongest form wins: a complete ``\boxed{…}``, else a phrase such as
+"the answer is …", else what the kind of question lets one look for: a marked choice, the yes or no,
+the word it offers, the last number, a short reply, what a sentence says of what was asked. To an
+open question only the first two are answers. A sample that was cut off has an answer only if a
+complete box holds it.
 
 Every pattern here is linear in the text it reads, or bounded by a constant, whatever the text is.
 """
@@ -25,12 +26,14 @@ from ttrl_server.answers.spelling import visible
 from ttrl_server.answers.statements import MARK, stated
 
 Strength = Literal["boxed", "stated", "choice", "closing", "number"]
-"""Where an answer stands, strongest first; ``closing`` is in the last line or all there is, ``number`` before that."""
+"""Where an answer stands, strongest first; ``closing`` is in the last line or all there is,
+``number`` before that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one sample answers, as it wrote it, or the letter of the listed choice that it wrote out."""
+    """What one sample answers, as it wrote it, or the letter of the listed choice that it wrote
+    out."""
 
     answer: str | None
     strength: Strength | None
@@ -43,7 +46,8 @@ NOTHING = Reading(None, None)
 def read(text: str, finish_reason: str | None, asked: Asked) -> Reading:
     """The final answer and how clearly it is one. Never raises.
 
-    A reason other than ``stop`` means the text was cut, by max_tokens or by us: then only a complete box counts.
+    A reason other than ``stop`` means the text was cut, by max_tokens or by us: then only a
+    complete box counts.
     """
     tail = said(visible(text))[-TAIL:]
     reading = _reading(boxed(tail, asked), "boxed", asked)
@@ -71,19 +75,16 @@ def _ways(tail: str, asked: Asked) -> Iterator[Reading]:
     if asked.listed or kind == "words":
         yield _reading(short_reply(tail, within="" if kind == "words" else ","), "closing", asked)
     if not empty and kind in ("number", "unknown", "choice", "words"):
-        yield from _values(tail, asked)
+        yield _reading(short_formula(tail, asked), "closing", asked)
+        # Any value where one is asked for, that of a choice, and one in the last line for words.
+        value, closing = last_value(tail, asked)
+        words = kind == "words" and closing
+        if kind in ("number", "unknown") or value in asked.choices or words:
+            yield _reading(value, "closing" if closing else "number", asked)
     if kind in ("fact", "words", "alternative"):
         yield _reading(under_label(tail, asked), "closing", asked)
     if kind == "fact" and not empty:
         yield _reading(fact(tail), "closing", asked)
-
-
-def _values(tail: str, asked: Asked) -> Iterator[Reading]:
-    """A formula or number: any where one is asked for, the value of a choice, and one in the last line for words."""
-    yield _reading(short_formula(tail, asked), "closing", asked)
-    value, closing = last_value(tail, asked)
-    if asked.kind in ("number", "unknown") or value in asked.choices or (asked.kind == "words" and closing):
-        yield _reading(value, "closing" if closing else "number", asked)
 
 
 def _reading(found: str | None, strength: Strength, asked: Asked) -> Reading:

@@ -1,6 +1,8 @@
-"""Replies that are an answer as they stand, or whose first sentence says it: a word, a verdict, a name, a label.
+"""Replies that are an answer as they stand, or whose first sentence says it: a word, a verdict, a
+name, a label.
 
-What a model says of its own accord (greetings, refusals) is what it repeats most: read as an answer it would win votes.
+What a model says of its own accord (greetings, refusals) is what it repeats most: read as an answer
+it would win votes.
 """
 
 from __future__ import annotations
@@ -9,15 +11,21 @@ import re
 
 from ttrl_server.answers.asked import Asked, stem
 from ttrl_server.answers.lexicon import NO, YES
+from ttrl_server.answers.spelling import lines
 
 
 def is_no_answer(text: str) -> bool:
     """Whether a reply's form is no answer: code, a table, or a list to its end."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    if "```" in text and len(lines) > 3 and not re.search(r"\banswer|=\s?\S|\d\s*\Z", lines[-1], re.IGNORECASE):
+    written = lines(text)
+    if (
+        "```" in text
+        and len(written) > 3
+        and not re.search(r"\banswer|=\s?\S|\d\s*\Z", written[-1], re.IGNORECASE)
+    ):
         return True
-    items = [line for line in lines if re.match(r"\s*(?:\d{1,2}[.)]|[-*•+])\s", line)]
-    return (len(items) >= 3 and lines[-1] is items[-1]) or sum(line.count("|") >= 2 for line in lines) >= 3
+    items = [line for line in written if re.match(r"\s*(?:\d{1,2}[.)]|[-*•+])\s", line)]
+    rows = [line for line in written if line.count("|") >= 2]
+    return len(rows) >= 3 or (len(items) >= 3 and written[-1] is items[-1])
 
 
 _SHORT = 120
@@ -27,26 +35,30 @@ _FEW = 12
 _MARKS = " \t*_`\"'.\u201c\u201d"
 _OBLIGING = re.compile(r"\A(?:Sure|Certainly|Okay|Of\scourse)[!,.:]\s{1,4}(?=\S)")
 _SAYING = re.compile(
-    r"(?:The\s.{1,80}\s(?:is|was|are|were)|It(?:\sis|'s)|C'est|Es\sist|Das\sist|È|É|Это)\s(?:an?\s|the\s)?(\S{1,40}(?:\s\S{1,40}){0,3})"
+    r"(?:The\s.{1,80}\s(?:is|was|are|were)|It(?:\sis|'s)|C'est|Es\sist|Das\sist|È|É|Это)\s"
+    r"(?:an?\s|the\s)?(\S{1,40}(?:\s\S{1,40}){0,3})"
 )
 _SMALL_TALK = re.compile(
-    r"[\W_]{0,8}(?:(?:I|we)(?:\s|['\u2019])|(?:sorry|unfortunately|hello|hi|unknown|as\san\sai|there\sis\sno|it\sdepends"
-    r"|not\s(?:sure|known|enough))\b)",
+    r"[\W_]{0,8}(?:(?:I|we)(?:\s|['\u2019])|(?:sorry|unfortunately|hello|hi|unknown|as\san\sai"
+    r"|there\sis\sno|it\sdepends|not\s(?:sure|known|enough))\b)",
     re.IGNORECASE,
 )
 _SAYS_VERDICT = re.compile(
-    rf"(?:[\W_]{{0,8}}|(?:so|therefore|thus|hence),?\s)({'|'.join(sorted(YES | NO, key=len, reverse=True))})"
+    r"(?:[\W_]{0,8}|(?:so|therefore|thus|hence),?\s)"
+    rf"({'|'.join(sorted(YES | NO, key=lambda word: (-len(word), word)))})"
     r"(?:[\W_]{0,4}\Z|[,.;:!)*_\u2013\u2014，。、]|\s[-\u2013\u2014]"
     r"|\s(?:it|they|he|she|there|this|that|the|we|you|I|because|since|as|[0-9])\b)"
-    r"|(?!.{0,200}(?:\b(?:not|never|none|no|doubt|cannot)\b|n['\u2019]t\b)).{0,200}\b(?:is|'s)\s(true|false|correct|incorrect)[\W_]{0,4}\Z",
+    r"|(?!.{0,200}(?:\b(?:not|never|none|no|doubt|cannot)\b|n['\u2019]t\b))"
+    r".{0,200}\b(?:is|'s)\s(true|false|correct|incorrect)[\W_]{0,4}\Z",
     re.IGNORECASE,
 )
 
 
 def verdict(text: str) -> str | None:
-    """The yes, no, true or false that the last line or the first begins with, or says that something is."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    found = next(filter(None, map(_SAYS_VERDICT.match, [*lines[-1:], *lines[:1]])), None)
+    """The yes, no, true or false that the last line or the first begins with, or says that
+    something is."""
+    written = lines(text)
+    found = next(filter(None, map(_SAYS_VERDICT.match, written[-1:] + written[:1])), None)
     return found[1] or found[2] if found else None
 
 
@@ -55,7 +67,7 @@ def short_reply(text: str, within: str = "") -> str | None:
 
     Refusals and greetings, which models repeat most, are none.
     """
-    line, *more = [line for line in text.splitlines() if line.strip()] or [""]
+    line, *more = lines(text) or [""]
     short = len(line) <= _SHORT and (within or len(line.split()) <= _FEW)
     if more or not short or within not in line or _SMALL_TALK.match(line):
         return None
@@ -65,10 +77,15 @@ def short_reply(text: str, within: str = "") -> str | None:
 
 
 _TELLS = re.compile(
-    r"\A[^.!?\n]{0,160}?\b(?:is|was|are|were|would\s(?:likely\s)?be)\s(?:(?:generally|widely|usually|commonly|often|typically|also|likely|probably)\s)?"
-    r"(?:(?:considered|known|called|named|thought|believed|categori[sz]ed|classified|created|written|directed|invented|founded|made|composed|developed|discovered|spoken|located|based|found|in)\s)?"
-    r"(?:(?:to\sbe|as|by|under|in|of|from|out\sof|using)\s)?(?:an?\s|the\s)?[\"'“*_]{0,4}([^\s\"“”*_,.;:()!?](?:[^.,;:()!?\n\"”*]|\.(?=\S)){0,60}?)[\"'”*_]{0,4}"
-    r"(?=[.,;:()!?\n]|\s(?:in|which|who|that|because|with|located|found|for|as|on|at|by|from|due|made|since|and\s(?:it|they|he|she|was|is)|\()|\Z)",
+    r"\A[^.!?\n]{0,160}?\b(?:is|was|are|were|would\s(?:likely\s)?be)\s"
+    r"(?:(?:generally|widely|usually|commonly|often|typically|also|likely|probably)\s)?"
+    r"(?:(?:considered|known|called|named|thought|believed|categori[sz]ed|classified|created"
+    r"|written|directed|invented|founded|made|composed|developed|discovered|spoken|located"
+    r"|based|found|in)\s)?"
+    r"(?:(?:to\sbe|as|by|under|in|of|from|out\sof|using)\s)?(?:an?\s|the\s)?"
+    r"[\"'“*_]{0,4}([^\s\"“”*_,.;:()!?](?:[^.,;:()!?\n\"”*]|\.(?=\S)){0,60}?)[\"'”*_]{0,4}"
+    r"(?=[.,;:()!?\n]|\s(?:in|which|who|that|because|with|located|found|for|as|on|at|by|from"
+    r"|due|made|since|and\s(?:it|they|he|she|was|is)|\()|\Z)",
     re.IGNORECASE,
 )
 _QUOTED = re.compile(r"[\"“]([^\"”\n]{2,60})[\"”]|\*\*([^*\n]{2,60})\*\*")
@@ -76,11 +93,14 @@ _QUOTED = re.compile(r"[\"“]([^\"”\n]{2,60})[\"”]|\*\*([^*\n]{2,60})\*\*")
 
 _LABEL = re.compile(r"[\s*#>-]{0,6}([A-Z][A-Za-z' ]{1,40}?)[\s*]{0,4}:[\s*]{0,4}([^\n:]{1,60})")
 _PRESENTS = re.compile(
-    r"\W{0,4}(?:(?:sure|certainly|of\scourse|absolutely|okay|great)\b[,!.]?\s)?(?:here|there|below|this|these|it\sseems|i|what)\b",
+    r"\W{0,4}(?:(?:sure|certainly|of\scourse|absolutely|okay|great)\b[,!.]?\s)?"
+    r"(?:here|there|below|this|these|it\sseems|i|what)\b",
     re.IGNORECASE,
 )
 _NO_NAME = re.compile(
-    r"(?:\w+(?:ed|ing)|used\sto\b.*|able\sto\b.*|not\b.*|very\b.*|more\b.*|one\sof\b.*|following\b.*)", re.IGNORECASE
+    r"(?:\w+(?:ed|ing)|used\sto\b.*|able\sto\b.*|not\b.*|very\b.*|more\b.*"
+    r"|one\sof\b.*|following\b.*)",
+    re.IGNORECASE,
 )
 
 
@@ -94,11 +114,11 @@ def under_label(text: str, asked: Asked) -> str | None:
 
 
 def fact(text: str) -> str | None:
-    """What the first sentence says of what was asked, a name it quotes or sets in bold, or a short reply as it is."""
+    """What the first sentence says of what was asked, a name it quotes or sets in bold, or a
+    short reply as it is."""
     if (short := short_reply(text)) and len(short.split()) <= 6:
         return short
-    line = next((line for line in text.splitlines() if line.strip()), "")
-    first = re.split(r"(?<=[.!?])\s", line, maxsplit=1)[0]
+    first = re.split(r"(?<=[.!?])\s", "".join(lines(text)[:1]), maxsplit=1)[0]
     if _SMALL_TALK.match(first) or _PRESENTS.match(first) or len(first) > 400:
         return None
     quoted: list[str] = [a or b for a, b in _QUOTED.findall(first)]

@@ -1,4 +1,5 @@
-"""What a sample says to its reader: without its thinking, and without the next question it may run on to."""
+"""What a sample says to its reader: without its thinking, and without the next question it may
+run on to."""
 
 from __future__ import annotations
 
@@ -9,48 +10,35 @@ _NAMES = (
     r"|seed:think|seed:cot_budget_reflect)"
 )
 _TAG = re.compile(
-    rf"<(?P<a>/?){_NAMES}>|\[(?P<b>/?){_NAMES}\]|◁(?P<c>/?){_NAMES}▷|<\|(?P<d>begin|end)_of_thought\|>",
+    rf"<(?P<a>/?){_NAMES}>|\[(?P<b>/?){_NAMES}\]|◁(?P<c>/?){_NAMES}▷"
+    r"|<\|(?P<d>begin|end)_of_thought\|>",
     re.IGNORECASE,
 )
 _CHANNEL = re.compile(
-    r"(?:<\|start\|>\s?assistant)?<\|channel\|>\s?(?P<tagged>\w+)(?:\s?<\|constrain\|>\s?\w+)?\s?<\|message\|>"
+    r"(?:<\|start\|>\s?assistant)?<\|channel\|>\s?(?P<tagged>\w+)"
+    r"(?:\s?<\|constrain\|>\s?\w+)?\s?<\|message\|>"
     r"|(?:\A\s{0,8}|assistant)(?P<plain>analysis|commentary|final)(?=\W|[A-Z]|\w)"
 )
 """gpt-oss: channels, by their tokens or by the words that are left of these."""
 _TOKEN = re.compile(r"<\|[a-z_]{1,40}\|>|</?s>|<(?:start|end)_of_turn>(?:model)?|\[/?INST\]")
 _NEXT_TURN = re.compile(
-    r"<\|im_end\|>|<\|im_start\|>|<\|endoftext\|>|<\|eot_id\|>|<\|end_of_text\|>|<\|return\|>|<\|end\|>|</s>"
+    r"<\|im_end\|>|<\|im_start\|>|<\|endoftext\|>|<\|eot_id\|>|<\|end_of_text\|>"
+    r"|<\|return\|>|<\|end\|>|</s>"
     r"|<end_of_turn>|<start_of_turn>user|\[INST\]"
-    r"|(?:\n|</answer>|(?<=[.!?\]])[ \t]{0,4})[ \t*#]{0,8}(?:Human|User|Question|Q|Problem|Instruction|Exercise"
+    r"|(?:\n|</answer>|(?<=[.!?\]])[ \t]{0,4})[ \t*#]{0,8}"
+    r"(?:Human|User|Question|Q|Problem|Instruction|Exercise"
     r"|###\s?Question|###\s?Instruction)\s?\d{0,3}[ \t*]{0,3}:"
 )
 """Where another speaker, or another question, begins."""
 
 
 def said(text: str) -> str:
-    """The text outside thinking, whatever tags or channels mark it: none if it is still open at the end.
+    """The text outside thinking, whatever tags or channels mark it: none if it is still open at the
+    end.
 
     The prompt may have opened the thinking, so what stands before a lone end of it is thinking too.
     """
-    return _own_turn(_spoken(_final_channel(text)))
-
-
-def _final_channel(text: str) -> str:
-    """What the channel ``final`` holds; nothing where there are channels and it is not among them."""
-    marks = list(_CHANNEL.finditer(text))
-    if not marks or not (marks[0]["tagged"] or marks[0].start() == 0):
-        return text
-    if marks[0]["plain"] and not any(mark["plain"] == "final" for mark in marks):
-        # A word that a sentence may begin with: "analysis of …", unless the channel's end was cut off.
-        return text if re.match(r"\s*(?:analysis|commentary|final)[\s:,]", text) else ""
-    finals = [i for i, mark in enumerate(marks) if (mark["tagged"] or mark["plain"]) == "final"]
-    if not finals:
-        return ""
-    last = finals[-1]
-    return text[marks[last].end() : marks[last + 1].start() if last + 1 < len(marks) else len(text)]
-
-
-def _spoken(text: str) -> str:
+    text = _final_channel(text)
     kept: list[str] = []
     start, thinking = 0, False
     for tag in _TAG.finditer(text):
@@ -60,12 +48,25 @@ def _spoken(text: str) -> str:
         elif not opens and not thinking:
             kept.clear()
         thinking, start = opens, tag.end()
-    return "" if thinking else "".join([*kept, text[start:]])
+    spoken = "" if thinking else "".join([*kept, text[start:]])
+    for mark in _NEXT_TURN.finditer(spoken):
+        if _TOKEN.sub("", spoken[: mark.start()]).strip():
+            closing = "</answer>" if mark[0].startswith("</answer>") else ""
+            return _TOKEN.sub("", spoken[: mark.start()] + closing)
+    return _TOKEN.sub("", spoken)
 
 
-def _own_turn(text: str) -> str:
-    for mark in _NEXT_TURN.finditer(text):
-        if _TOKEN.sub("", text[: mark.start()]).strip():
-            text = text[: mark.start()] + ("</answer>" if mark[0].startswith("</answer>") else "")
-            break
-    return _TOKEN.sub("", text)
+def _final_channel(text: str) -> str:
+    """What the channel ``final`` holds; nothing where there are channels and it is not among
+    them."""
+    marks = list(_CHANNEL.finditer(text))
+    if not marks or not (marks[0]["tagged"] or marks[0].start() == 0):
+        return text
+    if marks[0]["plain"] and not any(mark["plain"] == "final" for mark in marks):
+        # A sentence may begin with such a word ("analysis of …"); else the channel was cut off.
+        return text if re.match(r"\s*(?:analysis|commentary|final)[\s:,]", text) else ""
+    finals = [i for i, mark in enumerate(marks) if (mark["tagged"] or mark["plain"]) == "final"]
+    if not finals:
+        return ""
+    last = finals[-1]
+    return text[marks[last].end() : marks[last + 1].start() if last + 1 < len(marks) else len(text)]

@@ -1,7 +1,9 @@
-r"""One way of writing for what LaTeX, Unicode, Markdown and plain text let one write in many. Text in, text out.
+r"""One way of writing for what LaTeX, Unicode, Markdown and plain text let one write in many. Text
+in, text out.
 
-What comes out: commands of LaTeX only where ``expressions`` knows them; ``‹…›`` around what was set as text; ``⦃…⦄``
-for the braces of a set; ``<= >= != < >``; ``°`` and ``%``; every sign of multiplication as ``*``.
+What comes out: commands of LaTeX only where ``expressions`` knows them; ``‹…›`` around what was set
+as text; ``⦃…⦄`` for the braces of a set; ``<= >= != < >``; ``°`` and ``%``; every sign of
+multiplication as ``*``.
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ from ttrl_server.answers.lexicon import FUNCTIONS
 from ttrl_server.answers.units import unit
 
 _INVISIBLE = (
-    *(*range(9), *range(14, 32), 0x7F, 0xAD, 0xFEFF),  # control characters, soft hyphen, byte order mark
-    *(*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070)),  # zero width, writing direction
+    # Control characters, soft hyphen, byte order mark.
+    *(*range(9), *range(14, 32), 0x7F, 0xAD, 0xFEFF),
+    # Zero width, writing direction.
+    *(*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070)),
 )
 _GREEK_LETTERS = {
     "α": "alpha",
@@ -52,15 +56,20 @@ _GREEK_LETTERS = {
 _VISIBLE: dict[int, str | None] = {
     **dict.fromkeys(_INVISIBLE),
     **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},  # full-width forms of ASCII
-    **dict.fromkeys(map(ord, "\N{MINUS SIGN}\N{HYPHEN}\N{NON-BREAKING HYPHEN}\N{SMALL HYPHEN-MINUS}"), "-"),
+    **dict.fromkeys(
+        map(ord, "\N{MINUS SIGN}\N{HYPHEN}\N{NON-BREAKING HYPHEN}\N{SMALL HYPHEN-MINUS}"), "-"
+    ),
     ord("\N{RIGHT SINGLE QUOTATION MARK}"): "'",
     ord("\N{IDEOGRAPHIC FULL STOP}"): ". ",
     ord("\N{IDEOGRAPHIC COMMA}"): ", ",
     ord("\N{IDEOGRAPHIC SPACE}"): " ",
-    **dict.fromkeys(map(ord, "\N{NO-BREAK SPACE}\N{THIN SPACE}\N{NARROW NO-BREAK SPACE}\N{FIGURE SPACE}"), " "),
+    **dict.fromkeys(
+        map(ord, "\N{NO-BREAK SPACE}\N{THIN SPACE}\N{NARROW NO-BREAK SPACE}\N{FIGURE SPACE}"), " "
+    ),
 }
 _POWER_IN_CODE = re.compile(
-    r"(?<=[0-9)]|(?<![A-Za-z])[A-Za-z])(?:\*\*|[ \t]\*\*[ \t])(?=-?(?:[0-9]{1,20}|[A-Za-z])(?![0-9A-Za-z]|\*\*))"
+    r"(?<=[0-9)]|(?<![A-Za-z])[A-Za-z])(?:\*\*|[ \t]\*\*[ \t])"
+    r"(?=-?(?:[0-9]{1,20}|[A-Za-z])(?![0-9A-Za-z]|\*\*))"
 )
 _SIGNS = str.maketrans(
     {
@@ -99,10 +108,35 @@ _DIGITS = re.compile(r"[^\W_a-zA-Z0-9]")
 
 _MEANING: dict[str, str] = {
     **dict.fromkeys(
-        ("left", "right", "big", "bigl", "bigr", "Big", "Bigl", "Bigr", "bigg", "Bigg", "displaystyle"), ""
+        (
+            "left",
+            "right",
+            "big",
+            "bigl",
+            "bigr",
+            "Big",
+            "Bigl",
+            "Bigr",
+            "bigg",
+            "Bigg",
+            "displaystyle",
+        ),
+        "",
     ),
     **dict.fromkeys(
-        ("textstyle", "limits", "boxed", "fbox", "middle", "biggl", "biggr", "Biggl", "Biggr", "mathstrut"), ""
+        (
+            "textstyle",
+            "limits",
+            "boxed",
+            "fbox",
+            "middle",
+            "biggl",
+            "biggr",
+            "Biggl",
+            "Biggr",
+            "mathstrut",
+        ),
+        "",
     ),
     **dict.fromkeys(("quad", "qquad", "enspace", "thinspace", "hspace", "newline"), " "),
     **dict.fromkeys(("dfrac", "tfrac", "cfrac"), r"\frac "),
@@ -142,11 +176,13 @@ _MEANING: dict[str, str] = {
 """Of a command of LaTeX, by its name."""
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _TEXT = re.compile(
-    r"\\(?:text(?:bf|it|rm|sf|tt|normal|up|sc)?|math(?:rm|it|sf|tt|bf)|mbox|hbox|operatorname\*?|emph|bold|mathop)\s*\{([^{}]*)\}"
+    r"\\(?:text(?:bf|it|rm|sf|tt|normal|up|sc)?|math"
+    r"(?:rm|it|sf|tt|bf)|mbox|hbox|operatorname\*?|emph|bold|mathop)\s*\{([^{}]*)\}"
 )
 _SPACES = re.compile(r"\\[,;: ]|~|\\\n|\s+")
 _THIN = re.compile(
-    r"(?<=\d)(?:\{,\}|,?\\[!,]\s*|\\ | (?=\d{3}(?: \d{3})*(?!\d)))(?=\d{3}(?!\d))|(?<=\d)['’](?=\d{3}(?!\d))"
+    r"(?<=\d)(?:\{,\}|,?\\[!,]\s*|\\ | (?=\d{3}(?: \d{3})*(?!\d)))"
+    r"(?=\d{3}(?!\d))|(?<=\d)['’](?=\d{3}(?!\d))"
 )
 _DELIMITERS = re.compile(r"\\[()]|\\\[|\\\]|`|\*\*|__|\$\$|\\!")
 _DEGREE = re.compile(r"\s*\^\s*(?:\{\s*°\s*\}|°)")
@@ -160,15 +196,13 @@ _PLAIN_NAME = re.compile(r"(?<![A-Za-z\\])(infinity|inf|infty)(?![A-Za-z])", re.
 
 
 def visible(text: str) -> str:
-    """The text without control, direction and zero-width characters; full-width forms, minus signs and digits of any
-    script as ASCII, and a program's power (``2**8``), whose stars are no emphasis, as ``2^8``."""
+    """The text without control, direction and zero-width characters; full-width forms, minus
+    signs and digits of any script as ASCII, and a program's power (``2**8``), whose stars are no
+    emphasis, as ``2^8``."""
     text = _POWER_IN_CODE.sub("^", text.translate(_VISIBLE))
-    return text if text.isascii() else _DIGITS.sub(_digit, text)
-
-
-def _digit(found: re.Match[str]) -> str:
-    value = unicodedata.decimal(found[0], None)
-    return found[0] if value is None else str(value)
+    if text.isascii():
+        return text
+    return _DIGITS.sub(lambda found: str(unicodedata.decimal(found[0], found[0])), text)
 
 
 def clean(text: str) -> str:
@@ -177,7 +211,10 @@ def clean(text: str) -> str:
     if not text.isascii():
         text = _RAISED.sub(lambda found: f"^{{{_plain_form(found[0])}}}", text)
         text = _LOWERED.sub(lambda found: f"_{{{_plain_form(found[0])}}}", text)
-        text = _FRACTIONS.sub(_fraction, text)
+        text = _FRACTIONS.sub(
+            lambda found: rf"\frac{{{_plain_form(found[0])}}}".replace("\N{FRACTION SLASH}", "}{"),
+            text,
+        )
         text = "".join(rf"\{_GREEK_LETTERS[c]} " if c in _GREEK_LETTERS else c for c in text)
     text = _ENVIRONMENT.sub(_matrix, text)
     text = _THIN.sub("", text)
@@ -190,40 +227,39 @@ def clean(text: str) -> str:
         .replace("\\\\", ";")
     )
     text = _DELIMITERS.sub("", _SPACES.sub(" ", text))
-    text = _MOD.sub(lambda found: f"(mod {found[1] or found[2]})" if found[1] or found[2] else " mod ", text)
+    text = _MOD.sub(
+        lambda found: f"(mod {found[1] or found[2]})" if found[1] or found[2] else " mod ", text
+    )
     for _ in range(4):
         if (set_ := _TEXT.sub(_quoted, text)) == text:
             break
         text = set_
     text = _COMMAND.sub(lambda command: _MEANING.get(command[1], command[0]), text)
     text = _PLAIN_NAME.sub(lambda _: r"\infty ", text)
-    return _undollared(" ".join(_DEGREE.sub("°", text).split()))
-
-
-def _undollared(text: str) -> str:
-    """Without the delimiters of formulas; a dollar that is money stays."""
-    if text.count("$") == 1 and (text.startswith("$") or text.startswith("-$")) and re.match(r"-?\$\s?\d", text):
+    text = " ".join(_DEGREE.sub("°", text).split())
+    # Dollars delimit formulas; one alone beside a number is money, and stays.
+    if text.count("$") == 1 and re.search(r"\A-?\$\s?\d|\d\s?\$\Z", text):
         return text
-    return text.replace("$", "").strip() if text.count("$") != 1 or not re.search(r"\d\s?\$$", text) else text
+    return text.replace("$", "").strip()
 
 
 def _plain_form(signs: str) -> str:
     return unicodedata.normalize("NFKC", signs).replace("\N{MINUS SIGN}", "-")
 
 
-def _fraction(found: re.Match[str]) -> str:
-    above, below = unicodedata.normalize("NFKC", found[0]).split("\N{FRACTION SLASH}")
-    return rf"\frac{{{above}}}{{{below}}}"
-
-
 def _matrix(found: re.Match[str]) -> str:
     rows = [row.strip() for row in found[1].replace(r"\hline", "").split(r"\\")]
-    cells = ["⟨" + "⟩⟨".join(cell.strip() for cell in row.split("&")) + "⟩" for row in rows if row.strip(" &")]
+    cells = [
+        "⟨" + "⟩⟨".join(cell.strip() for cell in row.split("&")) + "⟩"
+        for row in rows
+        if row.strip(" &")
+    ]
     return ("⟦|" if found[2] else "⟦") + ";".join(cells) + "⟧"
 
 
 def _quoted(found: re.Match[str]) -> str:
-    r"""``\text{cm}`` is set apart as words, ``\mathrm{e}``, ``\operatorname{lcm}`` and ``\mathrm{CO}`` are not."""
+    r"""``\text{cm}`` is set apart as words, ``\mathrm{e}``, ``\operatorname{lcm}`` and
+    ``\mathrm{CO}`` are not."""
     inside = found[1].strip()
     if not inside:
         return " "
@@ -242,6 +278,11 @@ def _quoted(found: re.Match[str]) -> str:
 def unquoted(text: str) -> str:
     """Text without the marks around what was set as text."""
     return " ".join(text.replace("‹", "").replace("›", "").split())
+
+
+def lines(text: str) -> list[str]:
+    """The lines that are not blank."""
+    return [line for line in text.splitlines() if line.strip()]
 
 
 def split(text: str, *separators: str) -> list[str]:

@@ -1,13 +1,13 @@
-r"""What an answer is made of: lists, tuples, intervals, matrices, relations, equations, and what they hold.
+r"""What an answer is made of: lists, tuples, intervals, matrices, relations, equations, and what
+they hold.
 
-Every method takes a text in the notation of ``spelling.clean`` and gives its key, or None where it is nothing of that
-kind; they are tried in order, and call each other for the parts.
+Every method takes a text in the notation of ``spelling.clean`` and gives its key, or None where it
+is nothing of that kind; they are tried in order, and call each other for the parts.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from ttrl_server.answers import values
 from ttrl_server.answers.asked import Asked
@@ -25,7 +25,11 @@ _OUTER = ' \t\n,;:`"“”'
 def tidy(text: str) -> str:
     """Without the marks and brackets around the whole of it that say nothing."""
     text = text.strip(_OUTER)
-    while len(text) > 1 and text.endswith((".", "!")) and not re.search(r"\d!$|[a-z)}]!$|\.\.\.$", text):
+    while (
+        len(text) > 1
+        and text.endswith((".", "!"))
+        and not re.search(r"\d!$|[a-z)}]!$|\.\.\.$", text)
+    ):
         text = text[:-1].rstrip(_OUTER)
     if text.startswith("‹") and text.endswith("›") and text.count("‹") == 1:
         text = text[1:-1].strip()
@@ -53,17 +57,22 @@ _INTERVAL = re.compile(r"([\[(])([^,]+),([^,]+)([\])])")
 _ALL_REALS = re.compile(r"\\mathbb\s?\{?R\}?|(?:all )?reals?(?: numbers?)?")
 _CONDITION = re.compile(r"\s?\\?[a-zA-Z]\s?(?:\\in\s?\\mathbb\s?\{?\w\}?\s?)?[|:]\s?(.+)")
 
-_VARIABLE = re.compile(r"(?!\\(?:infty|pi)\s?\Z|[ei]\Z|pi\Z)\\?[A-Za-z]+(?:_\{?\w+\}?)?'?(?:\([a-z]\))?")
+_VARIABLE = re.compile(
+    r"(?!\\(?:infty|pi)\s?\Z|[ei]\Z|pi\Z)\\?[A-Za-z]+(?:_\{?\w+\}?)?'?(?:\([a-z]\))?"
+)
 _INDEXED = r"(?:\\?[A-Za-z]{1,12}|‹[^‹›]{1,40}›)(?:_\{?‹?[\w ,]+›?\}?)?'{0,3}"
 _NAME = re.compile(
-    r"m?\s?\\(?:angle|triangle|overline|overrightarrow|widehat|hat|vec|bar|Delta|mathbf|mathbb|arc)\s?"
-    r"\{?[A-Za-z ]{1,6}\}?"  # an angle, a length
-    rf"|{_INDEXED}(?:\^\{{?(?:-1|[A-Za-z]|\(\w\))\}}?)?(?:\s?\([^()=]{{1,30}}\))?"  # x_1, f'(x), P(A)
+    r"m?\s?\\(?:angle|triangle|overline|overrightarrow|widehat|hat|vec|bar|Delta|mathbf|mathbb|arc)"
+    r"\s?\{?[A-Za-z ]{1,6}\}?"  # an angle, a length
+    # x_1, f'(x), P(A)
+    rf"|{_INDEXED}(?:\^\{{?(?:-1|[A-Za-z]|\(\w\))\}}?)?(?:\s?\([^()=]{{1,30}}\))?"
     r"|\|\s?(?:\\vec)?[A-Za-z{}]{1,8}\s?\|"  # |AB|
-    r"|\\frac\s?\{\s?[A-Za-z]{1,4}\s?\}\s?\{\s?[A-Za-z]{1,4}\s?\}|[A-Za-z]{1,3}/[A-Za-z]{1,3}"  # NO/BO, dy/dx
+    # NO/BO, dy/dx
+    r"|\\frac\s?\{\s?[A-Za-z]{1,4}\s?\}\s?\{\s?[A-Za-z]{1,4}\s?\}|[A-Za-z]{1,3}/[A-Za-z]{1,3}"
     r"|\([a-zA-Z](?:_\d)?(?:,\s?[a-zA-Z](?:_\d)?){1,4}\)"  # (x, y)
     r"|[A-Z][a-z]?_?\{?\d?\}?(?:\s?:\s?[A-Z]_?\{?\d?\}?)+"  # V_1:V_2
-    r"|\\(?:sin|cos|tan|log|ln)\s?\(?(?:\\?[A-Za-z]+|\d+°?)\s?\)?|\\(?:lim|int|sum|prod)(?![a-z])[^=]{1,80}"
+    r"|\\(?:sin|cos|tan|log|ln)\s?\(?(?:\\?[A-Za-z]+|\d+°?)\s?\)?"
+    r"|\\(?:lim|int|sum|prod)(?![a-z])[^=]{1,80}"
     r"|[A-Za-z][A-Za-z ]{1,60}"  # the total cost
 )
 """What may stand before ``=`` without saying more than what is named."""
@@ -87,22 +96,31 @@ class Structure:
             return spelt(text, self.asked)
         self._depth += 1
         try:
-            found = in_words(text, self.asked) or self._in_parts(text)
-            return found or measured(text, self.asked) or valued(text, self.asked) or spelt(text, self.asked)
+            return (
+                in_words(text, self.asked)
+                or self._rewritten(text)
+                or self._listed(text)
+                or self._ratio(text)
+                or self._relation(text)
+                or self._named(text)
+                or self._bracketed(text)
+                or measured(text, self.asked)
+                or valued(text, self.asked)
+                or spelt(text, self.asked)
+            )
         finally:
             self._depth -= 1
 
-    def _in_parts(self, text: str) -> Key | None:
-        ways = (self._rewritten, self._listed, self._ratio, self._relation, self._named, self._bracketed)
-        return next((found for way in ways if (found := way(text))), None)
-
     def _rewritten(self, text: str) -> Key | None:
-        """What is another text with something beside it: grouped digits, a currency, a modulus, ±, a move's number."""
+        """What is another text with something beside it: grouped digits, a currency, a modulus,
+        ±, a move's number."""
         head = _HEAD.match(text)
         if head and not self.asked.listed:
             decimal = _DECIMAL_COMMA.fullmatch(head[1]) if self.asked.decimal_comma else None
             if _GROUPED.fullmatch(head[1]):
-                return self.key(text[: head.start(1)] + head[1].replace(",", "") + text[head.end() :])
+                return self.key(
+                    text[: head.start(1)] + head[1].replace(",", "") + text[head.end() :]
+                )
             if decimal:
                 return self.key(f"{decimal[1].replace('.', '')}.{decimal[2]}{text[head.end() :]}")
         if sign := _CURRENCY.fullmatch(text):
@@ -112,7 +130,9 @@ class Structure:
             return Key(f"{value} mod {modulo[2]}", value)
         if text.count(r"\pm") == 1 and "," not in text:
             both = [_PLUS_MINUS.sub(f" {sign} ", text).strip().removeprefix("+") for sign in "+-"]
-            return None if "=" in text or "<" in text else _collected([self.key(one) for one in both], ordered=False)
+            if "=" in text or "<" in text:
+                return None
+            return _collected([self.key(one) for one in both], ordered=False)
         place = _LEADING_PLACE.match(text)
         return self.key(text[place.end() :]) if place else None
 
@@ -120,7 +140,9 @@ class Structure:
 
     def _listed(self, text: str) -> Key | None:
         """Several values: between commas, or joined by and, or."""
-        grouped = re.search(r",\s", text) is not None and any(_GROUPED.fullmatch(p) for p in split(text, ", "))
+        grouped = re.search(r",\s", text) is not None and any(
+            _GROUPED.fullmatch(p) for p in split(text, ", ")
+        )
         comma = ", " if grouped and not self.asked.listed else ","
         parts = [part for part in split(text, *_EITHER, *_OR, *_AND, comma, ";") if part]
         if not 1 < len(parts) <= _MOST_PARTS:
@@ -128,27 +150,23 @@ class Structure:
         wordy = all(_WORDS.fullmatch(unquoted(part)) for part in parts)
         if wordy and max(len(part.split()) for part in parts) > 6:
             return None
-        if named := self._several_names(parts):
-            return named
+        named = {
+            re.sub(r"[\s(){}]", "", name): said
+            for name, said in map(self._name, parts)
+            if name and not re.search(r"[<>=]", said)
+        }
+        if len(named) == len(parts):
+            # x = 1, y = 2 is the tuple of the values, by name; x_1 and x_2 are two values of x.
+            found = [self.key(named[name]) for name in sorted(named)]
+            if len({re.sub(r"_.*", "", part) for part in parts}) == 1:
+                return _collected(found, ordered=self.asked.ordered)
+            return _tuple("(", found, ")")
         found = [self.key(part) for part in parts]
         if all(_RELATION.search(part) for part in parts) and all("∞" in key.full for key in found):
             return _union(found) if len(split(text, *_OR)) > 1 else _both(found)
         joined = len(split(text, *_EITHER, *_OR, *_AND)) > 1
         kept = wordy and not joined and not self.asked.known
         return _collected(found, ordered=self.asked.ordered or kept)
-
-    def _several_names(self, parts: Sequence[str]) -> Key | None:
-        """``x = 1, y = 2`` is the tuple of what they name, by name."""
-        named: dict[str, Key] = {}
-        one_variable = len({re.sub(r"_.*", "", part) for part in parts}) == 1  # x_1 and x_2 are two values of x
-        for part in parts:
-            left, right = self._name(part)
-            name = re.sub(r"[\s(){}]", "", left)
-            if not left or name in named or re.search(r"[<>=]", right):
-                return None
-            named[name] = self.key(right)
-        found = [named[name] for name in sorted(named)]
-        return _collected(found, ordered=self.asked.ordered) if one_variable else _tuple("(", found, ")")
 
     def _ratio(self, text: str) -> Key | None:
         """``11:21``, ``11 to 21`` where a ratio is asked for: in lowest terms."""
@@ -157,12 +175,15 @@ class Structure:
         if len(parts) < 2 or len(sizes) < len(parts) or not sizes[0] or not sizes[-1]:
             return None
         first, *others = sizes
-        return alone(str(first / others[0]) if len(sizes) == 2 else ":".join(str(size / first) for size in sizes))
+        if len(sizes) == 2:
+            return alone(str(first / others[0]))
+        return alone(":".join(str(size / first) for size in sizes))
 
     # ------------------------------------------------------------ relations
 
     def _relation(self, text: str) -> Key | None:
-        """``x > 5`` and its other spellings as the interval they say; of two variables with the smaller side first."""
+        """``x > 5`` and its other spellings as the interval they say; of two variables with the
+        smaller side first."""
         sides = [side.strip() for side in _RELATION.split(text)]
         signs = _RELATION.findall(text)
         if not signs or not all(sides) or "=" in "".join(sides):
@@ -171,34 +192,36 @@ class Structure:
             return None
         names = [_VARIABLE.fullmatch(side) is not None for side in sides]
         if len(signs) > 1:
-            within = len(signs) == 2 and names[1] and signs[0][0] == signs[1][0] != "!"
-            return self._between(sides[0], signs, sides[2]) if within else alone("".join(text.split()))
+            if len(signs) > 2 or not names[1] or not signs[0][0] == signs[1][0] != "!":
+                return alone("".join(text.split()))
+            if signs[0][0] == ">":
+                sides, signs = sides[::-1], signs[::-1]
+            low, high = self.key(sides[0]).bare, self.key(sides[2]).bare
+            opens, closes = "[" if "=" in signs[0] else "(", "]" if "=" in signs[1] else ")"
+            return alone(f"{opens}{low},{high}{closes}")
         sign = signs[0]
         if names[1] and not names[0]:
             sides.reverse()
             sign = _FLIPPED[sign]
         elif not names[0] or names[1]:
-            return self._compared(sides, sign)
+            keys = [self.key(side).full for side in sides]
+            keys = sorted(keys) if sign == "!=" else keys[::-1] if sign[0] == ">" else keys
+            return alone(f" {sign.replace('>', '<')} ".join(keys))
         value = self.key(sides[1]).bare
-        lines = {"<": "(-∞,{})", "<=": "(-∞,{}]", ">": "({},∞)", ">=": "[{},∞)", "!=": "(-∞,{})∪({},∞)"}
+        lines = {
+            "<": "(-∞,{})",
+            "<=": "(-∞,{}]",
+            ">": "({},∞)",
+            ">=": "[{},∞)",
+            "!=": "(-∞,{})∪({},∞)",
+        }
         return alone(lines[sign].format(value, value))
-
-    def _between(self, left: str, signs: list[str], right: str) -> Key:
-        if signs[0][0] == ">":
-            left, right, signs = right, left, signs[::-1]
-        low, high = self.key(left).bare, self.key(right).bare
-        return alone(f"{'[' if '=' in signs[0] else '('}{low},{high}{']' if '=' in signs[1] else ')'}")
-
-    def _compared(self, sides: list[str], sign: str) -> Key:
-        keys = [self.key(side).full for side in sides]
-        if sign[0] == ">":
-            keys.reverse()
-        return alone(f"{' != '.join(sorted(keys))}" if sign == "!=" else f" {sign.replace('>', '<')} ".join(keys))
 
     # ------------------------------------------------------------ names and equations
 
     def _named(self, text: str) -> Key | None:
-        """What an answer says of what it names; of a chain of equal figures, their value; an equation as it is."""
+        """What an answer says of what it names; of a chain of equal figures, their value; an
+        equation as it is."""
         if not re.search(r"=|\\equiv|\\approx|\\in(?![a-z])", text):
             point = _POINT.fullmatch(text)
             return self.key(point[1]) if point and closes_at_the_end(point[1]) else None
@@ -210,35 +233,46 @@ class Structure:
         if not name:
             return self._chain(text) if "=" in text else self.key(text)
         value = self.key(rest)
+        # Where the question has both x and y, the name stays beside the value.
         another = self._depth == 1 and len(self.asked.names) > 1 and name in self.asked.names
-        return Key(f"{value.full} ({name})", value.bare) if another else value  # of x and y, one is asked for
+        return Key(f"{value.full} ({name})", value.bare) if another else value
 
     def _name(self, text: str) -> tuple[str, str]:
-        """``x``, ``5`` of ``x = 5``; "" and the text where it begins with no name, nor with what is asked for."""
+        """``x``, ``5`` of ``x = 5``; "" and the text where it begins with no name, nor with what
+        is asked for."""
         left = split(text, *_NAMING)[0]
         at = len(text) - len(text.lstrip()) + len(left)
         says = _SAYS.match(text, at)
         if not left or len(left) > 120 or not says or re.search(r"[<>]", left):
             return "", text
         compact = left.replace(" ", "")
-        named = _NAME.fullmatch(left) is not None or (len(compact) > 2 and self._asks_for(compact))
-        return (left, text[says.end() :]) if named else ("", text)
-
-    def _asks_for(self, expression: str) -> bool:
-        """Whether it stands by itself in the question, with no sign of a larger expression beside it."""
-        if not re.search(r"[A-Za-z]", expression) or expression not in self.asked.text:
-            return False
-        return re.search(rf"(?<![-+*/^=(\d]){re.escape(expression)}(?!{_GOES_ON})", self.asked.text) is not None
+        asks_for_it = (
+            len(compact) > 2
+            and re.search(r"[A-Za-z]", compact)
+            and compact in self.asked.text
+            # by itself, with no sign of a larger expression beside it
+            and re.search(rf"(?<![-+*/^=(\d]){re.escape(compact)}(?!{_GOES_ON})", self.asked.text)
+        )
+        return (left, text[says.end() :]) if _NAME.fullmatch(left) or asks_for_it else ("", text)
 
     def _chain(self, text: str) -> Key | None:
+        """Of equal figures their value; an equation of variables; else all sides."""
         sides = split(text, "=")
         if len(sides) < 2 or not all(sides) or _RELATION.search(text):
             return None
         found = [self.key(side) for side in sides]
-        if values.expression(sides[0]) is None and _is_figures(sides[-1]) and not _is_figures(sides[0]):
+        if (
+            values.expression(sides[0]) is None
+            and _is_figures(sides[-1])
+            and not _is_figures(sides[0])
+        ):
             return found[-1]  # a sum, an integral, a determinant, and what it comes to
         if all(map(_is_figures, sides)):
-            rounded = len({key.bare for key in found}) > 1 and _nearly(sides[0], sides[-1])
+            exact, last = values.approximate(sides[0]), values.approximate(sides[-1])
+            if len({key.bare for key in found}) == 1 or exact is None or last is None:
+                return found[-1]
+            # The last side may be the first one rounded: then the exact one is the answer.
+            rounded = abs(exact - last) <= 0.006 * max(abs(exact), 1e-9)
             return found[0] if rounded else found[-1]
         if equation := self._equation(text):
             return equation
@@ -246,20 +280,24 @@ class Structure:
         return found[-1] if settled else alone(" = ".join(key.full for key in found))
 
     def _equation(self, text: str) -> Key | None:
-        """What an equation of variables says, up to a factor; one of figures as it is spelt, where one is asked for."""
+        """What an equation of variables says, up to a factor; one of figures as it is spelt,
+        where one is asked for."""
         sides = split(text, "=")
         if len(sides) != 2 or not all(sides):
             return None
         left, right = re.sub(r"^[fgh]\s?\(\s?x\s?\)$", "y", sides[0]), sides[1]
         if found := values.equation(left, right):
             return alone(found)
-        both = [values.expression(side) for side in (left, right)] if self.asked.equation else [None]
+        both = (
+            [values.expression(side) for side in (left, right)] if self.asked.equation else [None]
+        )
         figures = all(value is not None and ":" not in value for value in both)
         return alone(f"eq {''.join(left.split())}={''.join(right.split())}") if figures else None
 
     # ------------------------------------------------------------ brackets
 
     def _bracketed(self, text: str) -> Key | None:
+        """Intervals and their unions, matrices, sets, lists and tuples."""
         if len(parts := split(text, r"\cup")) > 1:
             return _union([self.key(part) for part in parts])
         if _ALL_REALS.fullmatch(text):
@@ -271,25 +309,23 @@ class Structure:
         if not text or text[0] not in "([⦃{]" or not (closes_at_the_end(text) or text[0] == "]"):
             return None
         inner, parts = text[1:-1], split(text[1:-1], ",", ";")
-        if text[0] == "⦃" or (text[0] == "{" and len(parts) > 1):
-            return self._set(inner, [part for part in parts if part])
-        if len(parts) == 1:
-            return self.key(inner) if text[0] != "]" else None
-        if text[0] == "[" and all(part.startswith("[") and closes_at_the_end(part) for part in parts):
+        is_set = text[0] == "⦃" or (text[0] == "{" and len(parts) > 1)
+        condition = _CONDITION.match(inner) if is_set else None
+        if condition and _RELATION.search(condition[1]):
+            return self.key(condition[1])
+        parts = [part for part in parts if part or not is_set]
+        if len(parts) < 2:
+            return None if text[0] == "]" else self.key(inner) if parts else alone("no solution")
+        if text[0] == "[" and all(
+            part.startswith("[") and closes_at_the_end(part) for part in parts
+        ):
             rows = ["".join(f"⟨{cell}⟩" for cell in split(part[1:-1], ",")) for part in parts]
             return self._matrix(f"⟦{';'.join(rows)}⟧")
         found = [self.key(part) for part in parts]
-        if self.asked.listed and (text[0] == "[" or len(parts) > 2):
+        if is_set or (self.asked.listed and (text[0] == "[" or len(parts) > 2)):
             return _collected(found, ordered=self.asked.ordered)
-        return _tuple("(" if text[0] == "]" else text[0], found, ")" if text[-1] == "[" else text[-1])
-
-    def _set(self, inner: str, parts: list[str]) -> Key:
-        condition = _CONDITION.match(inner)
-        if condition and _RELATION.search(condition[1]):
-            return self.key(condition[1])
-        if len(parts) < 2:
-            return self.key(inner) if parts else alone("no solution")
-        return _collected([self.key(part) for part in parts], ordered=self.asked.ordered)
+        opens, closes = text[0].replace("]", "("), text[-1].replace("[", ")")
+        return _tuple(opens, found, closes)
 
     def _matrix(self, text: str) -> Key | None:
         """Rows of cells; bars around them make it a determinant."""
@@ -320,7 +356,8 @@ def _union(found: list[Key]) -> Key:
 
 
 def _both(found: list[Key]) -> Key:
-    """``x > 1 and x < 5`` is the interval between; of others, and where nothing is between, either is meant."""
+    """``x > 1 and x < 5`` is the interval between; of others, and where nothing is between,
+    either is meant."""
     halves = [_INTERVAL.fullmatch(key.full) for key in found]
     below = next((half for half in halves if half and half[2] != "-∞" and half[3] == "∞"), None)
     above = next((half for half in halves if half and half[2] == "-∞" and half[3] != "∞"), None)
@@ -338,9 +375,3 @@ def _is_figures(side: str) -> bool:
     if value is not None:
         return ":" not in value
     return re.match(r"-?\$?\d", side) is not None and not re.search(r"[A-Za-z]", unquoted(side))
-
-
-def _nearly(left: str, right: str) -> bool:
-    """Whether the right side is the left one rounded: the exact one is the answer."""
-    exact, rounded = values.approximate(left), values.approximate(right)
-    return exact is not None and rounded is not None and abs(exact - rounded) <= 0.006 * max(abs(exact), 1e-9)

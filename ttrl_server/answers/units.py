@@ -1,4 +1,5 @@
-"""Units of measurement: one closed table. A unit is kept beside its value: 25 cm are not 25 m, 60 minutes are 1 h."""
+"""Units of measurement: one closed table. A unit is kept beside its value: 25 cm are not 25 m,
+60 minutes are 1 h."""
 
 from __future__ import annotations
 
@@ -7,17 +8,17 @@ from fractions import Fraction
 from typing import NamedTuple
 
 _TABLE = """
-length    mm 1/1000 millimeter millimetre | cm 1/100 centimeter centimetre | dm 1/10 decimeter | m 1 meter metre
-          km 1000 kilometer kilometre | µm 1/1000000 um micrometer micron | nm 1/1000000000 nanometer
-          in 127/5000 inch inches | ft 381/1250 foot feet | yd 1143/1250 yard | mi 201168/125 mile
-          ly 9460730472580800 lightyear
+length    mm 1/1000 millimeter millimetre | cm 1/100 centimeter centimetre | dm 1/10 decimeter
+length    m 1 meter metre | km 1000 kilometer kilometre | µm 1/1000000 um micrometer micron
+length    nm 1/1000000000 nanometer | in 127/5000 inch inches | ft 381/1250 foot feet
+length    yd 1143/1250 yard | mi 201168/125 mile | ly 9460730472580800 lightyear
 mass      mg 1/1000 milligram | g 1 gram gramme | kg 1000 kilogram kilo | t 1000000 tonne
-          lb 45359237/100000 lbs pound | oz 45359237/1600000 ounce
-time      ms 1/1000 millisecond | s 1 sec second | min 60 mins minute | h 3600 hr hrs hour | day 86400 | week 604800
-          µs 1/1000000 us microsecond | ns 1/1000000000 nanosecond
+mass      lb 45359237/100000 lbs pound | oz 45359237/1600000 ounce
+time      ms 1/1000 millisecond | s 1 sec second | min 60 mins minute | h 3600 hr hrs hour
+time      day 86400 | week 604800 | µs 1/1000000 us microsecond | ns 1/1000000000 nanosecond
 month     month 1 | year 12 yr yrs | decade 120 | century 1200 centuries
 volume    ml 1/1000 mL milliliter millilitre | cl 1/100 cL | dl 1/10 dL | l 1 L liter litre
-          gallon 1 gal | cup 1/16 | pint 1/8 | quart 1/4
+volume    gallon 1 gal | cup 1/16 | pint 1/8 | quart 1/4
 money     dollar 1 usd $ buck | cent 1/100 ¢
 euro      euro 1 eur €
 pound     pound-sterling 1 gbp £
@@ -32,8 +33,8 @@ kelvin    K 1 kelvin
 percent   % 1 percent pct per-cent
 point     percentage-point 1 pp
 force     N 1 newton | kN 1000 kilonewton
-energy    J 1 joule | kJ 1000 kilojoule | MJ 1000000 megajoule | cal 523/125 calorie | kcal 4184 kilocalorie
-          Wh 3600 | kWh 3600000 kilowatt-hour
+energy    J 1 joule | kJ 1000 kilojoule | MJ 1000000 megajoule | cal 523/125 calorie
+energy    kcal 4184 kilocalorie | Wh 3600 | kWh 3600000 kilowatt-hour
 electronvolt eV 1 electronvolt | keV 1000 | MeV 1000000 | GeV 1000000000 | TeV 1000000000000
 power     W 1 watt | kW 1000 kilowatt | MW 1000000 megawatt | mW 1/1000 milliwatt
 pressure  Pa 1 pascal | kPa 1000 | hPa 100 | MPa 1000000 | bar 100000 | atm 101325 atmosphere
@@ -49,6 +50,7 @@ speed     mph 1397/3125 | kmh 5/18 kph km/h
 unit      unit 1
 time-of   times 1 time fold
 """
+"""A line: a dimension, then its units. A unit: its name, what it is in base units, other names."""
 
 
 class Unit(NamedTuple):
@@ -58,33 +60,21 @@ class Unit(NamedTuple):
     dimension: str
 
 
-def _entries() -> dict[str, Unit]:
-    found: dict[str, Unit] = {}
-    dimension = ""
-    for line in _TABLE.strip().splitlines():
-        head, _, rest = line.partition(" ")
-        dimension = head or dimension
-        for entry in rest.split("|"):
-            _entry(entry.split(), dimension, found)
-    return found
-
-
-def _entry(words: list[str], dimension: str, found: dict[str, Unit]) -> None:
-    unit = None
-    for place, word in enumerate(words):
-        if re.fullmatch(r"\d+(/\d+)?", word):
-            unit = Unit(Fraction(word), dimension)
-            found[words[place - 1]] = unit
-            if len(words[place - 1]) > 3 and words[place - 1].isalpha():
-                found[words[place - 1] + "s"] = unit
-        elif unit and not (place + 1 < len(words) and re.fullmatch(r"\d+(/\d+)?", words[place + 1])):
-            found[word] = unit
-            if len(word) > 3 and word.isalpha():
-                found[word + "s"] = unit
-
-
-_UNITS = _entries() | {"days": Unit(Fraction(86400), "time"), "weeks": Unit(Fraction(604800), "time")}
-_UNITS |= {"cups": _UNITS["cup"], "bits": _UNITS["bit"], "per cent": _UNITS["percent"], "feet": _UNITS["ft"]}
+_UNITS = {
+    spelling: Unit(Fraction(scale), dimension)
+    for dimension, _, entries in (line.partition(" ") for line in _TABLE.strip().splitlines())
+    for name, scale, *others in (entry.split() for entry in entries.split("|"))
+    for word in (name, *others)
+    for spelling in ((word, f"{word}s") if len(word) > 3 and word.isalpha() else (word,))
+}
+_UNITS |= {
+    "days": Unit(Fraction(86400), "time"),
+    "weeks": Unit(Fraction(604800), "time"),
+    "cups": _UNITS["cup"],
+    "bits": _UNITS["bit"],
+    "per cent": _UNITS["percent"],
+    "feet": _UNITS["ft"],
+}
 _SHORT = frozenset(name for name in _UNITS if len(name.rstrip("²³")) == 1)
 _CASELESS = {name.lower(): unit for name, unit in reversed(_UNITS.items()) if len(name) > 3}
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
@@ -96,9 +86,11 @@ _TOKEN = re.compile(
 
 
 def unit(text: str, *, spaced: bool = True) -> Unit | None:
-    """The unit that a whole text names: ``km/h``, ``m/s^2``, ``J T^-1``, ``square feet``; None for any other text.
+    """The unit that a whole text names: ``km/h``, ``m/s^2``, ``J T^-1``, ``square feet``; None for
+    any other text.
 
-    ``spaced`` says whether it stands apart from its number: one letter written against it (5m) is a variable.
+    ``spaced`` says whether it stands apart from its number: one letter written against it (5m) is a
+    variable.
     """
     text = text.strip().rstrip(".")
     if not text or text[0] in "/*-." or (not spaced and text in _SHORT and text.isalpha()):
@@ -126,8 +118,14 @@ def unit(text: str, *, spaced: bool = True) -> Unit | None:
             scale *= known.scale**power
             parts[known.dimension] = parts.get(known.dimension, 0) + power
             sign, raised = (sign if sign < 0 and token["power"] else 1), 1
-    named = "*".join(f"{name}^{power}" if power != 1 else name for name, power in sorted(parts.items()) if power)
+    named = "*".join(
+        f"{name}^{power}" if power != 1 else name for name, power in sorted(parts.items()) if power
+    )
     return Unit(scale, _TEMPERATURE.get(named, named)) if named else None
 
 
-_TEMPERATURE = {"angle*celsius": "celsius", "angle*fahrenheit": "fahrenheit", "angle*kelvin": "kelvin"}
+_TEMPERATURE = {
+    "angle*celsius": "celsius",
+    "angle*fahrenheit": "fahrenheit",
+    "angle*kelvin": "kelvin",
+}

@@ -1,18 +1,21 @@
 """What an expression is worth, as a key that equal expressions share.
 
-An exact rational where it is one, else the value to 15 digits of 50; with variables, the values at fixed points, so
-that ``x(x+1)`` and ``x^2+x`` meet (two different expressions that agree at all of them to 15 digits have not been
-seen). The points are positive, and then each variable in turn is negative: that tells ``|x|`` from ``x``, and what is
-not real there (``ln x + ln y`` where ``ln xy`` is) is left out. An equation is what it says up to a factor.
+An exact rational where it is one, else the value to 15 digits of 50; with variables, the values at
+fixed points, so that ``x(x+1)`` and ``x^2+x`` meet (two different expressions that agree at all of
+them to 15 digits have not been seen). The points are positive, and then each variable in turn is
+negative: that tells ``|x|`` from ``x``, and what is not real there (``ln x + ln y`` where ``ln xy``
+is) is left out. An equation is what it says up to a factor.
 
-Nothing here can take long, whatever is asked: an expression has at most 400 signs, and every operation looks at the
-size of its result before it makes it. So it needs no process that could be killed.
+Nothing here can take long, whatever is asked: an expression has at most 400 signs, and every
+operation looks at the size of its result before it makes it. So it needs no process that could be
+killed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import operator
 import threading
 from collections.abc import Callable, Mapping
 from fractions import Fraction
@@ -45,15 +48,25 @@ def expression(text: str) -> str | None:
     """The key of an expression; None when it can only be compared as it is spelt. Never raises."""
     try:
         tree = parse(text)
+        variables = sorted(names(tree))
         with _alone:
-            return _key(tree)
+            if not variables:
+                return _shown(_value(tree, {}))
+            values, below = _at_points(tree, variables), _below_zero(tree, variables)
+            first = _real(values[0])
+            near = 1e-30 * (1 + abs(first))
+            if all(abs(_real(value) - first) < near for value in values + below):
+                return _shown(values[0])  # the variables cancel out
+            positive, negative = ";".join(map(_shown, values)), ";".join(map(_shown, below))
+            return f"{','.join(variables)}:{positive}|{negative}"
     except _NO_VALUE:
         return None
 
 
 @lru_cache(maxsize=4_096)
 def equation(left: str, right: str) -> str | None:
-    """The key of ``left = right`` with variables: the ratios of left − right at the points; None as above."""
+    """The key of ``left = right`` with variables: the ratios of left − right at the points; None
+    as above."""
     try:
         tree: Tree = ("-", parse(left), parse(right))
         if not (variables := sorted(names(tree))):
@@ -68,13 +81,15 @@ def equation(left: str, right: str) -> str | None:
 
 
 def number(text: str) -> Fraction | None:
-    """The exact value of an expression without variables, where it is rational; None otherwise. Never raises."""
+    """The exact value of an expression without variables, where it is rational; None otherwise.
+    Never raises."""
     value = _figure(text)
     return value if isinstance(value, Fraction) else None
 
 
 def approximate(text: str) -> float | None:
-    """The value of an expression without variables, where it is real; None otherwise. Never raises."""
+    """The value of an expression without variables, where it is real; None otherwise. Never
+    raises."""
     value = _figure(text)
     try:
         return None if value is None or isinstance(value, _mp.mpc) else float(value)
@@ -95,17 +110,15 @@ def _figure(text: str) -> Value | None:
         return None
 
 
-_NO_VALUE = (Unreadable, Undecidable, ArithmeticError, ValueError, TypeError, RecursionError, OverflowError)
-
-
-def _key(tree: Tree) -> str:
-    variables = sorted(names(tree))
-    if not variables:
-        return _shown(_value(tree, {}))
-    values, below = _at_points(tree, variables), _below_zero(tree, variables)
-    if all(_close(value, values[0]) for value in [*values, *below]):
-        return _shown(values[0])  # the variables cancel out
-    return f"{','.join(variables)}:{';'.join(map(_shown, values))}|{';'.join(map(_shown, below))}"
+_NO_VALUE = (
+    Unreadable,
+    Undecidable,
+    ArithmeticError,
+    ValueError,
+    TypeError,
+    LookupError,
+    RecursionError,
+)
 
 
 def _at_points(tree: Tree, variables: list[str]) -> list[Value]:
@@ -116,6 +129,7 @@ def _at_points(tree: Tree, variables: list[str]) -> list[Value]:
 
 
 def _below_zero(tree: Tree, variables: list[str]) -> list[Value]:
+    """The real values at the first point with one variable after another made negative."""
     found: list[Value] = []
     for negative in variables:
         point = {name: _place(name, 0) * (-1 if name == negative else 1) for name in variables}
@@ -130,7 +144,8 @@ def _below_zero(tree: Tree, variables: list[str]) -> list[Value]:
 
 @lru_cache(maxsize=4_096)
 def _place(name: str, point: int) -> Value:
-    """A fixed number for a variable at a point: between 1 and 2, 5 and 10, 1/4 and 1/2, so that ``|x - 4|`` is seen."""
+    """A fixed number for a variable at a point: between 1 and 2, 5 and 10, 1/4 and 1/2, so that
+    ``|x - 4|`` is seen."""
     digest = hashlib.sha256(f"{name} {point}".encode()).hexdigest()
     return (1 + _mp.mpf(int(digest[:40], 16)) / 16**40) * (1.0, 5.0, 0.25)[point]
 
@@ -146,56 +161,46 @@ def _value(tree: Tree, at: Mapping[str, Value]) -> Value:
         return at[tree[1]]
     if operation == "constant":
         return _CONSTANTS[tree[1]]()
-    return _bounded(_OPERATIONS[operation](*(_value(part, at) for part in tree[1:])))
-
-
-def _bounded(value: Value) -> Value:
+    value = _OPERATIONS[operation](*(_value(part, at) for part in tree[1:]))
     if isinstance(value, Fraction):
-        size = max(value.numerator.bit_length(), value.denominator.bit_length()) / 3.32
+        bits = _bits(value)
     else:
-        size = abs(_mp.mag(value)) / 3.32 if _mp.isfinite(value) and value else 0
-    if size > _LARGEST:
+        bits = abs(_mp.mag(value)) if _mp.isfinite(value) and value else 0
+    if bits / 3.32 > _LARGEST:
         raise Undecidable("too large")
     return value
+
+
+def _bits(value: Fraction) -> int:
+    return max(value.numerator.bit_length(), value.denominator.bit_length())
 
 
 def _real(value: Value) -> Value:
     return _mp.mpf(value.numerator) / value.denominator if isinstance(value, Fraction) else value
 
 
-def _both(a: Value, b: Value) -> tuple[Value, Value]:
-    return (a, b) if isinstance(a, Fraction) and isinstance(b, Fraction) else (_real(a), _real(b))
+def _exact(operation: Callable[[Value, Value], Value]) -> Callable[[Value, Value], Value]:
+    """An operation that gives a fraction where it is applied to two fractions.
 
+    A division by zero raises ZeroDivisionError, which is one of ``_NO_VALUE``.
+    """
 
-def _add(a: Value, b: Value) -> Value:
-    a, b = _both(a, b)
-    return a + b
+    def apply(a: Value, b: Value) -> Value:
+        if isinstance(a, Fraction) and isinstance(b, Fraction):
+            return operation(a, b)
+        return operation(_real(a), _real(b))
 
-
-def _subtract(a: Value, b: Value) -> Value:
-    a, b = _both(a, b)
-    return a - b
-
-
-def _multiply(a: Value, b: Value) -> Value:
-    a, b = _both(a, b)
-    return a * b
-
-
-def _divide(a: Value, b: Value) -> Value:
-    a, b = _both(a, b)
-    if not b:
-        raise Undecidable("a division by zero")
-    return a / b
+    return apply
 
 
 def _raise(base: Value, exponent: Value) -> Value:
     """Real where a real number is meant: (−8)^(1/3) is −2."""
     exponent = _rational(exponent)
-    if not isinstance(base, Fraction):
-        base = _rational(base) if isinstance(exponent, Fraction) else base
-    digits = abs(_log10(base)) * abs(_log_free(exponent))
-    if digits > _LARGEST:
+    base = _rational(base) if isinstance(exponent, Fraction) else base
+    size, power = abs(_real(base)), abs(_real(exponent))
+    if power > 1e6:
+        raise Undecidable("too large an exponent")
+    if size and abs(float(_mp.log10(size))) * float(power) > _LARGEST:
         raise Undecidable("too large")
     if not base:
         if not isinstance(exponent, Fraction) or exponent <= 0:
@@ -204,39 +209,30 @@ def _raise(base: Value, exponent: Value) -> Value:
     if isinstance(exponent, Fraction):
         if exponent.denominator == 1:
             whole = int(exponent)
-            if isinstance(base, Fraction) and _log10_exact(base) * abs(whole) <= _LARGEST:
+            if isinstance(base, Fraction) and _bits(base) / 3.32 * abs(whole) <= _LARGEST:
                 return base**whole
             return _real(base) ** whole
         if exponent.denominator <= 64 and abs(exponent.numerator) <= 4096:
-            return _raise(_nth_root(exponent.denominator, base), Fraction(exponent.numerator))
+            root = _root(Fraction(exponent.denominator), base)
+            return _raise(root, Fraction(exponent.numerator))
     return _real(base) ** _real(exponent)
 
 
-def _log_free(exponent: Value) -> float:
-    size = abs(_real(exponent))
-    if size > 1e6:
-        raise Undecidable("too large an exponent")
-    return float(size)
-
-
-def _log10(base: Value) -> float:
-    size = abs(_real(base))
-    return float(_mp.log10(size)) if size else 0.0
-
-
-def _log10_exact(base: Fraction) -> float:
-    return max(base.numerator.bit_length(), base.denominator.bit_length()) / 3.32
-
-
-def _nth_root(degree: int, value: Value) -> Value:
+def _root(degree: Value, value: Value) -> Value:
+    degree, value = _rational(degree), _rational(value)
+    if not isinstance(degree, Fraction) or degree.denominator != 1 or not 1 < degree <= 64:
+        raise Undecidable("an odd root")
+    whole = int(degree)
     negative = not isinstance(value, _mp.mpc) and value < 0
-    if negative and degree % 2:
-        return -_nth_root(degree, -value)
-    if isinstance(value, Fraction) and not negative:
-        above, below = _exact_root(degree, value.numerator), _exact_root(degree, value.denominator)
+    if negative and whole % 2:
+        return -_root(degree, -value)
+    if negative:
+        return _mp.mpc(_real(value)) ** (_mp.mpf(1) / whole)
+    if isinstance(value, Fraction):
+        above, below = _exact_root(whole, value.numerator), _exact_root(whole, value.denominator)
         if above is not None and below is not None:
             return Fraction(above, below)
-    return _mp.mpc(_real(value)) ** (_mp.mpf(1) / degree) if negative else _mp.root(_real(value), degree)
+    return _mp.root(_real(value), whole)
 
 
 def _exact_root(degree: int, whole: int) -> int | None:
@@ -244,13 +240,6 @@ def _exact_root(degree: int, whole: int) -> int | None:
         return None
     near = int(_mp.nint(_mp.root(whole, degree)))
     return near if near**degree == whole else None
-
-
-def _root(degree: Value, value: Value) -> Value:
-    degree = _rational(degree)
-    if not isinstance(degree, Fraction) or degree.denominator != 1 or not 1 < degree <= 64:
-        raise Undecidable("an odd root")
-    return _nth_root(int(degree), value if isinstance(value, Fraction) else _rational(value))
 
 
 def _factorial(value: Value) -> Value:
@@ -267,7 +256,11 @@ def _factorial(value: Value) -> Value:
 def _binomial(above: Value, below: Value) -> Value:
     above, below = _rational(above), _rational(below)
     if isinstance(above, Fraction) and isinstance(below, Fraction):
-        if above.denominator == below.denominator == 1 and 0 <= below <= 3_000 and 0 <= above <= 10_000:
+        if (
+            above.denominator == below.denominator == 1
+            and 0 <= below <= 3_000
+            and 0 <= above <= 10_000
+        ):
             return Fraction(math.comb(int(above), int(below)))
         raise Undecidable("a binomial")
     if any(isinstance(x, _mp.mpc) or abs(_real(x)) > 3_000 for x in (above, below)):
@@ -281,35 +274,29 @@ def _ln(value: Value) -> Value:
     return Fraction(0) if value == 1 else _mp.log(_real(value))
 
 
-def _exp(value: Value) -> Value:
-    if abs(_real(value)) > 2 * _LARGEST:
-        raise Undecidable("too large")
-    return _mp.exp(_real(value))
-
-
 def _floor(value: Value, up: bool = False) -> Value:
     if isinstance(value, _mp.mpc):
         raise Undecidable("a floor")
     return Fraction(int(_mp.ceil(_real(value)) if up else _mp.floor(_real(value))))
 
 
-def _tame(function: Callable[[Value], Value]) -> Callable[[Value], Value]:
+def _tame(function: Callable[[Value], Value], largest: float = 1e6) -> Callable[[Value], Value]:
     """A function of mpmath's, for arguments of a size at which it is quick."""
 
     def apply(value: Value) -> Value:
         value = _real(value)
-        if abs(value) > 1e6:
-            raise Undecidable("too large an angle")
+        if abs(value) > largest:
+            raise Undecidable("too large an argument")
         return function(value)
 
     return apply
 
 
 _OPERATIONS: dict[str, Callable[..., Value]] = {
-    "+": _add,
-    "-": _subtract,
-    "*": _multiply,
-    "/": _divide,
+    "+": _exact(operator.add),
+    "-": _exact(operator.sub),
+    "*": _exact(operator.mul),
+    "/": _exact(operator.truediv),
     "^": _raise,
     "!": _factorial,
     "abs": abs,
@@ -319,12 +306,22 @@ _OPERATIONS: dict[str, Callable[..., Value]] = {
     "ceil": lambda value: _floor(value, up=True),
     "lg": lambda value: _ln(value) / _ln(Fraction(10)),
     "ln": _ln,
-    "exp": _exp,
-    **{name: _tame(getattr(_mp, name)) for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")},
-    **{f"arc{name}": _tame(getattr(_mp, f"a{name}")) for name in ("sin", "cos", "tan", "cot", "sec", "csc")},
+    "exp": _tame(_mp.exp, largest=2 * _LARGEST),
+    **{
+        name: _tame(getattr(_mp, name))
+        for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")
+    },
+    **{
+        f"arc{name}": _tame(getattr(_mp, f"a{name}"))
+        for name in ("sin", "cos", "tan", "cot", "sec", "csc")
+    },
     **{f"a{name}": _tame(getattr(_mp, f"a{name}")) for name in ("sin", "cos", "tan")},
 }
-_CONSTANTS: dict[str, Callable[[], Value]] = {"pi": lambda: +_mp.pi, "e": lambda: +_mp.e, "i": lambda: _mp.mpc(0, 1)}
+_CONSTANTS: dict[str, Callable[[], Value]] = {
+    "pi": lambda: +_mp.pi,
+    "e": lambda: +_mp.e,
+    "i": lambda: _mp.mpc(0, 1),
+}
 
 
 # ---------------------------------------------------------------- values
@@ -338,10 +335,6 @@ def _finite(value: Value) -> Value:
 
 def _is_zero(value: Value) -> bool:
     return bool(abs(value) < 1e-35)
-
-
-def _close(a: Value, b: Value) -> bool:
-    return bool(abs(_real(a) - _real(b)) < 1e-30 * (1 + abs(_real(b))))
 
 
 def _rational(value: Value) -> Value:
@@ -359,12 +352,15 @@ def _rational(value: Value) -> Value:
 
 
 def _shown(value: Value) -> str:
-    """A fraction, or real and imaginary part to 15 significant digits; a part that is rounding alone is left out."""
+    """A fraction, or real and imaginary part to 15 significant digits; a part that is rounding
+    alone is left out."""
     value = _rational(_finite(value))
     if isinstance(value, Fraction):
-        if max(value.numerator.bit_length(), value.denominator.bit_length()) < 2_000:
+        if _bits(value) < 2_000:
             return str(value)
-        return "#" + hashlib.sha256(f"{value.numerator:x}/{value.denominator:x}".encode()).hexdigest()
+        return (
+            "#" + hashlib.sha256(f"{value.numerator:x}/{value.denominator:x}".encode()).hexdigest()
+        )
     parts = [_mp.mpf(value.real), _mp.mpf(value.imag)] if isinstance(value, _mp.mpc) else [value]
     scale = max(abs(part) for part in parts)
     shown = [_mp.nstr(part, DIGITS) if abs(part) > scale * 1e-30 else "0" for part in parts]

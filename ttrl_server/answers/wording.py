@@ -8,8 +8,8 @@ from fractions import Fraction
 from ttrl_server.answers.lexicon import MONTHS, PARTS, SCALES, SMALL, TENS
 
 _MONTH = (
-    r"(jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec|january|february|march|april|june|july|august|september|"
-    r"october|november|december)\.?"
+    r"(jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec|january|february|march|april|june|july"
+    r"|august|september|october|november|december)\.?"
 )
 _DAY, _YEAR = r"([0-9]{1,2})(?:st|nd|rd|th)?", r"([0-9]{4})"
 
@@ -27,10 +27,16 @@ _MINUS = frozenset({"minus", "negative"})
 def moment(text: str) -> str | None:
     """``3:30 p.m.`` as ``15:30``, ``March 5th, 2021`` as ``2021-03-05``; None for any other text.
 
-    ``text`` is in lower case. A day and month in figures (5/3/2021) mean different days in different countries.
+    ``text`` is in lower case. A day and month in figures (5/3/2021) mean different days in
+    different countries.
     """
     if time := _TIME.fullmatch(text) or _CLOCK.fullmatch(text):
-        return _on_24_hours(int(time[1]), time[2] or "00", time[3] if time.re is _TIME else "")
+        hour, half = int(time[1]), time[3] if time.re is _TIME else ""
+        if hour > (12 if half else 23) or (half and hour == 0):
+            return None
+        if half:
+            hour = hour % 12 + (12 if half == "p" else 0)
+        return f"{hour:02d}:{time[2] or '00'}"
     if _ISO.fullmatch(text):
         return text
     if (date := _DATES[0].fullmatch(text)) and 1 <= int(date[2]) <= 31:
@@ -40,23 +46,17 @@ def moment(text: str) -> str | None:
     return None
 
 
-def _on_24_hours(hour: int, minute: str, half: str) -> str | None:
-    if hour > (12 if half else 23) or (half and hour == 0):
-        return None
-    if half:
-        hour = hour % 12 + (12 if half == "p" else 0)
-    return f"{hour:02d}:{minute}"
-
-
 def _iso(year: str | None, month: str, day: str) -> str:
     return f"{year or '----'}-{MONTHS.index(month[:3]) + 1:02d}-{int(day):02d}"
 
 
 def numeral(text: str) -> tuple[Fraction, str] | None:
-    """A number in words or with words of its size, and the words after it: ``two thirds``, ``one hundred and five``,
-    ``2.5 million people``; None where the text does not begin with one, or is a figure alone.
+    """A number in words or with words of its size, and the words after it: ``two thirds``, ``one
+    hundred and five``, ``2.5 million people``; None where the text does not begin with one, or is a
+    figure alone.
 
-    Whether a number in words with other words after it is one (``Seven Samurai``) is for the caller to say.
+    Whether a number in words with other words after it is one (``Seven Samurai``) is for the caller
+    to say.
     """
     words = text.lower().replace(",", "").replace("-", " ").split()
     negative = bool(words) and words[0] in _MINUS
@@ -68,11 +68,20 @@ def numeral(text: str) -> tuple[Fraction, str] | None:
     if used == 0:
         return None
     rest = words[used:]
-    if rest and rest[0] == "and" and len(rest) >= 3 and (part := _part(rest[1], rest[2])):
-        value, rest = value + part, rest[3:]
+    if (
+        len(rest) >= 3
+        and rest[0] == "and"
+        and (above := 1 if rest[1] in ("a", "an") else SMALL.get(rest[1]))
+        and (below := _below(rest[2]))
+    ):
+        value, rest = value + Fraction(above, below), rest[3:]
     elif rest and rest[0] == "and" and len(rest) == 2 and rest[1] in PARTS:
         value, rest = value + Fraction(1, PARTS[rest[1]]), []
-    elif rest and (below := _below(rest[0])) and (value == 1 or rest[0].endswith("s") or rest[0] == "halves"):
+    elif (
+        rest
+        and (below := _below(rest[0]))
+        and (value == 1 or rest[0].endswith("s") or rest[0] == "halves")
+    ):
         value, rest = value / below, rest[1:]
         if rest[:1] == ["of"]:
             return None
@@ -90,7 +99,12 @@ def _whole(words: list[str]) -> tuple[Fraction, int]:
             current = Fraction(word)
         elif word == "half" and place == 0 and len(words) == 1:
             current = Fraction(1, 2)
-        elif word in ("a", "an") and place == 0 and len(words) > 1 and (words[1] in SCALES or _below(words[1])):
+        elif (
+            word in ("a", "an")
+            and place == 0
+            and len(words) > 1
+            and (words[1] in SCALES or _below(words[1]))
+        ):
             current = Fraction(1)
         elif word in SMALL or word in TENS:
             if seen and words[place - 1] in SMALL:
@@ -117,9 +131,3 @@ def _whole(words: list[str]) -> tuple[Fraction, int]:
 
 def _below(word: str) -> int | None:
     return 2 if word == "halves" else PARTS.get(word) or PARTS.get(word.removesuffix("s"))
-
-
-def _part(count: str, part: str) -> Fraction | None:
-    above = 1 if count in ("a", "an") else SMALL.get(count)
-    below = _below(part)
-    return Fraction(above, below) if above and below else None

@@ -1,1 +1,2 @@
-"""The OpenAI face: what a client may send, what it gets back, and in which shape things go wrong."""
+"""The OpenAI face: what a client may send, what it gets back, and in which shape things go
+wrong."""

@@ -39,7 +39,9 @@ class AdapterRoutes:
     async def promote(self, request: Request) -> Response:
         """``{"force": true}`` serves a version that was refused for its answers."""
         number, asked = _version(request), await body.typed(request, _Act, _LIMIT, empty=b"{}")
-        await self._operator.promote(number, force=asked.force, reason=asked.reason, by=_who(request))
+        await self._operator.promote(
+            number, force=asked.force, reason=asked.reason, by=_who(request)
+        )
         return JSONResponse(self._operator.show(number))
 
     async def pin(self, request: Request) -> Response:
@@ -58,7 +60,8 @@ class AdapterRoutes:
         return JSONResponse({"number": number, "state": "retired"})
 
     async def roll_back(self, request: Request) -> Response:
-        """``{"to": 3}`` serves version 3 again, ``{"to": 0}`` the base model, nothing at all the last good version."""
+        """``{"to": 3}`` serves version 3 again, ``{"to": 0}`` the base model, nothing at all the
+        last good version."""
         asked = await body.typed(request, _RollBack, _LIMIT, empty=b"{}")
         number = None if asked.to is None else _number(str(asked.to), "to")
         await self._operator.roll_back(number, reason=asked.reason, by=_who(request))

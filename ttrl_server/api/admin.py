@@ -25,7 +25,9 @@ _LIMIT = 2**20
 class AdminRoutes:
     """Handlers of ``/health``, ``/ready``, ``/metrics`` and ``/ttrl/v1/…``."""
 
-    def __init__(self, config: Config, fleet: Fleet, learning: Learning | None, recent: Recent) -> None:
+    def __init__(
+        self, config: Config, fleet: Fleet, learning: Learning | None, recent: Recent
+    ) -> None:
         self._config, self._fleet, self._learning, self._recent = config, fleet, learning, recent
 
     async def health(self, request: Request) -> Response:
@@ -42,12 +44,22 @@ class AdminRoutes:
         return Response(metrics.render(), media_type="text/plain; version=0.0.4")
 
     async def status(self, request: Request) -> Response:
-        """What is served, what waits to be learnt, whether learning goes on, and in words why it does not."""
+        """What is served, what waits to be learnt, whether learning goes on, and in words why it
+        does not."""
         learning = await self._learning.status() if self._learning else _NOT_LEARNING
         number = self._fleet.serving  # read last: what was learnt by then is served by then
         served = {"number": number, "name": version_name(self._config.name, number)}
-        advice = f"learning has ended: {learning['reason']}" if learning["reason"] else self._recent.advice()
-        about = {"model": self._config.name, "served": served, "ready": self._fleet.ready, "advice": advice}
+        advice = (
+            f"learning has ended: {learning['reason']}"
+            if learning["reason"]
+            else self._recent.advice()
+        )
+        about = {
+            "model": self._config.name,
+            "served": served,
+            "ready": self._fleet.ready,
+            "advice": advice,
+        }
         return JSONResponse(about | learning)
 
     async def resume(self, request: Request) -> Response:
@@ -84,8 +96,16 @@ class AdminRoutes:
     @property
     def _learner(self) -> Learning:
         if self._learning is None:
-            raise RequestError("Learning is off on this server (train.enabled).", status=409, code="learning_off")
+            raise RequestError(
+                "Learning is off on this server (train.enabled).", status=409, code="learning_off"
+            )
         return self._learning
 
 
-_NOT_LEARNING = {"learning": False, "reason": "train.enabled is false", "pending": 0, "training": False, "promoted": 0}
+_NOT_LEARNING = {
+    "learning": False,
+    "reason": "train.enabled is false",
+    "pending": 0,
+    "training": False,
+    "promoted": 0,
+}

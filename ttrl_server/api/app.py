@@ -23,7 +23,9 @@ from ttrl_server.errors import TtrlError
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
-def routes(openai: OpenAIRoutes, admin: AdminRoutes, feedback: FeedbackRoute, adapters: AdapterRoutes) -> list[Route]:
+def routes(
+    openai: OpenAIRoutes, admin: AdminRoutes, feedback: FeedbackRoute, adapters: AdapterRoutes
+) -> list[Route]:
     """Everything the gateway answers; whatever is not here is a 404."""
     return [
         Route("/v1/chat/completions", openai.chat, methods=["POST"]),

@@ -26,7 +26,9 @@ async def read(request: Request, limit: int) -> bytes:
             if len(content) > limit:
                 raise _too_large(limit)
     except ClientDisconnect:
-        raise RequestError("The client went away.", status=499, code="client_closed_request") from None
+        raise RequestError(
+            "The client went away.", status=499, code="client_closed_request"
+        ) from None
     return bytes(content)
 
 
@@ -40,7 +42,9 @@ async def typed(request: Request, shape: type[Shape], limit: int, *, empty: byte
 
 def _too_large(limit: int) -> RequestError:
     return RequestError(
-        f"The body is larger than {limit / 2**20:g} MiB (api.max_body_mib).", status=413, code="request_too_large"
+        f"The body is larger than {limit / 2**20:g} MiB (api.max_body_mib).",
+        status=413,
+        code="request_too_large",
     )
 
 
@@ -49,11 +53,15 @@ def parse(content: bytes) -> dict[str, Any]:
     try:
         data = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise RequestError(f"The body is not valid JSON: {str(error)[:200]}", code="invalid_json") from None
+        raise RequestError(
+            f"The body is not valid JSON: {str(error)[:200]}", code="invalid_json"
+        ) from None
     if b"\\u" in content:
         _refuse_half_characters(data)
     if not isinstance(data, dict):
-        raise RequestError(f"The body must be a JSON object, not {_kind(data)}.", code="invalid_type")
+        raise RequestError(
+            f"The body must be a JSON object, not {_kind(data)}.", code="invalid_type"
+        )
     return data
 
 
@@ -62,11 +70,19 @@ def _refuse_half_characters(data: Any) -> None:
     try:
         json.dumps(data, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise RequestError("The body holds half of a surrogate pair (\\\\ud800 …).", code="invalid_json") from None
+        raise RequestError(
+            "The body holds half of a surrogate pair (\\\\ud800 …).", code="invalid_json"
+        ) from None
 
 
 def number(
-    data: Mapping[str, Any], name: str, low: float, high: float, *, above: bool = False, prefix: str = ""
+    data: Mapping[str, Any],
+    name: str,
+    low: float,
+    high: float,
+    *,
+    above: bool = False,
+    prefix: str = "",
 ) -> float | None:
     """A finite number in [low, high] (or (low, high] with ``above``), None when absent or null."""
     value = data.get(name)
@@ -74,24 +90,33 @@ def number(
         return None
     param = prefix + name
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise RequestError(f"{param} must be a number, not {_kind(value)}.", param=param, code="invalid_type")
+        raise RequestError(
+            f"{param} must be a number, not {_kind(value)}.", param=param, code="invalid_type"
+        )
     if not ((low < value if above else low <= value) and value <= high):  # NaN is in no range
         raise RequestError(
-            f"{param} is {_short(value)}; it must be {'above' if above else 'at least'} {low:g} and at most {high:g}.",
+            f"{param} is {_short(value)}; it must be {'above' if above else 'at least'} {low:g} "
+            f"and at most {high:g}.",
             param=param,
             code="invalid_value",
         )
     return float(value)
 
 
-def whole(data: Mapping[str, Any], name: str, low: int, high: int, *, prefix: str = "") -> int | None:
+def whole(
+    data: Mapping[str, Any], name: str, low: int, high: int, *, prefix: str = ""
+) -> int | None:
     """A whole number in [low, high], None when absent or null."""
     value = data.get(name)
     if value is None:
         return None
     param = prefix + name
     if isinstance(value, bool) or not isinstance(value, int):
-        raise RequestError(f"{param} must be a whole number, not {_short(value)}.", param=param, code="invalid_type")
+        raise RequestError(
+            f"{param} must be a whole number, not {_short(value)}.",
+            param=param,
+            code="invalid_type",
+        )
     if not low <= value <= high:
         raise RequestError(
             f"{param} is {_short(value)}; it must be at least {low} and at most {high}.",
@@ -107,7 +132,9 @@ def flag(data: Mapping[str, Any], name: str, *, prefix: str = "") -> bool | None
     if value is None or isinstance(value, bool):
         return value
     raise RequestError(
-        f"{prefix + name} must be true or false, not {_short(value)}.", param=prefix + name, code="invalid_type"
+        f"{prefix + name} must be true or false, not {_short(value)}.",
+        param=prefix + name,
+        code="invalid_type",
     )
 
 
@@ -117,7 +144,9 @@ def text(data: Mapping[str, Any], name: str, limit: int, *, prefix: str = "") ->
     if value is None:
         return None
     if not isinstance(value, str):
-        raise RequestError(f"{param} must be a string, not {_kind(value)}.", param=param, code="invalid_type")
+        raise RequestError(
+            f"{param} must be a string, not {_kind(value)}.", param=param, code="invalid_type"
+        )
     if not value.strip() or len(value) > limit:
         raise RequestError(
             f"{param} has {len(value)} characters; it must say something in at most {limit}.",
@@ -133,5 +162,11 @@ def _short(value: Any) -> str:
 
 
 def _kind(value: Any) -> str:
-    names = {list: "an array", dict: "an object", str: "a string", bool: "a boolean", type(None): "null"}
+    names = {
+        list: "an array",
+        dict: "an object",
+        str: "a string",
+        bool: "a boolean",
+        type(None): "null",
+    }
     return names.get(type(value), "a number")

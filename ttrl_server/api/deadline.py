@@ -18,10 +18,12 @@ MOST_RESERVE_S = 1.0
 
 
 def of(headers: Mapping[str, str], *, streaming: bool) -> float | None:
-    """Seconds that sampling may take so that the answer still arrives, or None where the client sets no limit.
+    """Seconds that sampling may take so that the answer still arrives, or None where the client
+    sets no limit.
 
-    A stream has bytes to read all the time, so that the SDK's limit says nothing about its length. Raises RequestError
-    for a limit of ours that is no positive number; what an SDK writes ("None" for no limit) is taken or left.
+    A stream has bytes to read all the time, so that the SDK's limit says nothing about its length.
+    Raises RequestError for a limit of ours that is no positive number; what an SDK writes ("None"
+    for no limit) is taken or left.
     """
     given = headers.get(HEADER)
     if given is not None:

@@ -1,4 +1,5 @@
-"""Every error leaves in OpenAI's envelope: ``{"error": {message, type, param, code}}`` and the right status."""
+"""Every error leaves in OpenAI's envelope: ``{"error": {message, type, param, code}}`` and the
+right status."""
 
 from __future__ import annotations
 
@@ -30,9 +31,15 @@ _TYPES = {
     413: "invalid_request_error",
     429: "rate_limit_error",
 }
+_ROUTING = {
+    404: ("There is no such route here.", "unknown_route"),
+    405: ("This route does not take that method.", "method_not_allowed"),
+}
 
 
-def envelope(message: str, status: int, *, param: str | None = None, code: str | None = None) -> dict[str, Any]:
+def envelope(
+    message: str, status: int, *, param: str | None = None, code: str | None = None
+) -> dict[str, Any]:
     """The body of an error."""
     kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
@@ -42,14 +49,21 @@ def describe(error: Exception) -> tuple[dict[str, Any], int, dict[str, str]]:
     """Body, status and headers for anything a handler may raise."""
     match error:
         case RequestError():
-            return envelope(error.message, error.status, param=error.param, code=error.code), error.status, {}
+            return (
+                envelope(error.message, error.status, param=error.param, code=error.code),
+                error.status,
+                {},
+            )
         case Overloaded():
             body = envelope(error.message, error.status, code=error.code)
             return body, error.status, {"retry-after": str(error.retry_after_s)}
         case EngineError(status=int(status)) if 400 <= status < 500:
             return envelope(error.message, status, code="engine_refused"), status, {}
         case EngineError():
-            message = "The engine was lost while it worked on this request; nothing was kept. Try again shortly."
+            message = (
+                "The engine was lost while it worked on this request; nothing was kept. Try again "
+                "shortly."
+            )
             return envelope(message, 503, code="engine_lost"), 503, {"retry-after": "5"}
         case LeaseLost():
             return envelope(str(error), 409, code="lease_lost"), 409, {}
@@ -60,19 +74,18 @@ def describe(error: Exception) -> tuple[dict[str, Any], int, dict[str, str]]:
         case StoreError():
             return envelope(str(error), 503, code="store_failed"), 503, {"retry-after": "5"}
         case HTTPException():
-            return _http(error)
+            text, code = _ROUTING.get(error.status_code, (str(error.detail), None))
+            status = error.status_code
+            return envelope(text, status, code=code), status, dict(error.headers or {})
     return (
-        envelope("Something went wrong on our side; the log has the request id.", 500, code="internal_error"),
+        envelope(
+            "Something went wrong on our side; the log has the request id.",
+            500,
+            code="internal_error",
+        ),
         500,
         {},
     )
-
-
-def _http(error: HTTPException) -> tuple[dict[str, Any], int, dict[str, str]]:
-    text = {404: "There is no such route here.", 405: "This route does not take that method."}
-    message = text.get(error.status_code, str(error.detail))
-    code = {404: "unknown_route", 405: "method_not_allowed"}.get(error.status_code)
-    return envelope(message, error.status_code, code=code), error.status_code, dict(error.headers or {})
 
 
 async def on_error(request: Request, error: Exception) -> Response:
@@ -81,5 +94,7 @@ async def on_error(request: Request, error: Exception) -> Response:
     if status >= 500:
         known = isinstance(error, TtrlError)  # anything else may hold the client's own words
         reason = str(error) if known else type(error).__name__
-        log.error("request.failed", id=request.scope.get("ttrl.id"), path=request.url.path, reason=reason)
+        log.error(
+            "request.failed", id=request.scope.get("ttrl.id"), path=request.url.path, reason=reason
+        )
     return JSONResponse(body, status, headers)

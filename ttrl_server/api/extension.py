@@ -48,60 +48,43 @@ def read(data: dict[str, Any], config: Config) -> Extension:
                 param=f"ttrl.{name}",
                 code="unknown_parameter",
             )
+    weighs, most = config.vote.weighting == "confidence", config.vote.max_samples
+    samples, votes = (
+        body.whole(given, name, 1, most, prefix="ttrl.") for name in ("samples", "votes")
+    )
+    if None not in (samples, votes) and samples != votes:
+        raise _wrong(
+            "samples", f"is {samples}, and ttrl.votes, its old name, {votes}: leave one out."
+        )
+    stop = given.get("stop")
+    if stop is not None and stop not in STOP_RULES:
+        raise _wrong("stop", f"is {str(stop)[:60]!r}; it must be one of {', '.join(STOP_RULES)}.")
+    if stop in ("beta", "certificate") and weighs:
+        weighed = "counts votes, and this server weighs them (vote.weighting): use exact or none."
+        raise _wrong("stop", f"{stop} {weighed}")
+    level = body.number(given, "level", 0.5, 1, above=True, prefix="ttrl.")
+    if level == 1:
+        raise _wrong("level", "is 1; no sample makes that sure.")
+    label = body.text(given, "label", LABEL_LIMIT, prefix="ttrl.")
+    if label is not None and not config.train.feedback:
+        raise _wrong("label", "is not taken here (train.feedback).", code="unsupported_value")
     return Extension(
-        samples=_samples(given, config),
+        samples=votes if samples is None else samples,
         train=body.flag(given, "train", prefix="ttrl."),
         version=_version(given.get("adapter"), "ttrl.adapter"),
-        stop=_stop(given, config),
-        level=_level(given),
-        label=_label(given, config),
+        stop=stop,
+        level=level,
+        label=label,
     )
 
 
-def _samples(given: dict[str, Any], config: Config) -> int | None:
-    most = config.vote.max_samples
-    asked, before = (body.whole(given, name, 1, most, prefix="ttrl.") for name in ("samples", "votes"))
-    if asked is not None and before is not None and asked != before:
-        raise RequestError(
-            f"ttrl.samples is {asked} and ttrl.votes, its old name, {before}. Leave one of the two out.",
-            param="ttrl.samples",
-            code="invalid_value",
-        )
-    return before if asked is None else asked
-
-
-def _label(given: dict[str, Any], config: Config) -> str | None:
-    label = body.text(given, "label", LABEL_LIMIT, prefix="ttrl.")
-    if label is not None and not config.train.feedback:
-        raise RequestError(
-            "This server takes no labels (train.feedback).", param="ttrl.label", code="unsupported_value"
-        )
-    return label
-
-
-def _stop(given: dict[str, Any], config: Config) -> StopRule | None:
-    rule = given.get("stop")
-    if rule is None:
-        return None
-    if rule not in STOP_RULES:
-        wrong = f"is {str(rule)[:60]!r}; it must be one of {', '.join(STOP_RULES)}."
-    elif rule in ("beta", "certificate") and config.vote.weighting == "confidence":
-        wrong = f"{rule} counts votes, and this server weighs them (vote.weighting): use exact or none."
-    else:
-        return next(known for known in STOP_RULES if known == rule)
-    raise RequestError(f"ttrl.stop {wrong}", param="ttrl.stop", code="invalid_value")
-
-
-def _level(given: dict[str, Any]) -> float | None:
-    """1 − δ of a statistical rule, above one half and below one."""
-    level = body.number(given, "level", 0.5, 1, above=True, prefix="ttrl.")
-    if level == 1:
-        raise RequestError("ttrl.level is 1; no sample makes that sure.", param="ttrl.level", code="invalid_value")
-    return level
+def _wrong(name: str, problem: str, *, code: str = "invalid_value") -> RequestError:
+    return RequestError(f"ttrl.{name} {problem}", param=f"ttrl.{name}", code=code)
 
 
 def resolve_model(data: dict[str, Any], config: Config) -> int | None:
-    """The pinned version a model name means, or None for the improving alias; an unknown name is a 404."""
+    """The pinned version a model name means, or None for the improving alias; an unknown name is
+    a 404."""
     name = data.get("model")
     if name is None or name == config.name:
         return None
@@ -110,8 +93,8 @@ def resolve_model(data: dict[str, Any], config: Config) -> int | None:
     alias, at, pin = name.rpartition("@")
     if not at or alias != config.name:
         raise RequestError(
-            f"The model {name[:200]!r} does not exist here. There is {config.name!r}, which improves, and "
-            f"'{config.name}@base' and '{config.name}@v<number>', which do not.",
+            f"The model {name[:200]!r} does not exist here. There is {config.name!r}, which "
+            f"improves, and '{config.name}@base' and '{config.name}@v<number>', which do not.",
             status=404,
             param="model",
             code="model_not_found",

@@ -1,4 +1,5 @@
-"""``POST /v1/feedback``: a person's feedback on an answer replaces the reward that the vote gave its group."""
+"""``POST /v1/feedback``: a person's feedback on an answer replaces the reward that the vote gave
+its group."""
 
 from __future__ import annotations
 
@@ -26,16 +27,26 @@ class FeedbackRoute:
         answer_id = body.text(data, "id", _ID_LIMIT)
         score, label = body.whole(data, "score", -1, 1), body.text(data, "label", LABEL_LIMIT)
         if answer_id is None:
-            raise RequestError("id is missing: give the id of the answer.", param="id", code="invalid_value")
+            raise RequestError(
+                "id is missing: give the id of the answer.", param="id", code="invalid_value"
+            )
         if (score is None) == (label is None) or score == 0:
             raise RequestError(
-                "Give either score, 1 or -1, or label, the right answer.", param="score", code="invalid_value"
+                "Give either score, 1 or -1, or label, the right answer.",
+                param="score",
+                code="invalid_value",
             )
         if self._feedback is None:
             raise RequestError(
-                "This server takes no feedback (train.enabled, train.feedback).", status=409, code="learning_off"
+                "This server takes no feedback (train.enabled, train.feedback).",
+                status=409,
+                code="learning_off",
             )
         question_id = answer_id.rpartition("-")[2]
-        decided = await self._feedback.give(question_id, request.scope["ttrl.tenant"], score=score, label=label)
-        metrics.FEEDBACK.labels("label" if label is not None else "good" if score == 1 else "bad").inc()
+        decided = await self._feedback.give(
+            question_id, request.scope["ttrl.tenant"], score=score, label=label
+        )
+        metrics.FEEDBACK.labels(
+            "label" if label is not None else "good" if score == 1 else "bad"
+        ).inc()
         return JSONResponse({"id": answer_id, "object": "feedback", "train": decided})

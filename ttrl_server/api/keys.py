@@ -1,11 +1,12 @@
-"""Who may call what. Pure ASGI: it adds a request id to every answer and lets nobody past without the right key."""
+"""Who may call what. Pure ASGI: it adds a request id to every answer and lets nobody past
+without the right key."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 from starlette.responses import JSONResponse
@@ -31,8 +32,13 @@ class KeyCheck:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = _first_of_each(scope["headers"])
-        request_id = _clean(given.get(b"x-request-id", "")) or f"req_{secrets.token_hex(16)}"
+        given: dict[bytes, str] = {}
+        for header, value in scope["headers"]:  # of one that is repeated the first counts
+            if header in _READ_HERE and header not in given:
+                given[header] = value.decode("latin-1")
+        asked_id = given.get(b"x-request-id", "")
+        fit = len(asked_id) <= 128 and asked_id.isascii() and asked_id.isprintable()
+        request_id = (fit and asked_id) or f"req_{secrets.token_hex(16)}"
         scope["ttrl.id"] = request_id
         name = (b"x-request-id", request_id.encode())
 
@@ -41,12 +47,18 @@ class KeyCheck:
                 message["headers"] = [*message["headers"], name]
             await send(message)
 
-        key = given.get(b"authorization", "").removeprefix("Bearer ").strip() or given.get(b"x-api-key", "")
-        if not self._may(scope["path"], key):
-            await _refuse(key)(scope, receive, named)
+        bearer = given.get(b"authorization", "").removeprefix("Bearer ").strip()
+        key = bearer or given.get(b"x-api-key", "")
+        if self._may(scope["path"], key):
+            scope["ttrl.tenant"] = tenant(key) if self._keys else "local"
+            await self._app(scope, receive, named)
             return
-        scope["ttrl.tenant"] = tenant(key) if self._keys else "local"
-        await self._app(scope, receive, named)
+        says = "This server needs a key: Authorization: Bearer <key>."
+        if key:
+            says = "The API key is not one of this server's."
+        refusal = envelope(says, 401, code="invalid_api_key")
+        headers = {"www-authenticate": "Bearer"}
+        await JSONResponse(refusal, 401, headers)(scope, receive, named)
 
     def _may(self, path: str, key: str) -> bool:
         if path in OPEN_ROUTES:
@@ -64,24 +76,3 @@ def tenant(key: str) -> str:
 
 def _same(given: str, ours: str) -> bool:
     return bool(ours) and hmac.compare_digest(given.encode(), ours.encode())
-
-
-def _refuse(key: str) -> JSONResponse:
-    message = (
-        "The API key is not one of this server's." if key else "This server needs a key: Authorization: Bearer <key>."
-    )
-    return JSONResponse(envelope(message, 401, code="invalid_api_key"), 401, {"www-authenticate": "Bearer"})
-
-
-def _first_of_each(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, str]:
-    """The headers that are read here, in one pass; of one that is repeated the first counts."""
-    found: dict[bytes, str] = {}
-    for name, value in headers:
-        if name in _READ_HERE and name not in found:
-            found[name] = value.decode("latin-1")
-    return found
-
-
-def _clean(given: str) -> str:
-    """A client's own request id, if it is fit for a header and a log line."""
-    return given if len(given) <= 128 and given.isascii() and given.isprintable() else ""

@@ -1,4 +1,5 @@
-"""The OpenAI routes: chat and plain completions, voted on or passed through, and the list of models."""
+"""The OpenAI routes: chat and plain completions, voted on or passed through, and the list of
+models."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ttrl_server.answering.flights import Progress
-from ttrl_server.answering.pipeline import Answer, Pipeline
+from ttrl_server.answering.pipeline import Pipeline
 from ttrl_server.api import body, deadline, extension, passthrough, shapes, sse
 from ttrl_server.api.shapes import Kind
 from ttrl_server.engine.fleet import Fleet
@@ -62,16 +63,18 @@ class OpenAIRoutes:
         )
         if data.get("stream"):
             return await self._stream(question, data.get("stream_options"))
-        return await self._reply(request, question)
-
-    async def _reply(self, request: Request, question: Question) -> Response:
         answer = await _unless_gone(request, self._pipeline.answer(question))
-        return JSONResponse(shapes.response(question, answer), headers=_about(answer))
+        about = {"x-ttrl-adapter": answer.model, TRAIN_HEADER: answer.training}
+        if answer.vote.stopped == "unvotable":
+            about["x-ttrl-unvoted"] = "unvotable"
+        return JSONResponse(shapes.response(question, answer), headers=about)
 
     async def _stream(self, question: Question, options: Any) -> Response:
         """What fails at once is an ordinary error; what fails later is an event in the stream."""
         shared = [Progress(question.vote.samples)]
-        task = asyncio.create_task(self._pipeline.answer(question, lambda theirs: shared.__setitem__(0, theirs)))
+        task = asyncio.create_task(
+            self._pipeline.answer(question, lambda theirs: shared.__setitem__(0, theirs))
+        )
         await asyncio.wait({task}, timeout=sse.HEARTBEAT_S)
         if task.done() and (error := task.exception()):
             raise error
@@ -88,7 +91,9 @@ class OpenAIRoutes:
         data = body.parse(await body.read(request, self._limit))
         return self._forward(data, samples=1, chat=False)
 
-    def _forward(self, data: dict[str, Any], *, samples: int, chat: bool, unvoted: str = "") -> Response:
+    def _forward(
+        self, data: dict[str, Any], *, samples: int, chat: bool, unvoted: str = ""
+    ) -> Response:
         return passthrough.Relay(
             data,
             self._config,
@@ -107,16 +112,14 @@ class OpenAIRoutes:
         return JSONResponse({"object": "list", "data": [{"id": name, **about} for name in names]})
 
 
-def _about(answer: Answer) -> dict[str, str]:
-    """Headers that say what became of a vote."""
-    unvoted = {"x-ttrl-unvoted": "unvotable"} if answer.vote.stopped == "unvotable" else {}
-    return {"x-ttrl-adapter": answer.model, TRAIN_HEADER: answer.training} | unvoted
-
-
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """The result of ``work``, which is cancelled when the client hangs up."""
-    task = asyncio.create_task(work)
-    gone = asyncio.create_task(_disconnected(request))
+
+    async def disconnected() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    task, gone = asyncio.create_task(work), asyncio.create_task(disconnected())
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
@@ -125,8 +128,3 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     finally:
         gone.cancel()
         task.cancel()
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

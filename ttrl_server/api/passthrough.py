@@ -1,4 +1,5 @@
-"""What is not voted on goes to vLLM as it came, on a held version, and streams back byte for byte."""
+"""What is not voted on goes to vLLM as it came, on a held version, and streams back byte for
+byte."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ ALLOWED = (
     "/tokenize",
     "/detokenize",
 )
-"""vLLM's routes that a client may reach, all of them POST with a ``model`` (design.md, rule 10)."""
+"""vLLM's routes that a client may reach, all POST with a ``model`` (docs/design.md, rule 10)."""
 
 NOT_FORWARDED = ("ttrl", "store", "priority")
 """Ours, and what would let a client overtake every vote."""
@@ -39,7 +40,8 @@ ONE_PIECE = 2**20
 """Bytes of an answer that is read to its end before any of it is sent on."""
 
 UNHEARD_S = 0.2
-"""A request that is answered by then never needs a second task, which would listen for its client hanging up."""
+"""A request that is answered by then never needs a second task, which would listen for its
+client hanging up."""
 
 _A_NAME = re.compile(r"[a-z_]{1,64}")
 """What of a request may come back in a header."""
@@ -50,9 +52,11 @@ _RETURNED_HEADERS = ("content-type", "retry-after")
 
 
 class Relay(Response):
-    """The engine's own answer; room and hold are held until its last byte has been sent or the client has gone.
+    """The engine's own answer; room and hold are held until its last byte has been sent or the
+    client has gone.
 
-    ``unvoted`` names what kept a completion from being voted on; the client finds it in ``x-ttrl-unvoted``.
+    ``unvoted`` names what kept a completion from being voted on; the client finds it in
+    ``x-ttrl-unvoted``.
     """
 
     def __init__(
@@ -77,21 +81,37 @@ class Relay(Response):
             content = _encode(self._data, hold.model, self._config, chat=self._chat)
             client = hold.replica.client
             async with _while_there(receive):
-                reply = await client.stream(scope["method"], scope["path"], body=content, headers=_SENT_HEADERS)
+                reply = await client.stream(
+                    scope["method"], scope["path"], body=content, headers=_SENT_HEADERS
+                )
                 try:
                     await _send_on(reply, {"x-ttrl-adapter": hold.model} | self._said, send)
                 finally:
-                    _let_go(reply)
+                    # A connection that was read to its end goes back to the pool; a broken one
+                    # is closed, so that vLLM aborts.
+                    if reply.content.at_eof():
+                        reply.release()
+                    else:
+                        reply.close()
 
 
 async def _send_on(reply: aiohttp.ClientResponse, ours: dict[str, str], send: Send) -> None:
-    """A short answer in one piece, so that one that breaks off is an error; any other as it comes, byte for byte."""
+    """A short answer in one piece, so that one that breaks off is an error; any other as it
+    comes, byte for byte."""
     given = {name: reply.headers[name] for name in _RETURNED_HEADERS if name in reply.headers}
     headers = [(name.encode(), value.encode("latin-1")) for name, value in (given | ours).items()]
     length, whole = reply.content_length, b""
-    in_pieces = length is None or length > ONE_PIECE or given.get("content-type", "").startswith("text/event-stream")
+    in_pieces = (
+        length is None
+        or length > ONE_PIECE
+        or given.get("content-type", "").startswith("text/event-stream")
+    )
     if not in_pieces:
-        whole = await _read(reply)
+        try:
+            whole = await reply.content.read()
+        except (aiohttp.ClientError, OSError) as error:
+            broken = f"the engine broke off its answer ({type(error).__name__})"
+            raise EngineError(broken) from error
         headers.append((b"content-length", b"%d" % len(whole)))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     if in_pieces:
@@ -100,16 +120,10 @@ async def _send_on(reply: aiohttp.ClientResponse, ours: dict[str, str], send: Se
     await send({"type": "http.response.body", "body": whole})
 
 
-async def _read(reply: aiohttp.ClientResponse) -> bytes:
-    try:
-        return await reply.content.read()
-    except (aiohttp.ClientError, OSError) as error:
-        raise EngineError(f"the engine broke off its answer ({type(error).__name__})") from error
-
-
 @asynccontextmanager
 async def _while_there(receive: Receive) -> AsyncIterator[None]:
-    """Cancels its block when the client hangs up; nothing is raised then, as nobody is left to be told."""
+    """Cancels its block when the client hangs up; nothing is raised then, as nobody is left to
+    be told."""
     loop = asyncio.get_running_loop()
     listening: list[asyncio.Task[None]] = []
 
@@ -132,24 +146,22 @@ async def _while_there(receive: Receive) -> AsyncIterator[None]:
             raise
 
 
-def _let_go(reply: aiohttp.ClientResponse) -> None:
-    """A connection that was read to its end goes back to the pool; a broken one is closed, so that vLLM aborts."""
-    if not reply.content.at_eof():
-        reply.close()
-    else:
-        reply.release()
-
-
 def _encode(data: dict[str, Any], model: str, config: Config, *, chat: bool) -> bytes:
     """The same request for the held version, with the model's own template arguments."""
-    data = {name: value for name, value in data.items() if name not in NOT_FORWARDED} | {"model": model}
+    data = {name: value for name, value in data.items() if name not in NOT_FORWARDED} | {
+        "model": model
+    }
     if chat and config.chat_template_kwargs:
-        data["chat_template_kwargs"] = config.chat_template_kwargs | (data.get("chat_template_kwargs") or {})
+        data["chat_template_kwargs"] = config.chat_template_kwargs | (
+            data.get("chat_template_kwargs") or {}
+        )
     try:
         return _strict.encode(data).encode()
     except ValueError:
         raise RequestError(
-            f"{_not_finite(data)} is not a finite number.", param=_not_finite(data), code="invalid_value"
+            f"{_not_finite(data)} is not a finite number.",
+            param=_not_finite(data),
+            code="invalid_value",
         ) from None
 
 

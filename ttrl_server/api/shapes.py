@@ -1,4 +1,5 @@
-"""From a request to a Question, or to the finding that it is not one to vote on; and from an Answer to a response."""
+"""From a request to a Question, or to the finding that it is not one to vote on; and from an
+Answer to a response."""
 
 from __future__ import annotations
 
@@ -18,17 +19,39 @@ from ttrl_server.voting import signals
 Kind = Literal["chat", "completion"]
 
 SAMPLING_FIELDS = frozenset(
-    {"top_p", "top_k", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty", "logit_bias"}
+    {
+        "top_p",
+        "top_k",
+        "min_p",
+        "frequency_penalty",
+        "presence_penalty",
+        "repetition_penalty",
+        "logit_bias",
+    }
     | {"stop", "stop_token_ids", "min_tokens", "ignore_eos", "bad_words", "allowed_token_ids"}
 )
 """Given to the engine with every sample."""
 
 TEMPLATE_FIELDS = frozenset(
-    {"chat_template_kwargs", "continue_final_message", "add_generation_prompt", "add_special_tokens"}
+    {
+        "chat_template_kwargs",
+        "continue_final_message",
+        "add_generation_prompt",
+        "add_special_tokens",
+    }
 )
 
 READ_HERE = frozenset(
-    {"model", "messages", "prompt", "stream", "stream_options", "temperature", "max_tokens", "max_completion_tokens"}
+    {
+        "model",
+        "messages",
+        "prompt",
+        "stream",
+        "stream_options",
+        "temperature",
+        "max_tokens",
+        "max_completion_tokens",
+    }
     | {"seed", "n", "ttrl", "store", "user", "metadata", "safety_identifier", "service_tier"}
 )
 """A request with any other field is passed through: its meaning is vLLM's to know."""
@@ -63,39 +86,39 @@ def check_common(data: dict[str, Any], kind: Kind) -> None:
     for name in ("max_tokens", "max_completion_tokens"):
         body.whole(data, name, 1, 2**31)
     body.whole(data, "seed", -(2**63), 2**63 - 1 - MOST_VOTES)
-    arguments = data.get("chat_template_kwargs")
-    if not isinstance(arguments, dict | None):
-        raise RequestError("chat_template_kwargs must be an object.", param="chat_template_kwargs", code="invalid_type")
-    _check_input(data, kind)
-
-
-def _check_input(data: dict[str, Any], kind: Kind) -> None:
+    if not isinstance(data.get("chat_template_kwargs"), dict | None):
+        name = "chat_template_kwargs"
+        raise RequestError(f"{name} must be an object.", param=name, code="invalid_type")
     name = "messages" if kind == "chat" else "prompt"
     value = data.get(name)
     if kind == "chat":
         right = isinstance(value, list) and bool(value) and all(isinstance(m, dict) for m in value)
         wanted = "a non-empty array of message objects"
     else:
-        right, wanted = isinstance(value, (str, list)) and bool(value), "a non-empty string or array"
+        right = isinstance(value, (str, list)) and bool(value)
+        wanted = "a non-empty string or array"
     if not right:
         problem = "is missing" if value is None else "is not right"
-        raise RequestError(f"{name} {problem}: it must be {wanted}.", param=name, code="invalid_value")
+        wrong = f"{name} {problem}: it must be {wanted}."
+        raise RequestError(wrong, param=name, code="invalid_value")
 
 
 # ---------------------------------------------------------------- to vote or not to vote
 
 
 def unvoted(data: dict[str, Any], kind: Kind, config: Config, asked: Extension) -> str | None:
-    """Why a request goes to vLLM as it came, the name of a field or ``policy``; None where it is voted on.
+    """Why a request goes to vLLM as it came, the name of a field or ``policy``; None where it is
+    voted on.
 
-    auto votes on requests for one plain text answer whose temperature is not 0 (design.md).
+    auto votes on requests for one plain text answer whose temperature is not 0 (docs/design.md).
     """
     if config.vote.policy == "never" and asked.samples is None:
         return "policy"
     odd = _not_plain(data, kind)
     if odd and asked.samples is not None:
         raise RequestError(
-            f"ttrl.samples was given, but a request with {odd} cannot be voted on. Leave one of the two out.",
+            f"ttrl.samples was given, but a request with {odd} cannot be voted on. Leave one of "
+            "the two out.",
             param=odd,
             code="cannot_vote",
         )
@@ -105,34 +128,38 @@ def unvoted(data: dict[str, Any], kind: Kind, config: Config, asked: Extension) 
         return None
     if data.get("temperature") == 0:
         return "temperature"
-    return "housekeeping" if _is_housekeeping(data, kind) else None
-
-
-def _is_housekeeping(data: dict[str, Any], kind: Kind) -> bool:
-    """Whether a front-end asks of its own accord: Open WebUI says so in ``metadata.task``, others by their words."""
+    # What a front-end asks of its own accord: Open WebUI says so, others by their words.
     metadata = data.get("metadata")
     if isinstance(metadata, dict) and metadata.get("task"):
-        return True
+        return "housekeeping"
     text = spoken(data["messages"][-1].get("content")) if kind == "chat" else data["prompt"]
-    return text is not None and housekeeping(text)
+    return "housekeeping" if text is not None and housekeeping(text) else None
 
 
 def _not_plain(data: dict[str, Any], kind: Kind) -> str | None:
     """The first field that asks for more than a plain text answer, if any."""
     for name, value in data.items():
-        if value is None or any(type(value) is type(plain) and value == plain for plain in _HARMLESS.get(name, ())):
+        if value is None or any(
+            type(value) is type(plain) and value == plain for plain in _HARMLESS.get(name, ())
+        ):
             continue
         if name == "n" or name not in READ_HERE | SAMPLING_FIELDS | TEMPLATE_FIELDS:
             return name
     if kind == "completion":
         # vLLM's /tokenize takes one text; ids and lists are passed through.
         return None if isinstance(data["prompt"], str) else "prompt"
-    return None if all(_is_text(message.get("content")) for message in data["messages"]) else "messages"
+    return (
+        None
+        if all(_is_text(message.get("content")) for message in data["messages"])
+        else "messages"
+    )
 
 
 def _is_text(content: Any) -> bool:
     """Images and sound would be lost: the samples of a vote are drawn from token ids."""
-    return not isinstance(content, list) or all(isinstance(p, dict) and p.get("type") == "text" for p in content)
+    return not isinstance(content, list) or all(
+        isinstance(p, dict) and p.get("type") == "text" for p in content
+    )
 
 
 def question(
@@ -150,9 +177,13 @@ def question(
     version = resolve_model(data, config)
     temperature = data.get("temperature")
     extra = {name: data[name] for name in SAMPLING_FIELDS & data.keys() if data[name] is not None}
-    template = {name: data[name] for name in TEMPLATE_FIELDS & data.keys() if data[name] is not None}
+    template = {
+        name: data[name] for name in TEMPLATE_FIELDS & data.keys() if data[name] is not None
+    }
     if kind == "chat" and config.chat_template_kwargs:
-        template["chat_template_kwargs"] = config.chat_template_kwargs | template.get("chat_template_kwargs", {})
+        template["chat_template_kwargs"] = config.chat_template_kwargs | template.get(
+            "chat_template_kwargs", {}
+        )
     return Question(
         id=id,
         tenant=tenant,
@@ -162,7 +193,9 @@ def question(
         version=asked.version if asked.version is not None else version,
         sampling=Sampling(
             temperature=float(temperature) if temperature else config.vote.temperature,
-            max_tokens=data.get("max_completion_tokens") or data.get("max_tokens") or config.vote.max_tokens,
+            max_tokens=data.get("max_completion_tokens")
+            or data.get("max_tokens")
+            or config.vote.max_tokens,
             seed=data.get("seed"),
             extra=extra,
         ),
@@ -207,7 +240,11 @@ def evidence(answer: Answer) -> dict[str, Any]:
 def usage(answer: Answer) -> dict[str, int]:
     """Tokens of the response that is returned; ``ttrl.sampled_tokens`` counts the whole vote."""
     prompt, completion = len(answer.group.prompt_token_ids), len(answer.chosen.token_ids)
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    }
 
 
 def response(q: Question, answer: Answer) -> dict[str, Any]:
@@ -219,7 +256,8 @@ def response(q: Question, answer: Answer) -> dict[str, Any]:
     else:
         choice["text"] = chosen.text
     return head(q, "chat.completion" if q.kind == "chat" else "text_completion") | {
-        "id": f"{PREFIX[q.kind]}-{answer.group.question_id}",  # of the group, which identical questions share
+        # of the group, which identical questions share
+        "id": f"{PREFIX[q.kind]}-{answer.group.question_id}",
         "choices": [choice],
         "usage": usage(answer),
         "ttrl": evidence(answer),
@@ -228,7 +266,12 @@ def response(q: Question, answer: Answer) -> dict[str, Any]:
 
 def head(q: Question, object: str) -> dict[str, Any]:
     """The fields every response and every chunk begins with."""
-    return {"id": f"{PREFIX[q.kind]}-{q.id}", "object": object, "created": int(time.time()), "model": q.model}
+    return {
+        "id": f"{PREFIX[q.kind]}-{q.id}",
+        "object": object,
+        "created": int(time.time()),
+        "model": q.model,
+    }
 
 
 def finish(answer: Answer) -> str:

@@ -1,4 +1,5 @@
-"""A voted answer as a stream: comments while the vote runs, then the chosen response as ordinary chunks."""
+"""A voted answer as a stream: comments while the vote runs, then the chosen response as ordinary
+chunks."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ HEARTBEAT_S = 1.0
 
 
 class Closing(StreamingResponse):
-    """A stream that lets go of what it holds however it ends, also when its first byte was never asked for."""
+    """A stream that lets go of what it holds however it ends, also when its first byte was never
+    asked for."""
 
     def __init__(self, *args: Any, close: Callable[[], Any], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -61,7 +63,10 @@ def chunks(question: Question, answer: Answer, *, include_usage: bool) -> list[d
     def chunk(text: str | None, finish: str | None, **more: Any) -> dict[str, Any]:
         delta: dict[str, Any] = {} if text is None else {"content": text}
         choice = {"delta": delta} if chat else {"text": text or ""}
-        return head | {"choices": [{"index": 0, **choice, "logprobs": None, "finish_reason": finish}], **more}
+        return head | {
+            "choices": [{"index": 0, **choice, "logprobs": None, "finish_reason": finish}],
+            **more,
+        }
 
     text = answer.chosen.text
     events = [chunk(text[i : i + PIECE], None) for i in range(0, len(text), PIECE)]

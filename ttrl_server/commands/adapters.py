@@ -1,4 +1,5 @@
-"""``ttrl-adapters``: look at versions, act on them, take them away; with a running gateway or with the folder alone."""
+"""``ttrl-adapters``: look at versions, act on them, take them away; with a running gateway or
+with the folder alone."""
 
 from __future__ import annotations
 
@@ -25,19 +26,19 @@ def main() -> None:
     """Console script."""
     options = _parser().parse_args()
     try:
-        _print(options, _run(options))
+        if options.command in ("export", "merge", "push"):
+            result = _take_away(options)
+        elif options.base_url:
+            result = _Gateway(options).run()
+        else:
+            result = _on_folder(options)
+        _print(options, result)
     except TtrlError as error:
         print(f"ttrl-adapters: {error}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:
         print(f"ttrl-adapters: {error.strerror}: {error.filename}", file=sys.stderr)
         sys.exit(1)
-
-
-def _run(options: argparse.Namespace) -> dict[str, Any]:
-    if options.command in ("export", "merge", "push"):
-        return _take_away(options)
-    return _Gateway(options).run() if options.base_url else _on_folder(options)
 
 
 # ---------------------------------------------------------------- a running gateway
@@ -69,14 +70,22 @@ class _Gateway:
         import httpx
 
         url = self._options.base_url.rstrip("/").removesuffix("/v1") + "/ttrl/v1" + path
-        headers = {"authorization": f"Bearer {self._options.admin_key}"} if self._options.admin_key else {}
+        headers = (
+            {"authorization": f"Bearer {self._options.admin_key}"}
+            if self._options.admin_key
+            else {}
+        )
         try:
             reply = httpx.request(method, url, json=body, headers=headers, timeout=600)
             data: dict[str, Any] = reply.json()
         except (httpx.HTTPError, ValueError) as error:
-            raise TtrlError(f"{url} did not answer as a ttrl-server does ({type(error).__name__})") from error
+            raise TtrlError(
+                f"{url} did not answer as a ttrl-server does ({type(error).__name__})"
+            ) from error
         if reply.status_code == 401:
-            raise TtrlError("the gateway wants its admin key: --admin-key, or TTRL_ADMIN_KEY in the environment")
+            raise TtrlError(
+                "the gateway wants its admin key: --admin-key, or TTRL_ADMIN_KEY in the environment"
+            )
         if reply.status_code >= 400:
             raise TtrlError(data["error"]["message"])
         return data
@@ -124,7 +133,9 @@ def _act(options: argparse.Namespace, ledger: Ledger, base: str) -> dict[str, An
             rules.may_unpin(ledger, base, number)
             ledger.unpin(number, base, by="operator")
         case "retire":
-            ledger.retire(number, rules.may_retire(ledger, base, number), base, options.reason, by="operator")
+            ledger.retire(
+                number, rules.may_retire(ledger, base, number), base, options.reason, by="operator"
+            )
             return {"number": number, "state": "retired"}
     return next(row for row in catalogue.rows(ledger, base) if row["number"] == number)
 
@@ -141,13 +152,19 @@ def _take_away(options: argparse.Namespace) -> dict[str, Any]:
     if options.command == "push":
         with tempfile.TemporaryDirectory() as temporary:
             taken = export.adapter(options.dir, folder, Path(temporary) / folder, base_model=base)
-            return {"pushed": export.push(taken, options.to, private=options.private, note=f"version {number}")}
+            return {
+                "pushed": export.push(
+                    taken, options.to, private=options.private, note=f"version {number}"
+                )
+            }
     from ttrl_server.training.merge import merge
 
     with tempfile.TemporaryDirectory() as temporary:
         taken = export.adapter(options.dir, folder, Path(temporary) / folder, base_model=base)
         model, revision = (
-            (base, None) if Path(base).exists() else (base.partition("@")[0], base.partition("@")[2] or None)
+            (base, None)
+            if Path(base).exists()
+            else (base.partition("@")[0], base.partition("@")[2] or None)
         )
         if options.model:
             model, revision = options.model, None
@@ -157,7 +174,10 @@ def _take_away(options: argparse.Namespace) -> dict[str, Any]:
 def _base(past: Past, options: argparse.Namespace) -> str:
     known = past.bases()
     if options.base_model and options.base_model not in known:
-        raise TtrlError(f"there are no versions of {options.base_model!r} here, but of {', '.join(known) or 'nothing'}")
+        raise TtrlError(
+            f"there are no versions of {options.base_model!r} here, but of "
+            f"{', '.join(known) or 'nothing'}"
+        )
     if not known:
         raise TtrlError(f"{options.dir} holds no version yet")
     return str(options.base_model or known[-1])
@@ -191,25 +211,41 @@ def _print(options: argparse.Namespace, result: dict[str, Any]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ttrl-adapters", description=__doc__)
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--dir", type=Path, default=Path("adapters"), help="the adapters folder (default: adapters)")
-    shared.add_argument("--base-url", default=os.environ.get("TTRL_BASE_URL"), help="a running gateway, to act on it")
-    shared.add_argument("--admin-key", default=os.environ.get("TTRL_ADMIN_KEY"), help="its api.admin_key")
-    shared.add_argument("--base-model", help="the lineage, where the folder has several (default: the newest)")
+    shared.add_argument(
+        "--dir", type=Path, default=Path("adapters"), help="the adapters folder (default: adapters)"
+    )
+    shared.add_argument(
+        "--base-url",
+        default=os.environ.get("TTRL_BASE_URL"),
+        help="a running gateway, to act on it",
+    )
+    shared.add_argument(
+        "--admin-key", default=os.environ.get("TTRL_ADMIN_KEY"), help="its api.admin_key"
+    )
+    shared.add_argument(
+        "--base-model", help="the lineage, where the folder has several (default: the newest)"
+    )
     shared.add_argument("--json", action="store_true", help="one line of JSON")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, about: str, version: str | None = "") -> argparse.ArgumentParser:
         made = commands.add_parser(name, parents=[shared], help=about, description=about)
         if version is not None:
-            made.add_argument("version", nargs=version or None, help="7, v7, or base", metavar="VERSION")
+            made.add_argument(
+                "version", nargs=version or None, help="7, v7, or base", metavar="VERSION"
+            )
         return made
 
     command("ls", "list all versions, newest first", None)
     command("show", "a version's manifest, what the gate measured, and what happened to it")
     promote = command("promote", "serve a version from now on")
-    promote.add_argument("--force", action="store_true", help="even if it was refused for its answers")
+    promote.add_argument(
+        "--force", action="store_true", help="even if it was refused for its answers"
+    )
     rollback = command(
-        "rollback", "serve an earlier version, by default the last good one; base is the base model", "?"
+        "rollback",
+        "serve an earlier version, by default the last good one; base is the base model",
+        "?",
     )
     command("pin", "keep a version in the engine, so that NAME@v7 is answered whatever is served")
     command("unpin", "let it go again")
@@ -217,7 +253,9 @@ def _parser() -> argparse.ArgumentParser:
     for acting in (promote, rollback, retire):
         acting.add_argument("--reason", default="asked for", help="noted in the ledger")
     command("resume", "learn on after an alarm ended learning", None)
-    command("export", "a folder for plain PEFT and plain vLLM").add_argument("to", type=Path, metavar="FOLDER")
+    command("export", "a folder for plain PEFT and plain vLLM").add_argument(
+        "to", type=Path, metavar="FOLDER"
+    )
     merge = command("merge", "a full model with the adapter merged into it")
     merge.add_argument("to", type=Path, metavar="FOLDER")
     merge.add_argument("--model", help="where the base model is now, if it moved")

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.registry.names import version_name
 from ttrl_server.settings import sources
 from ttrl_server.settings.config import Config
 
 
-def render(config: Config, url: str, fleet: Fleet, adapters: Path) -> str:
+def render(config: Config, url: str, fleet: Fleet) -> str:
     """A block of text: URL, model, version, votes, learning, places, key, and a line to try."""
-    votes = "off (vote.policy never)" if config.vote.policy == "never" else f"{config.vote.samples} a question"
+    votes = (
+        "off (vote.policy never)"
+        if config.vote.policy == "never"
+        else f"{config.vote.samples} a question"
+    )
     learning = _learning(config)
     key = "needed (Authorization: Bearer …)" if config.api.keys else "not needed (loopback only)"
     header = ' -H "Authorization: Bearer $KEY"' if config.api.keys else ""
-    body = f'{{"model": "{config.name}", "messages": [{{"role": "user", "content": "What is 7 * 8?"}}]}}'
+    body = (
+        f'{{"model": "{config.name}", "messages": [{{"role": "user", "content": "What is 7 * '
+        '8?"}]}'
+    )
     rows = {
         "serving": f"{url}/v1",
         "model": f"{config.name}  ({config.model})",
@@ -24,10 +29,11 @@ def render(config: Config, url: str, fleet: Fleet, adapters: Path) -> str:
         "votes": votes,
         "learning": learning,
         "store": sources.redacted(config)["store"]["url"] or str(config.state_dir / "store.sqlite"),
-        "adapters": str(adapters),
+        "adapters": str(config.adapters_root),
         "logs": str(config.state_dir / "logs"),
         "key": key,
-        "try": f"curl -s {url}/v1/chat/completions{header} -H 'content-type: application/json' -d '{body}'",
+        "try": f"curl -s {url}/v1/chat/completions{header} -H 'content-type: application/json' -d "
+        f"'{body}'",
     }
     lines = [f"  {name:<9} {value}" for name, value in rows.items()]
     return "\n".join(["", "ttrl-server is ready", *lines, ""])
@@ -42,4 +48,6 @@ def _learning(config: Config) -> str:
     if train.launch == "elsewhere":
         return f"on ({train.algorithm}, rank {train.rank}), waiting for ttrl-train from elsewhere"
     where = "CPU" if config.hardware == "cpu" else f"GPU {','.join(map(str, train.devices))}"
-    return f"on ({train.algorithm}, rank {train.rank}, on {where}, {train.questions} questions a step)"
+    return (
+        f"on ({train.algorithm}, rank {train.rank}, on {where}, {train.questions} questions a step)"
+    )

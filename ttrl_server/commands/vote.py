@@ -1,8 +1,10 @@
-"""``ttrl-vote``: votes over responses from a file, with the server's own code and without an engine.
+"""``ttrl-vote``: votes over responses from a file, with the server's own code and without an
+engine.
 
-A line in is ``{"id", "question"?, "responses": [text, …], "answer"?}``, a line out ``{"id", "answer", "counts",
-"majority_ratio", "clusters", "stopped", "correct"?}``, in the same order. A line that cannot be read becomes
-``{"id", "line", "error"}`` in its place, and the exit code is 1 at the end.
+A line in is ``{"id", "question"?, "responses": [text, …], "answer"?}``, a line out ``{"id",
+"answer", "counts", "majority_ratio", "clusters", "stopped", "correct"?}``, in the same order. A
+line that cannot be read becomes ``{"id", "line", "error"}`` in its place, and the exit code is 1 at
+the end.
 """
 
 from __future__ import annotations
@@ -42,14 +44,19 @@ def vote_line(line: bytes, number: int) -> dict[str, Any]:
     try:
         record = msgspec.json.decode(line, type=Record)
     except (msgspec.DecodeError, RecursionError) as error:
-        return {"id": _id(line), "line": number, "error": str(error)}
+        known = None
+        with contextlib.suppress(msgspec.DecodeError, RecursionError, AttributeError):
+            known = msgspec.json.decode(line).get("id")
+        return {"id": known, "line": number, "error": str(error)}
     if not record.responses:
-        return {"id": record.id, "line": number, "error": "responses is empty: there is nothing to vote on"}
+        problem = "responses is empty: there is nothing to vote on"
+        return {"id": record.id, "line": number, "error": problem}
     return vote_record(record)
 
 
 def vote_record(record: Record) -> dict[str, Any]:
-    """The vote over a record's responses; all of them count as finished, and ties go to the lowest index."""
+    """The vote over a record's responses; all of them count as finished, and ties go to the
+    lowest index."""
     rollouts = [Rollout(i, (), (), text, "stop") for i, text in enumerate(record.responses)]
     vote = vote_over(rollouts, record.question)
     row = {
@@ -57,7 +64,9 @@ def vote_record(record: Record) -> dict[str, Any]:
         "answer": vote.pseudo_label,
         "counts": {cluster.answer: len(cluster.members) for cluster in vote.clusters},
         "majority_ratio": vote.majority_ratio,
-        "clusters": [{"answer": cluster.answer, "members": cluster.members} for cluster in vote.clusters],
+        "clusters": [
+            {"answer": cluster.answer, "members": cluster.members} for cluster in vote.clusters
+        ],
         "stopped": vote.stopped,
     }
     if record.answer is None:
@@ -65,32 +74,23 @@ def vote_record(record: Record) -> dict[str, Any]:
     return row | {"correct": same(vote.pseudo_label, str(record.answer), asked(record.question))}
 
 
-def _id(line: bytes) -> Any:
-    with contextlib.suppress(msgspec.DecodeError, RecursionError, AttributeError):
-        return msgspec.json.decode(line).get("id")
-    return None
-
-
 # ---------------------------------------------------------------- many lines
 
 
 def vote_lines(lines: Iterable[bytes], *, jobs: int) -> Iterator[bytes]:
     """A line of JSON for each line of the input that is not blank, in order."""
-    chunks = _chunks((number, line) for number, line in enumerate(lines, 1) if line.strip())
+    numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+    chunks = iter(lambda: list(itertools.islice(numbered, CHUNK)), [])
     if jobs == 1:
         yield from itertools.chain.from_iterable(map(_vote_chunk, chunks))
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context) as processes:
-        waiting = [processes.submit(_vote_chunk, chunk) for chunk in itertools.islice(chunks, 2 * jobs)]
-        while waiting:  # a bounded number under way, so that an endless input is no endless memory
+        # A bounded number under way, so that an endless input is no endless memory.
+        waiting = [processes.submit(_vote_chunk, c) for c in itertools.islice(chunks, 2 * jobs)]
+        while waiting:
             yield from waiting.pop(0).result()
-            waiting += [processes.submit(_vote_chunk, chunk) for chunk in itertools.islice(chunks, 1)]
-
-
-def _chunks(numbered: Iterator[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
-    while chunk := list(itertools.islice(numbered, CHUNK)):
-        yield chunk
+            waiting += [processes.submit(_vote_chunk, c) for c in itertools.islice(chunks, 1)]
 
 
 def _vote_chunk(chunk: list[tuple[int, bytes]]) -> list[bytes]:
@@ -105,62 +105,57 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="ttrl-vote", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("file", nargs="?", default="-", help="JSONL to vote on; - or nothing: standard input")
+    about = "JSONL to vote on; - or nothing: standard input"
+    parser.add_argument("file", nargs="?", default="-", help=about)
     parser.add_argument("--output", type=Path, help="where the rows go; default: standard output")
-    parser.add_argument("--jobs", type=_positive, default=os.cpu_count() or 1, help="processes that vote")
-    parser.add_argument("--budget-s", type=float, help=argparse.SUPPRESS)  # of when checking took processes
+    cores = os.cpu_count() or 1
+    parser.add_argument("--jobs", type=int, default=cores, help="processes that vote")
+    # Of when checking took processes; it does nothing.
+    parser.add_argument("--budget-s", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     options = parser.parse_args()
+    if options.jobs < 1:
+        parser.error(f"argument --jobs: {options.jobs} is less than 1")
     try:
-        sys.exit(_run(options))
+        failed = _run(options)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has seen enough
+        # Whoever read us has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
         print(f"ttrl-vote: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise ValueError(text)
-    return number
+    if failed:
+        print(f"ttrl-vote: {failed} lines could not be read; their rows say why", file=sys.stderr)
+        sys.exit(1)
 
 
 def _run(options: argparse.Namespace) -> int:
-    failed = 0
+    """How many lines could not be read."""
+    failed, path = 0, None if options.file == "-" else Path(options.file)
     with contextlib.ExitStack() as open_files:
-        source: IO[bytes] = sys.stdin.buffer
-        if options.file != "-":
-            source = open_files.enter_context(Path(options.file).open("rb"))
+        source: IO[bytes] = open_files.enter_context(path.open("rb")) if path else sys.stdin.buffer
         sink: IO[bytes] = sys.stdout.buffer
         if options.output:
             sink = open_files.enter_context(options.output.open("wb"))
-        rows = vote_lines(source, jobs=options.jobs)
-        for row in rows if options.quiet else _shown(rows, _count(options.file)):
-            failed += b'"error":' in row and "error" in msgspec.json.decode(row)  # most rows need no second look
+        rows: Iterable[bytes] = vote_lines(source, jobs=options.jobs)
+        if not options.quiet:
+            from rich.console import Console
+            from rich.progress import track
+
+            total = None
+            if path:
+                with path.open("rb") as lines:
+                    total = sum(1 for line in lines if line.strip())
+            rows = track(rows, "voting", total=total, console=Console(stderr=True))
+        for row in rows:
+            # Most rows need no second look.
+            failed += b'"error":' in row and "error" in msgspec.json.decode(row)
             sink.write(row + b"\n")
         sink.flush()
-    if failed:
-        print(f"ttrl-vote: {failed} lines could not be read; their rows say why", file=sys.stderr)
-    return 1 if failed else 0
-
-
-def _count(file: str) -> int | None:
-    """Lines of a file, for the progress bar; None for standard input."""
-    if file == "-":
-        return None
-    with Path(file).open("rb") as source:
-        return sum(1 for line in source if line.strip())
-
-
-def _shown(rows: Iterator[bytes], total: int | None) -> Iterator[bytes]:
-    from rich.console import Console
-    from rich.progress import track
-
-    return iter(track(rows, "voting", total=total, console=Console(stderr=True)))
+    return failed
 
 
 if __name__ == "__main__":

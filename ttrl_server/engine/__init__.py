@@ -1,1 +1,2 @@
-"""vLLM from the outside: start and watch it, call it, hold its adapters, swap them while it serves."""
+"""vLLM from the outside: start and watch it, call it, hold its adapters, swap them while it
+serves."""

@@ -1,4 +1,5 @@
-"""One vLLM server over its HTTP API: tokenise, sample, score, load and unload adapters, pass requests through."""
+"""One vLLM server over its HTTP API: tokenise, sample, score, load and unload adapters, pass
+requests through."""
 
 from __future__ import annotations
 
@@ -37,16 +38,19 @@ class _Prompt(msgspec.Struct):
     max_model_len: int
 
 
+_FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
 _completion = msgspec.json.Decoder(_Completion)
 _prompt = msgspec.json.Decoder(_Prompt)
 
 
 PLAIN_SAMPLING = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
-"""Said outright, or the model's generation_config.json would bend the distribution that is trained on."""
+"""Said outright, or the model's generation_config.json would bend the distribution that is
+trained on."""
 
 
 class _Urls(dict[str, URL]):
-    """The engine's addresses by their path, each parsed once; only the routes' own paths come here."""
+    """The engine's addresses by their path, each parsed once; only the routes' own paths come
+    here."""
 
     def __init__(self, base: str) -> None:
         self._base = base
@@ -57,12 +61,19 @@ class _Urls(dict[str, URL]):
 
 
 class EngineClient:
-    """HTTP to one engine. Every failure leaves as EngineError; cancelling a call aborts its work in vLLM."""
+    """HTTP to one engine. Every failure leaves as EngineError; cancelling a call aborts its work
+    in vLLM."""
 
     def __init__(
-        self, *, url: str | None = None, socket: str | None = None, key: str | None = None, load_timeout_s: float = 120
+        self,
+        *,
+        url: str | None = None,
+        socket: str | None = None,
+        key: str | None = None,
+        load_timeout_s: float = 120,
     ) -> None:
-        """``load_timeout_s``: for loading, unloading and scoring, which take milliseconds in an engine that lives."""
+        """``load_timeout_s``: for loading, unloading and scoring, which take milliseconds in an
+        engine that lives."""
         self._load_timeout_s = load_timeout_s
         self.answered = 0.0
         """When it last answered anything but ``/health``, by the monotonic clock."""
@@ -72,7 +83,8 @@ class EngineClient:
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        keep = 60.0 if self._socket else 4.0  # a vLLM we did not start closes idle connections after 5 s
+        # A vLLM we did not start closes idle connections after 5 s.
+        keep = 60.0 if self._socket else 4.0
         connector: aiohttp.BaseConnector = (
             aiohttp.UnixConnector(self._socket, limit=0, keepalive_timeout=keep)
             if self._socket
@@ -98,10 +110,15 @@ class EngineClient:
         return False
 
     async def tokenize(self, question: Question, model: str) -> tuple[tuple[int, ...], int]:
-        """The question through the chat template, once: (prompt ids [P], context length in tokens)."""
+        """The question through the chat template, once: (prompt ids [P], context length in
+        tokens)."""
         body: dict[str, Any] = {"model": model}
         if question.kind == "chat":
-            body |= {"messages": question.prompt, "add_generation_prompt": True, **question.template}
+            body |= {
+                "messages": question.prompt,
+                "add_generation_prompt": True,
+                **question.template,
+            }
         else:
             body["prompt"] = question.prompt
         reply = _prompt.decode(await self._call("POST", "/tokenize", body))
@@ -117,7 +134,8 @@ class EngineClient:
         priority: int = 0,
         alternatives: int = 0,
     ) -> Rollout:
-        """One rollout with its ids and log-probabilities at the sampling temperature (design.md, rule 5).
+        """One rollout with its ids and log-probabilities at the sampling temperature
+        (docs/design.md, rule 5).
 
         ``alternatives`` likeliest tokens of every position are asked for where certainty is wanted.
         """
@@ -140,13 +158,19 @@ class EngineClient:
             token_ids=tuple(choice.token_ids),
             logprobs=tuple(choice.logprobs.token_logprobs if choice.logprobs else ()),
             text=choice.text,
-            finish_reason=_finish(choice.finish_reason),
+            finish_reason=_FINISH.get(choice.finish_reason or "", "abort"),
             certainty=_certainty(choice.logprobs) if alternatives else None,
         )
 
     async def score(self, token_ids: tuple[int, ...], start: int, model: str) -> tuple[float, ...]:
         """[L − start] log-probabilities (nats, temperature 1) of known tokens under one version."""
-        body = {"model": model, "prompt": token_ids, "max_tokens": 1, "temperature": 1.0, "prompt_logprobs": 0}
+        body = {
+            "model": model,
+            "prompt": token_ids,
+            "max_tokens": 1,
+            "temperature": 1.0,
+            "prompt_logprobs": 0,
+        }
         reply = json.loads(await self._call("POST", "/v1/completions", body, self._load_timeout_s))
         rows = reply["choices"][0]["prompt_logprobs"]
         return tuple(rows[t][str(token_ids[t])]["logprob"] for t in range(start, len(token_ids)))
@@ -156,12 +180,16 @@ class EngineClient:
         await self._call("POST", "/v1/load_lora_adapter", body, self._load_timeout_s)
 
     async def unload(self, name: str) -> None:
-        await self._call("POST", "/v1/unload_lora_adapter", {"lora_name": name}, self._load_timeout_s)
+        await self._call(
+            "POST", "/v1/unload_lora_adapter", {"lora_name": name}, self._load_timeout_s
+        )
 
     async def models(self) -> set[str]:
         return {
             model["id"]
-            for model in json.loads(await self._call("GET", "/v1/models", timeout_s=self._load_timeout_s))["data"]
+            for model in json.loads(
+                await self._call("GET", "/v1/models", timeout_s=self._load_timeout_s)
+            )["data"]
         }
 
     async def stream(
@@ -169,11 +197,15 @@ class EngineClient:
     ) -> aiohttp.ClientResponse:
         """An answer whose body is still to be read; the caller closes it."""
         try:
-            return await self._open_session.request(method, self._urls[path], data=body, headers=headers)
+            return await self._open_session.request(
+                method, self._urls[path], data=body, headers=headers
+            )
         except (aiohttp.ClientError, OSError) as error:
             raise EngineError(f"the engine did not answer ({type(error).__name__})") from error
 
-    async def _call(self, method: str, path: str, body: Any = None, timeout_s: float | None = None) -> bytes:
+    async def _call(
+        self, method: str, path: str, body: Any = None, timeout_s: float | None = None
+    ) -> bytes:
         data = None if body is None else msgspec.json.encode(body)
         headers = {"content-type": "application/json"}
         timeout = aiohttp.ClientTimeout(total=timeout_s)
@@ -184,11 +216,18 @@ class EngineClient:
                 content = await reply.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             late = isinstance(error, TimeoutError)
-            raise EngineError(f"the engine did not answer {path} ({type(error).__name__})", late=late) from error
+            raise EngineError(
+                f"the engine did not answer {path} ({type(error).__name__})", late=late
+            ) from error
         if path != "/health":
             self.answered = time.monotonic()
         if reply.status >= 400:
-            raise EngineError(_message(content) or f"{path}: HTTP {reply.status}", status=reply.status, body=content)
+            message = ""
+            with suppress(ValueError, AttributeError, TypeError):
+                given = json.loads(content)["error"]
+                message = str(given["message"] if isinstance(given, dict) else given)
+            message = message or f"{path}: HTTP {reply.status}"
+            raise EngineError(message, status=reply.status, body=content)
         return content
 
     @property
@@ -199,18 +238,8 @@ class EngineClient:
 
 
 def _certainty(logprobs: _Logprobs | None) -> float | None:
-    """Self-certainty (arXiv 2502.18581, section 3) over the likeliest tokens alone, as DeepConf's token confidence
-    (arXiv 2508.15260, section 2): mean −log p of the alternatives, which grows as the rest become unlikely."""
+    """Self-certainty (arXiv 2502.18581, section 3) over the likeliest tokens alone, as
+    DeepConf's token confidence (arXiv 2508.15260, section 2): mean −log p of the alternatives,
+    which grows as the rest become unlikely."""
     rows = [row for row in (logprobs and logprobs.top_logprobs) or [] if row]
     return sum(-sum(row.values()) / len(row) for row in rows) / len(rows) if rows else None
-
-
-def _finish(reason: str | None) -> FinishReason:
-    return "stop" if reason == "stop" else "length" if reason == "length" else "abort"
-
-
-def _message(content: bytes) -> str:
-    with suppress(ValueError, AttributeError, TypeError):
-        error = json.loads(content)["error"]
-        return str(error["message"] if isinstance(error, dict) else error)
-    return ""

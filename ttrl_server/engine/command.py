@@ -1,4 +1,4 @@
-"""The exact vLLM command line of one replica, as data. Flags: design.md, "Facts about vLLM"."""
+"""The exact vLLM command line of one replica, as data. Its flags: docs/design.md."""
 
 from __future__ import annotations
 
@@ -30,10 +30,16 @@ def socket_path(config: Config, replica: int) -> Path:
 
 
 def engine_command(config: Config, replica: int) -> tuple[list[str], dict[str, str]]:
-    """argv and environment of one replica; the key is not in either (it travels as VLLM_API_KEY at start)."""
+    """argv and environment of one replica; the key is not in either (it travels as VLLM_API_KEY
+    at start)."""
     e = config.engine
     argv = [sys.executable, "-m", ENTRY, "--model", config.model]
-    argv += ["--served-model-name", version_name(config.name, 0), "--uds", str(socket_path(config, replica))]
+    argv += [
+        "--served-model-name",
+        version_name(config.name, 0),
+        "--uds",
+        str(socket_path(config, replica)),
+    ]
     argv += ["--dtype", config.dtype, "--enable-lora", "--max-loras", str(e.max_loras)]
     largest = next(rank for rank in LORA_RANKS if rank >= config.train.rank)
     argv += ["--max-lora-rank", str(largest), "--max-num-seqs", str(e.max_num_seqs)]
@@ -43,12 +49,10 @@ def engine_command(config: Config, replica: int) -> tuple[list[str], dict[str, s
         argv += ["--revision", config.revision]
     if config.max_model_len:
         argv += ["--max-model-len", str(config.max_model_len)]
-    platform_argv, env = _cpu(config, replica) if config.hardware == "cpu" else _cuda(config, replica)
-    return [*argv, *platform_argv, *e.extra_args], _common_env(config) | env
-
-
-def _common_env(config: Config) -> dict[str, str]:
-    env = {
+    platform_argv, env = (
+        _cpu(config, replica) if config.hardware == "cpu" else _cuda(config, replica)
+    )
+    env |= {
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE_S),
         "VLLM_NO_USAGE_STATS": "1",
@@ -56,7 +60,7 @@ def _common_env(config: Config) -> dict[str, str]:
     }
     if Path(config.model).is_dir():
         env["HF_HUB_OFFLINE"] = "1"
-    return env
+    return [*argv, *platform_argv, *e.extra_args], env
 
 
 def _cpu(config: Config, replica: int) -> tuple[list[str], dict[str, str]]:

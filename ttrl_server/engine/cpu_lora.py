@@ -1,14 +1,16 @@
 """LoRA kernels for vLLM on the CPU: one matrix product per adapter instead of one per token.
 
-vLLM's own (``vllm/lora/ops/torch_ops/lora_ops.py``) copy the whole adapter once per token, and since Python counts
-−1 from the end, a token without an adapter gets the last slot's weights: a base request batched with adapter
-requests is answered by an adapter. Here the rows of a batch are gathered by slot (not at all while a slot's rows lie
-together), and rows of slot −1 are left alone. Otherwise the six functions keep vLLM's names, parameters and
-arithmetic: operands are cast to the output's dtype, results land in the output in place.
+vLLM's own (``vllm/lora/ops/torch_ops/lora_ops.py``) copy the whole adapter once per token, and
+since Python counts −1 from the end, a token without an adapter gets the last slot's weights: a base
+request batched with adapter requests is answered by an adapter. Here the rows of a batch are
+gathered by slot (not at all while a slot's rows lie together), and rows of slot −1 are left alone.
+Otherwise the six functions keep vLLM's names, parameters and arithmetic: operands are cast to the
+output's dtype, results land in the output in place.
 
-Loaded by vLLM in each of its processes through the entry point ``vllm.general_plugins: ttrl_cpu_lora``. vLLM only logs
-a plugin that cannot be imported and goes on without it, so this module imports nothing of vLLM at the top: whatever is
-wrong is raised by ``register``, which vLLM does not catch.
+Loaded by vLLM in each of its processes through the entry point ``vllm.general_plugins:
+ttrl_cpu_lora``. vLLM only logs a plugin that cannot be imported and goes on without it, so this
+module imports nothing of vLLM at the top: whatever is wrong is raised by ``register``, which vLLM
+does not catch.
 
 Notation: N rows of the batch, I inputs, O outputs (one of the two is the rank), L adapter slots.
 """
@@ -25,9 +27,14 @@ from torch import Tensor
 
 from ttrl_server.errors import EngineError
 
-SLICED_RUNS = 2  # a slot in up to this many stretches is cheaper as that many products than gathered into one
+SLICED_RUNS = (
+    2  # a slot in up to this many stretches is cheaper as that many products than gathered into one
+)
 
-_REMEDY = "Without it a request that names no adapter may be answered by one: use the vLLM ttrl-server is pinned to."
+_REMEDY = (
+    "Without it a request that names no adapter may be answered by one: use the vLLM ttrl-server "
+    "is pinned to."
+)
 
 Runs: TypeAlias = tuple[tuple[int, int], ...]  # (slot, length in rows), in batch order
 Rows: TypeAlias = slice | Tensor  # a stretch of rows, or their positions [n], int64
@@ -60,11 +67,15 @@ def _joined(slices: list[slice]) -> list[Rows]:
     return [torch.cat([torch.arange(part.start, part.stop) for part in slices])]
 
 
-def add_products(output: Tensor, inputs: Tensor, weights: Tensor, runs: Runs, *, alpha: float, beta: float) -> None:
-    """In place, for each row n of slot s ≥ 0: output[n] = beta · output[n] + alpha · weights[s] @ inputs[n].
+def add_products(
+    output: Tensor, inputs: Tensor, weights: Tensor, runs: Runs, *, alpha: float, beta: float
+) -> None:
+    """In place, for each row n of slot s ≥ 0: output[n] = beta · output[n] + alpha · weights[s] @
+    inputs[n].
 
-    ``output`` [N, O], ``inputs`` [N, I] or [1, I], ``weights`` [L, O, I] or [L, 1, O, I]. A row of slot −1 has no
-    product: it becomes beta · output[n], that is zero (beta = 0) or untouched (beta = 1).
+    ``output`` [N, O], ``inputs`` [N, I] or [1, I], ``weights`` [L, O, I] or [L, 1, O, I]. A row of
+    slot −1 has no product: it becomes beta · output[n], that is zero (beta = 0) or untouched (beta
+    = 1).
     """
     inputs = inputs.expand(output.shape[0], -1)
     weights = weights.squeeze(1) if weights.dim() == 4 else weights
@@ -75,7 +86,9 @@ def add_products(output: Tensor, inputs: Tensor, weights: Tensor, runs: Runs, *,
             output[rows] = 0
 
 
-def _add_product(output: Tensor, rows: Rows, inputs: Tensor, weight: Tensor, alpha: float, beta: float) -> None:
+def _add_product(
+    output: Tensor, rows: Rows, inputs: Tensor, weight: Tensor, alpha: float, beta: float
+) -> None:
     target = output[rows]
     target.addmm_(inputs.to(output.dtype), weight.to(output.dtype).T, alpha=alpha, beta=beta)
     if isinstance(rows, Tensor):  # then target is a copy, not a view
@@ -95,25 +108,45 @@ def _shrink(inputs: Tensor, weights: Tensor, output: Tensor, runs: Runs, scaling
 
 
 def _expand(inputs: Tensor, weights: Tensor, output: Tensor, runs: Runs, add_inputs: bool) -> None:
-    width = min(weights.shape[-2], output.shape[1])  # adapter and model may pad their outputs differently
-    add_products(output[:, :width], inputs, weights[..., :width, :], runs, alpha=1, beta=int(add_inputs))
+    # Adapter and model may pad their outputs differently.
+    width = min(weights.shape[-2], output.shape[1])
+    add_products(
+        output[:, :width], inputs, weights[..., :width, :], runs, alpha=1, beta=int(add_inputs)
+    )
 
 
 def _expand_slice(
-    inputs: Tensor, weights: Tensor, output: Tensor, runs: Runs, offset: int, size: int, add_inputs: bool
+    inputs: Tensor,
+    weights: Tensor,
+    output: Tensor,
+    runs: Runs,
+    offset: int,
+    size: int,
+    add_inputs: bool,
 ) -> None:
-    add_products(output[:, offset : offset + size], inputs, weights, runs, alpha=1, beta=int(add_inputs))
+    add_products(
+        output[:, offset : offset + size], inputs, weights, runs, alpha=1, beta=int(add_inputs)
+    )
 
 
 def bgmv_shrink(
-    inputs: Tensor, lora_b_weights: Tensor, output_tensor: Tensor, lora_indices_tensor: Tensor, scaling: float = 1.0
+    inputs: Tensor,
+    lora_b_weights: Tensor,
+    output_tensor: Tensor,
+    lora_indices_tensor: Tensor,
+    scaling: float = 1.0,
 ) -> None:
-    """output[:, :rank] = scaling · A[slot] @ inputs, one slot index per row; zero where there is no adapter."""
+    """output[:, :rank] = scaling · A[slot] @ inputs, one slot index per row; zero where there is
+    no adapter."""
     _shrink(inputs, lora_b_weights, output_tensor, _token_runs(lora_indices_tensor), scaling)
 
 
 def bgmv_expand(
-    inputs: Tensor, lora_b_weights: Tensor, output_tensor: Tensor, lora_indices_tensor: Tensor, add_inputs: bool = True
+    inputs: Tensor,
+    lora_b_weights: Tensor,
+    output_tensor: Tensor,
+    lora_indices_tensor: Tensor,
+    add_inputs: bool = True,
 ) -> None:
     """output[:, :width] (+)= B[slot] @ inputs, one slot index per row."""
     _expand(inputs, lora_b_weights, output_tensor, _token_runs(lora_indices_tensor), add_inputs)
@@ -128,7 +161,8 @@ def bgmv_expand_slice(
     slice_size: int,
     add_inputs: bool = True,
 ) -> None:
-    """output[:, slice_offset : slice_offset + slice_size] (+)= B[slot] @ inputs, one slot index per row."""
+    """output[:, slice_offset : slice_offset + slice_size] (+)= B[slot] @ inputs, one slot index
+    per row."""
     runs = _token_runs(lora_indices_tensor)
     _expand_slice(inputs, lora_b_weights, output_tensor, runs, slice_offset, slice_size, add_inputs)
 
@@ -146,7 +180,13 @@ def sgmv_shrink(
     scaling: float,
 ) -> None:
     """``bgmv_shrink`` with one slot index per sequence of ``seq_len_tensor`` rows."""
-    _shrink(inputs, lora_a_weights, output_tensor, _sequence_runs(lora_indices_tensor, seq_len_tensor), scaling)
+    _shrink(
+        inputs,
+        lora_a_weights,
+        output_tensor,
+        _sequence_runs(lora_indices_tensor, seq_len_tensor),
+        scaling,
+    )
 
 
 def sgmv_expand(
@@ -162,7 +202,13 @@ def sgmv_expand(
     add_inputs: bool = False,
 ) -> None:
     """``bgmv_expand`` with one slot index per sequence of ``seq_len_tensor`` rows."""
-    _expand(inputs, lora_b_weights, output_tensor, _sequence_runs(lora_indices_tensor, seq_len_tensor), add_inputs)
+    _expand(
+        inputs,
+        lora_b_weights,
+        output_tensor,
+        _sequence_runs(lora_indices_tensor, seq_len_tensor),
+        add_inputs,
+    )
 
 
 def sgmv_expand_slice(
@@ -197,15 +243,18 @@ def add_lora_logits(
 ) -> None:
     """y += (x @ A) @ B for the output head, where some adapter has one.
 
-    vLLM indexes these rows by request, but asks for whole prompts here too (``prompt_logprobs``): rows and indices
-    then differ in number, and the stock kernel's error ends the engine. Adapters of this project never touch the
-    output head, so that nothing needs adding; a foreign one that does is refused loudly.
+    vLLM indexes these rows by request, but asks for whole prompts here too (``prompt_logprobs``):
+    rows and indices then differ in number, and the stock kernel's error ends the engine. Adapters
+    of this project never touch the output head, so that nothing needs adding; a foreign one that
+    does is refused loudly.
     """
     if not _any_weight(lora_b_stacked):
         return
     y, x = y.view(-1, y.shape[-1]), x.view(-1, x.shape[-1])
     if buffer is None:
-        buffer = torch.zeros((x.size(0), lora_b_stacked.size(-1)), dtype=torch.float32, device=x.device)
+        buffer = torch.zeros(
+            (x.size(0), lora_b_stacked.size(-1)), dtype=torch.float32, device=x.device
+        )
     bgmv_shrink(x, lora_a_stacked, buffer, wrapper.sampler_indices, scale)
     bgmv_expand(buffer, lora_b_stacked, y, wrapper.sampler_indices, add_inputs=True)
 
@@ -214,7 +263,8 @@ _found: dict[int, tuple[int, bool]] = {}
 
 
 def _any_weight(weights: Tensor) -> bool:
-    """Whether any slot holds anything but zeros; looked at again only when the buffer has been written to."""
+    """Whether any slot holds anything but zeros; looked at again only when the buffer has been
+    written to."""
     if weights.is_inference():  # such tensors do not count their changes
         return bool(weights.any())
     version, found = _found.get(weights.data_ptr(), (-1, False))
@@ -228,9 +278,11 @@ KERNELS = (bgmv_shrink, bgmv_expand, bgmv_expand_slice, sgmv_shrink, sgmv_expand
 
 
 def register() -> None:
-    """Put the kernels in place of vLLM's when it runs on the CPU; elsewhere, or the second time, do nothing.
+    """Put the kernels in place of vLLM's when it runs on the CPU; elsewhere, or the second time, do
+    nothing.
 
-    Raises EngineError, which keeps vLLM from starting, when this vLLM's CPU LoRA is not the one they were written for.
+    Raises EngineError, which keeps vLLM from starting, when this vLLM's CPU LoRA is not the one
+    they were written for.
     """
     from vllm.platforms import current_platform
 
@@ -251,9 +303,13 @@ def register() -> None:
 
 
 def _cpu_wrapper(qualified_name: str) -> Any:
-    """The module that calls the kernels. It binds their names when imported, so that is where they are replaced."""
+    """The module that calls the kernels. It binds their names when imported, so that is where
+    they are replaced."""
     if qualified_name != "vllm.lora.punica_wrapper.punica_cpu.PunicaWrapperCPU":
-        raise EngineError(f"vLLM's CPU LoRA is now {qualified_name}, unknown to the plugin ttrl_cpu_lora. {_REMEDY}")
+        raise EngineError(
+            f"vLLM's CPU LoRA is now {qualified_name}, unknown to the plugin ttrl_cpu_lora. "
+            f"{_REMEDY}"
+        )
     from vllm.lora.punica_wrapper import punica_cpu
 
     return punica_cpu
@@ -262,13 +318,19 @@ def _cpu_wrapper(qualified_name: str) -> Any:
 def _require_same_parameters(wrapper: Any, kernel: Any) -> None:
     stock = getattr(wrapper, kernel.__name__, None)
     if stock is None:
-        raise EngineError(f"{wrapper.__name__} has no {kernel.__name__} for ttrl_cpu_lora to replace. {_REMEDY}")
+        raise EngineError(
+            f"{wrapper.__name__} has no {kernel.__name__} for ttrl_cpu_lora to replace. {_REMEDY}"
+        )
     if _parameters(stock) != _parameters(kernel):
         taken = ", ".join(inspect.signature(stock).parameters)
         raise EngineError(
-            f"{wrapper.__name__}.{kernel.__name__} takes ({taken}): not what ttrl_cpu_lora does. {_REMEDY}"
+            f"{wrapper.__name__}.{kernel.__name__} takes ({taken}): not what ttrl_cpu_lora does. "
+            f"{_REMEDY}"
         )
 
 
 def _parameters(function: Any) -> list[tuple[str, Any]]:
-    return [(name, parameter.default) for name, parameter in inspect.signature(function).parameters.items()]
+    return [
+        (name, parameter.default)
+        for name, parameter in inspect.signature(function).parameters.items()
+    ]

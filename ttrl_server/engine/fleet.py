@@ -1,7 +1,8 @@
 """The replicas, which version each question runs on, and who still needs which version.
 
-A *hold* binds a question to one replica and one version from admission to its last byte (design.md, rule 1).
-The pointer ``serving`` is the only thing a promotion flips; a version leaves a replica when its last hold ends.
+A *hold* binds a question to one replica and one version from admission to its last byte
+(docs/design.md, rule 1). The pointer ``serving`` is the only thing a promotion flips; a version
+leaves a replica when its last hold ends.
 """
 
 from __future__ import annotations
@@ -52,21 +53,25 @@ class Fleet:
         self._config = config
         # Twice what runs at once keeps vLLM's own queue from running dry.
         slots = 2 * config.engine.max_num_seqs
-        self.replicas = [Replica(i, client, asyncio.Semaphore(slots)) for i, client in enumerate(clients)]
+        self.replicas = [
+            Replica(i, client, asyncio.Semaphore(slots)) for i, client in enumerate(clients)
+        ]
         self.serving = 0
         self.candidate: int | None = None
         """Loaded but not proved: nobody may name it yet."""
         self._holds: Counter[int] = Counter()
         self._changed = asyncio.Condition()
         self._waiting = 0
-        """How many wait for a change; while there is nobody, a hold ends without a task to tell them."""
+        """How many wait for a change; while there is nobody, a hold ends without a task to tell
+        them."""
         self._announcing: set[asyncio.Task[None]] = set()
 
     # ------------------------------------------------------------ holds
 
     @contextmanager
     def hold(self, version: int | None = None) -> Iterator[Hold]:
-        """The served version, or a pinned one, on the least busy replica; raises RequestError or Overloaded."""
+        """The served version, or a pinned one, on the least busy replica; raises RequestError or
+        Overloaded."""
         number = self.serving if version is None else version
         if number not in self.living():
             nearest = min(self.living(), key=lambda v: (abs(v - number), -v))
@@ -78,20 +83,6 @@ class Fleet:
                 param="model",
                 code="model_not_found",
             )
-        replica = self._least_busy(number)
-        self._holds[number] += 1
-        replica.questions += 1
-        try:
-            yield Hold(replica, number, version_name(self._config.name, number))
-        finally:
-            self._holds[number] -= 1
-            replica.questions -= 1
-            if not self._holds[number]:
-                del self._holds[number]
-            if not self._holds[number] or not replica.questions:
-                self._announce_soon()
-
-    def _least_busy(self, number: int) -> Replica:
         able = [r for r in self.replicas if r.ready and (number == 0 or number in r.loaded)]
         if not able:
             raise Overloaded(
@@ -100,7 +91,21 @@ class Fleet:
                 retry_after_s=5,
                 code="engine_not_ready",
             )
-        return min(able, key=lambda r: r.questions)
+        replica = min(able, key=lambda r: r.questions)
+        self._holds[number] += 1
+        replica.questions += 1
+        try:
+            yield Hold(replica, number, version_name(self._config.name, number))
+        finally:
+            self._holds[number] -= 1
+            replica.questions -= 1
+            done = not self._holds[number]
+            if done:
+                del self._holds[number]
+            if (done or not replica.questions) and self._waiting:
+                task = asyncio.get_running_loop().create_task(self.announce())
+                self._announcing.add(task)  # the loop itself holds tasks only weakly
+                task.add_done_callback(self._announcing.discard)
 
     @property
     def ready(self) -> bool:
@@ -112,7 +117,8 @@ class Fleet:
 
     def living(self) -> set[int]:
         """Versions a client may name: the base model and whatever is loaded."""
-        return {0, self.serving}.union(*(r.loaded for r in self.replicas if r.ready)) - {self.candidate}
+        loaded = (replica.loaded for replica in self.replicas if replica.ready)
+        return {0, self.serving}.union(*loaded) - {self.candidate}
 
     def take_out(self, replica: Replica) -> None:
         """No question is routed to a replica that stopped answering."""
@@ -151,10 +157,3 @@ class Fleet:
         """Wakes whoever waits for room, readiness or a drained version."""
         async with self._changed:
             self._changed.notify_all()
-
-    def _announce_soon(self) -> None:
-        if not self._waiting:
-            return
-        task = asyncio.get_running_loop().create_task(self.announce())
-        self._announcing.add(task)  # the loop itself holds tasks only weakly
-        task.add_done_callback(self._announcing.discard)

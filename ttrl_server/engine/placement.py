@@ -1,10 +1,11 @@
-"""Which version is loaded where, and which one is served: loaded and proved on every replica, then the pointer flips.
+"""Which version is loaded where, and which one is served: loaded and proved on every replica, then
+the pointer flips.
 
     preflight ─▶ load on every ready replica ─▶ prove ─▶ serve ─▶ the old one drains and is unloaded
 
-Whatever changes a replica's state, the pointer or the folder does so here, under one lock, which is never held while
-waiting for a hold. An engine that comes up is loaded without it, as nobody is routed there yet: one that hangs in a
-load holds nobody up.
+Whatever changes a replica's state, the pointer or the folder does so here, under one lock, which is
+never held while waiting for a hold. An engine that comes up is loaded without it, as nobody is
+routed there yet: one that hangs in a load holds nobody up.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class Placement:
 
     @contextlib.asynccontextmanager
     async def candidate(self, number: int, folder: str) -> AsyncIterator[None]:
-        """Preflight; then a block in which nobody may name the version. A failure in it leaves nothing loaded.
+        """Preflight; then a block in which nobody may name the version. A failure in it leaves
+        nothing loaded.
 
         Raises RejectedVersion when the engine must not hear of this version.
         """
@@ -70,36 +72,41 @@ class Placement:
         finally:
             self._fleet.candidate = None
 
-    async def load(self, number: int, folder: str, then: Callable[[Figures], None] | None = None) -> Figures:
+    async def load(
+        self, number: int, folder: str, then: Callable[[Figures], None] | None = None
+    ) -> Figures:
         """Loads and proves a version on every ready replica; the worst figures of all.
 
-        ``then`` acts on them before anything else may be loaded or unloaded. Waits for an engine and for room; one
-        that goes away meanwhile says nothing about the adapter. Raises RejectedVersion when a living one refuses.
+        ``then`` acts on them before anything else may be loaded or unloaded. Waits for an engine
+        and for room; one that goes away meanwhile says nothing about the adapter. Raises
+        RejectedVersion when a living one refuses.
         """
         while True:
             await self._fleet.until(lambda: self._fleet.ready and self._fleet.room(number))
             async with self._changing:
-                with contextlib.suppress(EngineError):
-                    figures = await self._everywhere(number, folder)
+                ready = [replica for replica in self._fleet.replicas if replica.ready]
+                if not ready or not self._fleet.room(number):
+                    continue
+                bringing = (self._bring(replica, number, folder) for replica in ready)
+                found = await asyncio.gather(*bringing, return_exceptions=True)
+                figures = [each for each in found if isinstance(each, dict)]
+                if len(figures) == len(ready):
+                    worst = {key: max(f[key] for f in figures) for key in figures[0]}
                     if then:
-                        then(figures)
-                    return figures
+                        then(worst)
+                    return worst
+                # What the adapter is to blame for comes first.
+                for kind in (RejectedVersion, EngineError, BaseException):
+                    error = next((each for each in found if isinstance(each, kind)), None)
+                    if error is not None and kind is not EngineError:
+                        raise error
+                    if error is not None:
+                        break
             await asyncio.sleep(AGAIN_S)
 
-    async def _everywhere(self, number: int, folder: str) -> Figures:
-        ready = [replica for replica in self._fleet.replicas if replica.ready]
-        if not ready or not self._fleet.room(number):
-            raise EngineError("no engine is ready, or there is no room any more")
-        found = await asyncio.gather(*(self._bring(r, number, folder) for r in ready), return_exceptions=True)
-        for kind in (RejectedVersion, EngineError, BaseException):  # what the adapter is to blame for comes first
-            for error in found:
-                if isinstance(error, kind):
-                    raise error
-        figures = [each for each in found if isinstance(each, dict)]
-        return {key: max(f[key] for f in figures) for key in figures[0]}
-
     async def _bring(self, replica: Replica, number: int, folder: str) -> Figures:
-        """Loads and proves on one replica. One that is silent, dying or wedged leaves the routing and is restarted."""
+        """Loads and proves on one replica. One that is silent, dying or wedged leaves the
+        routing and is restarted."""
         started = time.monotonic()
         try:
             if number not in replica.loaded:
@@ -108,19 +115,18 @@ class Placement:
                 replica.proved[number] = await self._prove(replica, number, folder)
             return replica.proved[number]
         except EngineError as error:
+            silent, broken = error.status is None, (error.status or 0) >= 500
             if error.late:  # it may answer /health and hang all the same
                 lost = number not in replica.loaded or replica.client.answered < started
-            elif error.status is None or error.status >= 500:  # 500: an adapter it cannot load, or a dying core
-                lost = not await replica.client.healthy()
-            else:
-                lost = False
+            else:  # 500 is an adapter it cannot load, or a dying core
+                lost = (silent or broken) and not await replica.client.healthy()
             if lost and error.late and replica.ready and self._config.engine.url:
                 # Not ours to restart, and it answers questions all the same: that costs no answer.
                 raise RejectedVersion("busy", error.message) from error
             if lost:
                 log.error("engine.lost", replica=replica.index, reason=error.message)
                 self._fleet.take_out(replica)
-            if lost or error.status is None:
+            if lost or silent:
                 raise EngineError(error.message) from error
             raise RejectedVersion("load", error.message) from error
 
@@ -128,19 +134,20 @@ class Placement:
         """One that is given up comes to its end in the engine nevertheless, and is undone there."""
         name = version_name(self._config.name, number)
         loading = asyncio.create_task(replica.client.load(name, str(self._root / folder)))
+
+        async def undo() -> None:
+            with contextlib.suppress(EngineError):
+                await loading
+            async with self._changing:
+                if number not in replica.loaded:  # nobody has brought it back meanwhile
+                    await self._unload(replica, number)
+
         try:
             await asyncio.shield(loading)
         except asyncio.CancelledError:
-            self._soon(self._undo(loading, replica, number))
+            self._soon(undo())
             raise
         replica.loaded.add(number)
-
-    async def _undo(self, loading: asyncio.Task[None], replica: Replica, number: int) -> None:
-        with contextlib.suppress(EngineError):
-            await loading
-        async with self._changing:
-            if number not in replica.loaded:  # nobody has brought it back meanwhile
-                await self._unload(replica, number)
 
     async def _prove(self, replica: Replica, number: int, folder: str) -> Figures:
         if self._config.gate.mode == "off":
@@ -148,7 +155,9 @@ class Placement:
         content = await asyncio.to_thread((self._root / folder / names.PROBE).read_bytes)
         called = (version_name(self._config.name, n) for n in (number, 0))
         probe = msgspec.json.decode(content, type=Probe)
-        return await prove(replica.client, probe, *called, tolerance=self._config.gate.probe_tolerance)
+        return await prove(
+            replica.client, probe, *called, tolerance=self._config.gate.probe_tolerance
+        )
 
     async def _preflight(self, folder: str) -> None:
         """Reads every byte of a version. Raises RejectedVersion."""
@@ -167,7 +176,8 @@ class Placement:
     # ------------------------------------------------------------ what is served
 
     def serve(self, number: int) -> None:
-        """Flips the pointer to a version that every ready replica holds; the old one goes when nobody holds it."""
+        """Flips the pointer to a version that every ready replica holds; the old one goes when
+        nobody holds it."""
         old, self._fleet.serving = self._fleet.serving, number
         metrics.VERSION.set(number)
         if old not in (0, number):
@@ -181,9 +191,11 @@ class Placement:
     # ------------------------------------------------------------ engines that come (back) up
 
     async def bring_up(self, replica: Replica) -> None:
-        """Loads and proves what must be there on an engine that has just come up, before it is routed to.
+        """Loads and proves what must be there on an engine that has just come up, before it is
+        routed to.
 
-        What others serve meanwhile may change: it is looked at again until both agree. Raises EngineError.
+        What others serve meanwhile may change: it is looked at again until both agree. Raises
+        EngineError.
         """
         self._fleet.forget(replica)
         # An attached engine may have outlived a gateway, or our belief that it was lost.
@@ -191,9 +203,8 @@ class Placement:
         refused: set[int] = set()
         while not replica.ready:
             for number, folder in self._needed().items():
-                if number not in replica.proved.keys() | refused and not await self._bring_needed(
-                    replica, number, folder
-                ):
+                decided = number in replica.proved or number in refused
+                if not decided and not await self._bring_needed(replica, number, folder):
                     refused.add(number)
             async with self._changing:
                 replica.ready = self._needed().keys() <= replica.proved.keys() | refused
@@ -202,27 +213,36 @@ class Placement:
         await self._fleet.announce()
 
     def _needed(self) -> dict[int, str]:
-        """Number → folder of what every engine must hold: the served version, and the pins there is room for."""
+        """Number → folder of what every engine must hold: the served version, and the pins there
+        is room for."""
         base = self._config.base_model
         served = self._ledger.served(base)
         pins = list(self._ledger.pinned(base).items())[: self._config.engine.max_loras - SWAP_ROOM]
         return dict([served] if served else []) | dict(pins)
 
     async def _bring_needed(self, replica: Replica, number: int, folder: str) -> bool:
-        """False when the version cannot be had here; if it is the served one, an earlier one takes its place."""
+        """False when the version cannot be had here; if it is the served one, an earlier one
+        takes its place."""
         try:
             await self._preflight(folder)
             await self._bring(replica, number, folder)
             return True
         except RejectedVersion as refusal:
             await self._unload(replica, number)
-            if any(r.ready and number in r.loaded for r in self._fleet.replicas):
-                raise EngineError(f"this replica refuses a version that others hold: {refusal}") from refusal
-            log.error("version.unservable", version=number, stage=refusal.stage, reason=refusal.reason)
+            elsewhere = any(r.ready and number in r.loaded for r in self._fleet.replicas)
+            if number == self._fleet.serving and elsewhere:
+                raise EngineError(
+                    f"this replica refuses a version that others hold: {refusal}"
+                ) from refusal
+            log.error(
+                "version.unservable", version=number, stage=refusal.stage, reason=refusal.reason
+            )
             async with self._changing:
                 if number == self._fleet.serving:
                     base = self._config.base_model
-                    there = {n for n, name in self._ledger.promoted(base) if (self._root / name).is_dir()}
+                    there = {
+                        n for n, name in self._ledger.promoted(base) if (self._root / name).is_dir()
+                    }
                     back_to = next((n for n in self._ledger.before(base, number) if n in there), 0)
                     self._ledger.roll_back(back_to, base, str(refusal), by="restart")
                     self._fleet.serving = back_to
@@ -232,7 +252,8 @@ class Placement:
     # ------------------------------------------------------------ out
 
     def unload_soon(self, number: int) -> None:
-        """Unloads a version once nobody needs it, then thins out the folder by the retention rule."""
+        """Unloads a version once nobody needs it, then thins out the folder by the retention
+        rule."""
         self._soon(self._retire(number))
 
     def thin_out_soon(self) -> None:
@@ -254,7 +275,8 @@ class Placement:
         await self._thin_out()
 
     async def _forget(self, number: int) -> None:
-        """Unloads a version from all that are ready; an engine that is coming up lets go of it by itself."""
+        """Unloads a version from all that are ready; an engine that is coming up lets go of it
+        by itself."""
         holders = [r for r in self._fleet.replicas if r.ready and number in r.loaded]
         for replica in holders:  # all at once, before anything is awaited: no new hold from here on
             replica.loaded.discard(number)
@@ -267,8 +289,10 @@ class Placement:
         try:
             await replica.client.unload(version_name(self._config.name, number))
         except EngineError as error:
-            log.warning("version.unload_failed", version=number, replica=replica.index, reason=error.message)
-            if error.late and replica.ready:
+            log.warning(
+                "version.unload_failed", version=number, replica=replica.index, reason=error.message
+            )
+            if error.late and replica.ready and not self._config.engine.url:
                 self._fleet.take_out(replica)
 
     async def _thin_out(self) -> None:
@@ -283,7 +307,9 @@ class Placement:
         base, rule = self._config.base_model, self._config.adapters
         oldest = time.time() - rule.keep_days * DAY_S if rule.keep_days else None
         loaded = set().union(*(r.loaded for r in self._fleet.replicas))
-        promoted, rejected = doomed(self._ledger, base, keep=rule.keep, older_than=oldest, in_use=loaded)
+        promoted, rejected = doomed(
+            self._ledger, base, keep=rule.keep, older_than=oldest, in_use=loaded
+        )
         for number, folder in promoted:
             self._ledger.retire(number, folder, base, "retention", by="retention")
         for number, folder in rejected:

@@ -1,10 +1,12 @@
-"""Served = trained: the engine must give known tokens the log-probabilities the trainer says its adapter gives.
+"""Served = trained: the engine must give known tokens the log-probabilities the trainer says its
+adapter gives.
 
-The trainer publishes, for K known sequences, each token's log-probability with the adapter on and off; the engine
-scores the same tokens. With the adapter off the two differ by rounding alone, which is the yardstick: with it on they
-may differ a few times as much, and no more. An engine that ignores the adapter gives *exactly* the same numbers on
-and off, which is caught however small the step was. (A slope of the engine's change against the trainer's was tried
-first: in bfloat16 the first steps drown in rounding, docs/decisions.md.)
+The trainer publishes, for K known sequences, each token's log-probability with the adapter on and
+off; the engine scores the same tokens. With the adapter off the two differ by rounding alone, which
+is the yardstick: with it on they may differ a few times as much, and no more. An engine that
+ignores the adapter gives *exactly* the same numbers on and off, which is caught however small the
+step was. (A slope of the engine's change against the trainer's was tried first: in bfloat16 the
+first steps drown in rounding, docs/decisions.md.)
 """
 
 from __future__ import annotations
@@ -24,24 +26,35 @@ ROUNDING = 1e-3
 """Nats by which float32 engines may differ whatever the yardstick says."""
 
 
-async def prove(client: EngineClient, probe: Probe, name: str, base: str, *, tolerance: float) -> dict[str, float]:
-    """Raises RejectedVersion("probe", …) unless ``name`` in this engine is what the trainer trained."""
+async def prove(
+    client: EngineClient, probe: Probe, name: str, base: str, *, tolerance: float
+) -> dict[str, float]:
+    """Raises RejectedVersion("probe", …) unless ``name`` in this engine is what the trainer
+    trained."""
     # Both at once: a mixed batch is where wrong LoRA kernels show.
-    adapter, without = await asyncio.gather(_score(client, probe, name), _score(client, probe, base))
+    adapter, without = await asyncio.gather(
+        _score(client, probe, name), _score(client, probe, base)
+    )
     return compare(probe, adapter, without, tolerance=tolerance)
 
 
-def compare(probe: Probe, adapter: Sequence[float], without: Sequence[float], *, tolerance: float) -> dict[str, float]:
-    """``adapter`` and ``without``: the engine's nats for every scored token, sequences one after another.
+def compare(
+    probe: Probe, adapter: Sequence[float], without: Sequence[float], *, tolerance: float
+) -> dict[str, float]:
+    """``adapter`` and ``without``: the engine's nats for every scored token, sequences one after
+    another.
 
-    Returns the root mean squares (nats a token) of the change and of the differences with the adapter on and off.
+    Returns the root mean squares (nats a token) of the change and of the differences with the
+    adapter on and off.
     """
     trained, base = _flat(probe.adapter_logprobs), _flat(probe.base_logprobs)
     change, on, off = _rms(trained, base), _rms(adapter, trained), _rms(without, base)
     if not math.isfinite(change):
         raise RejectedVersion("probe", "the trainer's own log-probabilities are not finite")
     if change <= NOTHING:
-        raise RejectedVersion("probe", f"the adapter changes nothing (rms {change:.1e} nats in the trainer)")
+        raise RejectedVersion(
+            "probe", f"the adapter changes nothing (rms {change:.1e} nats in the trainer)"
+        )
     if not (math.isfinite(on) and math.isfinite(off)):
         raise RejectedVersion("probe", "the engine's log-probabilities are not finite")
     if list(adapter) == list(without):
@@ -49,15 +62,19 @@ def compare(probe: Probe, adapter: Sequence[float], without: Sequence[float], *,
     if on > tolerance * off + ROUNDING:
         raise RejectedVersion(
             "probe",
-            f"engine and trainer differ by {on:.2e} nats with the adapter on, by {off:.2e} with it off "
-            f"(the adapter's own change is {change:.2e}): these are not the weights that were trained",
+            f"engine and trainer differ by {on:.2e} nats with the adapter on, by {off:.2e} with "
+            f"it off (the adapter's own change is {change:.2e}): these are not the weights that "
+            "were trained",
         )
     return {"probe_change": change, "probe_on": on, "probe_off": off}
 
 
 async def _score(client: EngineClient, probe: Probe, name: str) -> list[float]:
     rows = await asyncio.gather(
-        *(client.score(ids, start, name) for ids, start in zip(probe.token_ids, probe.start, strict=True))
+        *(
+            client.score(ids, start, name)
+            for ids, start in zip(probe.token_ids, probe.start, strict=True)
+        )
     )
     return _flat(rows)
 

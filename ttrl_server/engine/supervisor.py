@@ -1,4 +1,5 @@
-"""Keeps the engines running: start, wait until they answer, load the served version, restart with back-off."""
+"""Keeps the engines running: start, wait until they answer, load the served version, restart
+with back-off."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import asyncio
 import contextlib
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import structlog
 
@@ -30,60 +32,63 @@ PROGRESS_S = 10.0
 
 def make_clients(config: Config, key: str) -> list[EngineClient]:
     """One client for each replica we start, or for the server that is attached."""
+    patience = config.engine.load_timeout_s
     if config.engine.url:
-        return [EngineClient(url=config.engine.url, key=config.engine.key, load_timeout_s=config.engine.load_timeout_s)]
-    return [
-        EngineClient(socket=str(socket_path(config, i)), key=key, load_timeout_s=config.engine.load_timeout_s)
-        for i in range(config.replicas)
-    ]
+        attached = EngineClient(
+            url=config.engine.url, key=config.engine.key, load_timeout_s=patience
+        )
+        return [attached]
+    sockets = (str(socket_path(config, i)) for i in range(config.replicas))
+    return [EngineClient(socket=path, key=key, load_timeout_s=patience) for path in sockets]
 
 
 def make_socket_dir(config: Config) -> None:
-    """Private to this user: whoever reaches the socket still needs the key, but need not get that far."""
+    """Private to this user: whoever reaches the socket still needs the key, but need not get
+    that far."""
     folder = socket_dir(config)
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_mode & 0o077:
         raise ConfigError(f"{folder} is not private to this user: remove it and start again")
 
 
-async def supervise(config: Config, fleet: Fleet, place: Placement, replica: Replica, key: str) -> None:
+async def supervise(
+    config: Config, fleet: Fleet, place: Placement, replica: Replica, key: str
+) -> None:
     """Runs one replica for ever; cancel to stop it, and its process with it."""
+    failures, has_served = 0, False
+    log_file = config.state_dir / "logs" / f"engine{replica.index}.log"
     await replica.client.open()
     try:
         if config.engine.url:
             await _watch_attached(fleet, place, replica)
-        else:
-            await _run_with_back_off(config, fleet, place, replica, key)
+        while True:
+            started = time.monotonic()
+            has_served |= await _run_once(config, fleet, place, replica, key, log_file)
+            # An engine that ran for a while has earned a quick restart.
+            failures = 0 if time.monotonic() - started > 300 else failures + 1
+            if failures >= FIRST_STARTS and not has_served:
+                tries = f"the engine did not start in {failures} tries"
+                raise ConfigError(f"{tries}: see {log_file}")
+            pause = BACK_OFF_S[min(failures, len(BACK_OFF_S) - 1)]
+            metrics.RESTARTS.labels("engine").inc()
+            log.error("engine.restarting", replica=replica.index, in_s=pause)
+            await asyncio.sleep(pause)
     finally:
         await replica.client.close()
 
 
-async def _run_with_back_off(config: Config, fleet: Fleet, place: Placement, replica: Replica, key: str) -> None:
-    failures, has_served = 0, False
-    while True:
-        started = time.monotonic()
-        has_served |= await _run_once(config, fleet, place, replica, key)
-        # An engine that ran for a while has earned a quick restart.
-        failures = 0 if time.monotonic() - started > 300 else failures + 1
-        if failures >= FIRST_STARTS and not has_served:
-            raise ConfigError(f"the engine did not start in {failures} tries: see {_log_file(config, replica)}")
-        pause = BACK_OFF_S[min(failures, len(BACK_OFF_S) - 1)]
-        metrics.RESTARTS.labels("engine").inc()
-        log.error("engine.restarting", replica=replica.index, in_s=pause)
-        await asyncio.sleep(pause)
-
-
-def _log_file(config: Config, replica: Replica) -> Path:
-    return config.state_dir / "logs" / f"engine{replica.index}.log"
-
-
-async def _run_once(config: Config, fleet: Fleet, place: Placement, replica: Replica, key: str) -> bool:
+async def _run_once(
+    config: Config, fleet: Fleet, place: Placement, replica: Replica, key: str, log_file: Path
+) -> bool:
     """From start to death of one vLLM process; True if it has served."""
     argv, env = engine_command(config, replica.index)
     socket_path(config, replica.index).unlink(missing_ok=True)
-    log_file = _log_file(config, replica)
     tree = ChildTree(
-        f"engine{replica.index}", argv, env | {"VLLM_API_KEY": key}, log_file, grace_s=config.engine.drain_timeout_s
+        f"engine{replica.index}",
+        argv,
+        env | {"VLLM_API_KEY": key},
+        log_file,
+        grace_s=config.engine.drain_timeout_s,
     )
     await tree.start()
     replica.failed.clear()
@@ -94,14 +99,17 @@ async def _run_once(config: Config, fleet: Fleet, place: Placement, replica: Rep
         await asyncio.wait({death, birth}, return_when=asyncio.FIRST_COMPLETED)
         if birth.done() and not death.done() and birth.exception() is None:
             await asyncio.wait({death, failed}, return_when=asyncio.FIRST_COMPLETED)
-            if not death.done():  # its questions may come to their end: it is not routed to any more
+            # Its questions may come to their end: it is not routed to any more.
+            if not death.done():
                 await fleet.until(lambda: not replica.questions, config.engine.drain_timeout_s)
             code = death.result() if death.done() else "it does not answer"
             log.error("engine.died", replica=replica.index, code=code, log=str(log_file))
         elif birth.done() and not death.done():
             log.error("engine.start_failed", replica=replica.index, reason=str(birth.exception()))
         else:
-            log.error("engine.start_failed", replica=replica.index, log=str(log_file), tail=tree.tail())
+            log.error(
+                "engine.start_failed", replica=replica.index, log=str(log_file), tail=tree.tail()
+            )
         return birth.done() and birth.exception() is None
     finally:
         fleet.forget(replica)
@@ -117,7 +125,9 @@ async def _until_ready(config: Config, place: Placement, replica: Replica) -> No
     while not await replica.client.healthy():
         now = time.monotonic()
         if now - started > config.engine.startup_timeout_s:
-            raise EngineError(f"not ready after engine.startup_timeout_s = {config.engine.startup_timeout_s:g} s")
+            raise EngineError(
+                f"not ready after engine.startup_timeout_s = {config.engine.startup_timeout_s:g} s"
+            )
         if now - said > PROGRESS_S:
             said = now
             log.info("engine.loading", replica=replica.index, elapsed_s=round(now - started))
@@ -126,8 +136,9 @@ async def _until_ready(config: Config, place: Placement, replica: Replica) -> No
     log.info("engine.ready", replica=replica.index, seconds=round(time.monotonic() - started, 1))
 
 
-async def _watch_attached(fleet: Fleet, place: Placement, replica: Replica) -> None:
-    """A server somebody else runs: it may come and go, and when it is back it has forgotten its adapters."""
+async def _watch_attached(fleet: Fleet, place: Placement, replica: Replica) -> NoReturn:
+    """A server somebody else runs: it may come and go, and when it is back it has forgotten its
+    adapters."""
     while True:
         healthy = await replica.client.healthy()
         if healthy and not replica.ready:

@@ -1,1 +1,2 @@
-"""What may be learned from, by whom and until when: admission, history, leases, alarms, feedback."""
+"""What may be learned from, by whom and until when: admission, history, leases, alarms,
+feedback."""

@@ -9,20 +9,26 @@ from ttrl_server.types import Admission, Group, Question, Vote
 from ttrl_server.voting.signals import answered
 
 QUEUED = Admission(True, "queued")
-UNSOUND = frozenset({"aborted", "incomplete_samples", "sampling_parameters", "cancelled", "held_back"})
-"""Reasons that no label can mend: these rollouts are not what the trainer would score, or must not be trained on."""
+UNSOUND = frozenset(
+    {"aborted", "incomplete_samples", "sampling_parameters", "cancelled", "held_back"}
+)
+"""Reasons that no label can mend: these rollouts are not what the trainer would score, or must
+not be trained on."""
 
 
-def admit(question: Question, group: Group, vote: Vote, rewards: tuple[float, ...], guard: GuardConfig) -> Admission:
+def admit(
+    question: Question, group: Group, vote: Vote, rewards: tuple[float, ...], guard: GuardConfig
+) -> Admission:
     """The one reason why a group is not trained on, or ``queued``.
 
-    A label that was given (``Question.label``) stands by itself; the vote's own must be fit to learn from.
+    A label that was given (``Question.label``) stands by itself; the vote's own must be fit to
+    learn from.
     """
     reason = _unsound(question, group)
     if reason is None and question.label is None:
-        reason = _no_label(vote) or _doubtful(vote, rewards, guard)
+        reason = _no_label(vote, rewards, guard)
     if reason is None and len(set(rewards)) < 2:
-        reason = "unanimous"  # zero advantage for every sample (ttrl.md, section 4.9)
+        reason = "unanimous"  # zero advantage for every sample (docs/method.md, section 4.9)
     return Admission(False, reason) if reason else QUEUED
 
 
@@ -32,27 +38,24 @@ def _unsound(question: Question, group: Group) -> str | None:
         return "aborted"
     if any(len(r.token_ids) != len(r.logprobs) or not r.token_ids for r in group.rollouts):
         return "incomplete_samples"
-    if any(value not in CHANGES_NOTHING.get(name, (value,)) for name, value in question.sampling.extra.items()):
+    given = question.sampling.extra.items()
+    if any(value not in CHANGES_NOTHING.get(name, (value,)) for name, value in given):
         return "sampling_parameters"
     return None
 
 
-def _no_label(vote: Vote) -> str | None:
+def _no_label(vote: Vote, rewards: tuple[float, ...], guard: GuardConfig) -> str | None:
+    """Why the vote names no label: no answer, too few, or none inside SCRL's consensus window
+    (arXiv 2603.19880)."""
     if vote.pseudo_label is None:
         return "unvotable" if vote.stopped == "unvotable" else "no_answer"
     if vote.stopped == "deadline":  # a label from the quickest samples
         return vote.stopped
-    return None
-
-
-def _doubtful(vote: Vote, rewards: tuple[float, ...], guard: GuardConfig) -> str | None:
-    """The consensus window of SCRL (arXiv 2603.19880), and the share of samples that answer at all."""
     if answered(vote.answers) < guard.min_extractable:
         return "unextractable"
     majority, margin = vote.majority_ratio or 0.0, vote.margin or 0.0
-    if any(reward > 0 for reward in rewards) and (majority < guard.min_majority or margin < guard.min_margin):
-        return "no_consensus"
-    return None
+    inside = majority >= guard.min_majority and margin >= guard.min_margin
+    return "no_consensus" if not inside and any(reward > 0 for reward in rewards) else None
 
 
 CHANGES_NOTHING: dict[str, tuple[Any, ...]] = {
@@ -68,5 +71,5 @@ CHANGES_NOTHING: dict[str, tuple[Any, ...]] = {
     "allowed_token_ids": ([],),
     "bad_words": ([],),
 }
-"""Parameters that bend the sampled distribution away from softmax(logits / T), which is what the trainer learns, with
-the values at which they do not."""
+"""Parameters that bend the sampled distribution away from softmax(logits / T), which is what the
+trainer learns, with the values at which they do not."""

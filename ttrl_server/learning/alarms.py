@@ -1,8 +1,10 @@
-"""What ends learning: collapse, a step too far from the base model, steps that are not numbers (docs/method.md).
+"""What ends learning: collapse, a step too far from the base model, steps that are not numbers
+(docs/method.md).
 
-Signals are means over the questions a version drew, beside the first samples that were ever drawn for the same ones.
-Serving goes on, with the version that the alarm names where what is served is in doubt. Why learning ended is in the
-ledger: a restart does not learn on, a person does (``ttrl-adapters resume``).
+Signals are means over the questions a version drew, beside the first samples that were ever drawn
+for the same ones. Serving goes on, with the version that the alarm names where what is served is in
+doubt. Why learning ended is in the ledger: a restart does not learn on, a person does
+(``ttrl-adapters resume``).
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from ttrl_server.telemetry import metrics
 log = structlog.get_logger()
 
 RATIO_BAND = (0.5, 2.0)
-"""Mean π_θ / π_engine of a step; outside it engine and trainer do not agree on the policy (docs/method.md)."""
+"""Mean π_θ / π_engine of a step; outside it engine and trainer do not agree on the policy
+(docs/method.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,8 @@ class Alarm:
     return_to: Target | None = None
     """None: what is served is not in doubt."""
     lasting: bool = True
-    """Whether it still stands after a restart; what follows from the settings alone is found again."""
+    """Whether it still stands after a restart; what follows from the settings alone is found
+    again."""
 
 
 class Alarms:
@@ -53,7 +57,9 @@ class Alarms:
         else:
             log.error("learning.stopped", reason=self.stopped, resume="ttrl-adapters resume")
 
-    async def after_judgement(self, judgement: Judgement, figures: Mapping[str, float], parent: int) -> None:
+    async def after_judgement(
+        self, judgement: Judgement, figures: Mapping[str, float], parent: int
+    ) -> None:
         """A version that was promoted or rejected, made from ``parent``."""
         self._bad_steps = 0
         guard, promoted = self._guard, judgement.state == "promoted"
@@ -62,13 +68,17 @@ class Alarms:
             said = f"{refused} candidates in a row were refused: {judgement.reason}"
             await self.ring(Alarm("held_back", said, "sound or serving"))
         elif promoted and guard.max_kl and kl > guard.max_kl:
-            said = f"{kl:.3g} nats a token from the base model, more than guard.max_kl {guard.max_kl:g}"
+            said = (
+                f"{kl:.3g} nats a token from the base model, more than guard.max_kl "
+                f"{guard.max_kl:g}"
+            )
             await self.ring(Alarm("kl", said, parent))
         elif trouble := outside(await self._paired(parent), guard):
             await self.ring(Alarm("collapse", f"v{parent}: {trouble}", "good"))
 
     async def after_skip(self, figures: Mapping[str, float]) -> None:
-        """A batch that made no version: nothing to learn, or a loss or gradient that is not finite."""
+        """A batch that made no version: nothing to learn, or a loss or gradient that is not
+        finite."""
         self._bad_steps = self._bad_steps + 1 if figures.get("groups") else 0
         if self._bad_steps >= self._guard.bad_steps:
             said = f"{self._bad_steps} steps in a row had a loss or a gradient that is not finite"
@@ -111,4 +121,7 @@ def importance_alarm(figures: Mapping[str, float]) -> str | None:
     ratio = figures.get("ratio", 1.0)
     if low <= ratio <= high:
         return None
-    return f"mean π_θ / π_engine is {ratio:.3g}, outside [{low:g}, {high:g}]: engine and trainer disagree"
+    return (
+        f"mean π_θ / π_engine is {ratio:.3g}, outside [{low:g}, {high:g}]: engine and trainer "
+        "disagree"
+    )

@@ -10,24 +10,29 @@ from ttrl_server.learning.admission import QUEUED, UNSOUND
 from ttrl_server.learning.leases import Learning
 from ttrl_server.promotion.canaries import is_held_back
 from ttrl_server.settings.config import Config
-from ttrl_server.types import Admission, Experience, question_key
+from ttrl_server.types import Admission, question_key
 from ttrl_server.voting import feedback, labelled
 
 WAITING = 16
-"""Feedback that may wait for its turn; labels are compared one after the other, so that votes keep the processor."""
+"""Feedback that may wait for its turn; labels are compared one after the other, so that votes
+keep the processor."""
 
 
 class Feedback:
-    """Takes feedback until their groups are learned from."""
+    """Takes feedback on an answer until its group is learned from."""
 
     def __init__(self, config: Config, learning: Learning) -> None:
         self._config, self._learning = config, learning
         self._turn, self._waiting = asyncio.Lock(), 0
 
-    async def give(self, question: str, tenant: str, *, score: int | None, label: str | None) -> str:
-        """What is decided about the group now: ``queued``, or why it is not trained on all the same.
+    async def give(
+        self, question: str, tenant: str, *, score: int | None, label: str | None
+    ) -> str:
+        """What is decided about the group now: ``queued``, or why it is not trained on all the
+        same.
 
-        Raises RequestError: no such answer of this tenant (404), or learned from already (409); Overloaded.
+        Raises RequestError: no such answer of this tenant (404), or learned from already (409);
+        Overloaded.
         """
         if self._waiting >= WAITING:
             raise Overloaded(
@@ -43,8 +48,10 @@ class Feedback:
         finally:
             self._waiting -= 1
 
-    async def _decide(self, question: str, tenant: str, score: int | None, label: str | None) -> str:
-        kept = await self._learning.find(question)
+    async def _decide(
+        self, question: str, tenant: str, score: int | None, label: str | None
+    ) -> str:
+        kept, train = await self._learning.find(question), self._config.train
         if kept is None or kept.tenant != tenant:
             raise RequestError(
                 "There is no such answer here: only voted answers that may be trained on are kept.",
@@ -54,26 +61,23 @@ class Feedback:
             )
         if score is not None:
             self._learning.watcher.hear(kept.group, tenant, score > 0)
-        if reason := self._unfit(kept):
-            return reason
-        rewards = await asyncio.to_thread(self._rewards, kept, score, label)
-        admission = QUEUED if len(set(rewards)) > 1 else Admission(False, "unanimous")
-        if not await self._learning.reward_anew(question, rewards, admission):
-            raise RequestError(
-                "This answer is being learned from, or was already.", status=409, param="id", code="already_learned"
-            )
-        return admission.reason
-
-    def _unfit(self, kept: Experience) -> str | None:
-        """Why no feedback makes this group fit to learn from."""
-        if kept.admission.reason in UNSOUND:
+        if kept.admission.reason in UNSOUND:  # no feedback makes it fit to learn from
             return kept.admission.reason
         if is_held_back(question_key(kept.group.prompt_token_ids), self._config.gate):
             return "held_back"
-        least = min(self._config.train.min_group, self._config.train.samples)
-        return "too_few_samples" if len(kept.rewards) < least else None
-
-    def _rewards(self, kept: Experience, score: int | None, label: str | None) -> tuple[float, ...]:
+        samples = len(kept.rewards)
+        if samples < min(train.min_group, train.samples):
+            return "too_few_samples"
         if label is not None:
-            return labelled(kept.vote, label, len(kept.rewards), asked(None))
-        return feedback(kept.vote, score or 0, len(kept.rewards))
+            rewards = await asyncio.to_thread(labelled, kept.vote, label, samples, asked(None))
+        else:
+            rewards = feedback(kept.vote, score or 0, samples)
+        admission = QUEUED if len(set(rewards)) > 1 else Admission(False, "unanimous")
+        if not await self._learning.reward_anew(question, rewards, admission):
+            raise RequestError(
+                "This answer is being learned from, or was already.",
+                status=409,
+                param="id",
+                code="already_learned",
+            )
+        return admission.reason

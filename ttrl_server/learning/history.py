@@ -18,18 +18,16 @@ class HistoryRule:
 
     def __call__(self, group: Group, admission: Admission, history: History) -> Admission:
         """The admission of the group alone, or the reason that its history gives against it."""
+        guard, full = self.guard, self.guard.max_questions
         if not admission.admitted:
             return admission
-        reason = self._reason(group, history)
-        return Admission(False, reason) if reason else admission
-
-    def _reason(self, group: Group, history: History) -> str | None:
         if is_held_back(question_key(group.prompt_token_ids), self.gate):
-            return "held_back"
-        if sum(history.flips[-self.guard.flip_window :]) >= self.guard.max_flips:
-            return "frozen"  # TTRL-Guard (arXiv 2605.19444): a majority that keeps changing is no label
-        if history.waiting >= self.guard.max_copies:
-            return "duplicate"
-        if not history.trained and self.guard.max_questions and history.distinct >= self.guard.max_questions:
-            return "lineage_full"
-        return None
+            return Admission(False, "held_back")
+        if sum(history.flips[-guard.flip_window :]) >= guard.max_flips:
+            # TTRL-Guard (arXiv 2605.19444): a majority that keeps changing is no label
+            return Admission(False, "frozen")
+        if history.waiting >= guard.max_copies:
+            return Admission(False, "duplicate")
+        if not history.trained and full and history.distinct >= full:
+            return Admission(False, "lineage_full")
+        return admission

@@ -1,6 +1,8 @@
-"""The gateway's side of learning: when a batch is leased, what becomes of it, and whether the trainer still lives.
+"""The gateway's side of learning: when a batch is leased, what becomes of it, and whether the
+trainer still lives.
 
-The store is touched from one thread only; every method here is a coroutine of the gateway's event loop.
+The store is touched from one thread only; every method here is a coroutine of the gateway's event
+loop.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import functools
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import structlog
@@ -18,7 +20,7 @@ import structlog
 from ttrl_server.answers import asked
 from ttrl_server.answers.keys import key as answer_key
 from ttrl_server.engine.fleet import Fleet
-from ttrl_server.errors import LeaseLost, RequestError, StoreError
+from ttrl_server.errors import LeaseLost, RejectedVersion, RequestError, StoreError
 from ttrl_server.learning.admission import UNSOUND
 from ttrl_server.learning.alarms import Alarm, Alarms, importance_alarm
 from ttrl_server.learning.history import HistoryRule
@@ -32,7 +34,15 @@ from ttrl_server.registry.names import number_of_folder
 from ttrl_server.settings.config import Config
 from ttrl_server.store.experiences import Experiences
 from ttrl_server.telemetry import metrics
-from ttrl_server.types import Admission, Batch, Experience, Parent, Question, last_text, question_key
+from ttrl_server.types import (
+    Admission,
+    Batch,
+    Experience,
+    Parent,
+    Question,
+    last_text,
+    question_key,
+)
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -42,11 +52,14 @@ POLL_S = 0.1
 
 
 class Learning:
-    """Hands out batches, takes back adapters; ``alarms`` say when that must end, ``watcher`` looks at what is served."""
+    """Hands out batches, takes back adapters; ``alarms`` say when that must end, ``watcher``
+    looks at what is served."""
 
-    def __init__(self, config: Config, store: Experiences, fleet: Fleet, promotions: Promotions, gate: Gate) -> None:
-        self._config, self._store, self._fleet, self._promotions, self._gate = config, store, fleet, promotions, gate
-        self._ledger = promotions.ledger
+    def __init__(
+        self, config: Config, store: Experiences, fleet: Fleet, promotions: Promotions, gate: Gate
+    ) -> None:
+        self._config, self._store, self._fleet = config, store, fleet
+        self._promotions, self._gate, self._ledger = promotions, gate, promotions.ledger
 
         def paired(number: int) -> Awaitable[Pair | None]:
             return self._in_store(store.paired, number)
@@ -59,7 +72,8 @@ class Learning:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._leasing = asyncio.Lock()
         self._judging = 0
-        """Adapters that wait for a judgement: a step must not start from the version before them."""
+        """Adapters that wait for a judgement: a step must not start from the version before
+        them."""
         self._spare: int | None = None
         """A reserved number that no batch has used yet."""
 
@@ -68,19 +82,24 @@ class Learning:
     async def record(self, experience: Experience, question: Question) -> str:
         """Returns when the group is on disk, with what was decided about it."""
         key, said = question_key(experience.group.prompt_token_ids), experience.vote.pseudo_label
+        text, follows = last_text(question), question.version is None
         # A pinned version's majority says nothing of how the served one moves.
-        found = answer_key(said, asked(last_text(question))) if said and question.version is None else None
-        admission = await self._in_store(self._store.add, experience, key, found and found.bare, self._by_history)
+        found = answer_key(said, asked(text)) if said and follows else None
+        admission = await self._in_store(
+            self._store.add, experience, key, found and found.bare, self._by_history
+        )
         if admission.reason == "held_back":
-            self._gate.offer(experience.group, last_text(question))
-        if question.version is None and admission.reason not in UNSOUND:
-            self.watcher.see(experience.group, experience.vote, last_text(question))
+            self._gate.offer(experience.group, text)
+        if follows and admission.reason not in UNSOUND:
+            self.watcher.see(experience.group, experience.vote, text)
         return admission.reason
 
     async def find(self, question: str) -> Experience | None:
         return await self._in_store(self._store.get, question)
 
-    async def reward_anew(self, question: str, rewards: tuple[float, ...], admission: Admission) -> bool:
+    async def reward_anew(
+        self, question: str, rewards: tuple[float, ...], admission: Admission
+    ) -> bool:
         """Other rewards for a group that nobody has learned from yet."""
         return await self._in_store(self._store.reward_anew, question, rewards, admission)
 
@@ -92,7 +111,12 @@ class Learning:
         async with self._leasing:
             while time.monotonic() < deadline:
                 if await self._worth_a_step() and (batch := await self._take()):
-                    log.info("batch.leased", batch=batch.id, groups=len(batch.experiences), version=batch.number)
+                    log.info(
+                        "batch.leased",
+                        batch=batch.id,
+                        groups=len(batch.experiences),
+                        version=batch.number,
+                    )
                     return batch
                 await asyncio.sleep(POLL_S)
         return None
@@ -155,30 +179,37 @@ class Learning:
     # ------------------------------------------------------------ adapter in
 
     async def propose(self, batch: str, folder: str, figures: dict[str, float]) -> Judgement:
-        """Consumes the batch, once, and judges its adapter; a crash in between is mended by ``resume``."""
+        """Consumes the batch, once, and judges its adapter; a crash in between is mended by
+        ``resume``."""
         number = number_of_folder(folder)
         if number is None:
-            raise RequestError(f"{folder[:100]!r} is not the name of a version folder.", param="folder")
+            raise RequestError(
+                f"{folder[:100]!r} is not the name of a version folder.", param="folder"
+            )
         self._show(figures)
         with self._judged():
-            if before := self._promotions.judged(number):  # the trainer asks again when the answer got lost
+            # The trainer asks again when the answer got lost.
+            if before := self._promotions.judged(number):
                 return before
-            await self._consume(batch, number, folder)
+            try:
+                await self._consume(batch, folder, "proposed")
+            except LeaseLost:
+                if (number, folder) not in await self._in_store(self._store.proposed):
+                    raise  # else it was consumed by this very proposal, which got no judgement
             parent = self._fleet.serving
             try:
                 judgement = await self._promotions.judge(number, folder)
             except OSError as error:  # a full disk under the ledger: the trainer asks again
-                raise StoreError(f"the judgement on {folder} could not be written ({error})") from error
+                raise StoreError(
+                    f"the judgement on {folder} could not be written ({error})"
+                ) from error
             await self.alarms.after_judgement(judgement, figures, parent)
             return judgement
 
-    async def _consume(self, batch: str, number: int, folder: str) -> None:
-        try:
-            await self._in_store(functools.partial(self._store.consume, batch, folder=folder, reason="proposed"))
-            metrics.BATCHES.labels("proposed").inc()
-        except LeaseLost:
-            if (number, folder) not in await self._in_store(self._store.proposed):
-                raise  # otherwise it was consumed by this very proposal, which got no judgement
+    async def _consume(self, batch: str, folder: str | None, reason: str) -> None:
+        done = functools.partial(self._store.consume, batch, folder=folder, reason=reason)
+        await self._in_store(done)
+        metrics.BATCHES.labels("proposed" if folder else "skipped").inc()
 
     @contextmanager
     def _judged(self) -> Iterator[None]:
@@ -191,8 +222,7 @@ class Learning:
     async def skip(self, batch: str, reason: str, figures: dict[str, float]) -> None:
         """Consumes a batch that taught nothing."""
         self._show(figures)
-        await self._in_store(functools.partial(self._store.consume, batch, folder=None, reason=reason))
-        metrics.BATCHES.labels("skipped").inc()
+        await self._consume(batch, None, reason)
         log.info("batch.skipped", batch=batch, reason=reason)
         await self.alarms.after_skip(figures)
 
@@ -208,19 +238,23 @@ class Learning:
     # ------------------------------------------------------------ lives and deaths
 
     async def trainer_started(self) -> None:
-        """A new trainer of ours knows nothing of the old one: its batch goes back to the queue, its files are swept."""
+        """A new trainer of ours knows nothing of the old one: its batch goes back to the queue,
+        its files are swept."""
         if released := await self._in_store(self._store.release_all, "trainer restarted"):
             log.info("batch.released", groups=released)
         proposed = await self._in_store(self._store.proposed)
         await asyncio.to_thread(self._sweep, {folder for _, folder in proposed})
 
     async def resume(self) -> None:
-        """Judges what was proposed before a crash and got no judgement, and sweeps what was never proposed."""
-        for group in await self._in_store(self._store.held_back, self._config.gate.canary_questions):
+        """Judges what was proposed before a crash and got no judgement, and sweeps what was
+        never proposed."""
+        limit = self._config.gate.canary_questions
+        for group in await self._in_store(self._store.held_back, limit):
             self._gate.offer(group, None)
         with self._judged():
             proposed = await self._in_store(self._store.proposed)
-            if self._config.train.launch == "here":  # a trainer elsewhere may be about to propose what it published
+            # A trainer elsewhere may be about to propose what it published.
+            if self._config.train.launch == "here":
                 await asyncio.to_thread(self._sweep, {folder for _, folder in proposed})
             states = self._ledger.states()
             for number, folder in proposed:
@@ -228,12 +262,18 @@ class Learning:
                     await self._finish(number, folder)
 
     async def _finish(self, number: int, folder: str) -> None:
-        """Judges a proposal of a former life."""
+        """Judges a proposal of a former life, and looks at its step as at any other."""
         log.info("version.resumed", version=number)
-        await self._promotions.judge(number, folder)
+        figures, parent = {}, self._fleet.serving
+        with suppress(RejectedVersion):  # it may be rejected for not being there
+            figures = folders.read(self._config.adapters_root, folder).metrics
+        judgement = await self._promotions.judge(number, folder)
+        await self.alarms.after_judgement(judgement, figures, parent)
 
     def _sweep(self, proposed: set[str]) -> None:
-        for leftover in folders.sweep(self._config.adapters_root, proposed | self._ledger.folders()):
+        for leftover in folders.sweep(
+            self._config.adapters_root, proposed | self._ledger.folders()
+        ):
             log.info("version.swept", folder=leftover)
 
     async def status(self) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Questions that are asked of every candidate, and what each version said to them.
 
-Three kinds: a share of the traffic's own questions, held back from training; sentinels, simple questions with known
-answers, for what the traffic does not ask; and the operator's own labelled set (``gate.labelled``).
+Three kinds: a share of the traffic's own questions, held back from training; sentinels, simple
+questions with known answers, for what the traffic does not ask; and the operator's own labelled set
+(``gate.labelled``).
 """
 
 from __future__ import annotations
@@ -20,7 +21,16 @@ from ttrl_server.errors import ConfigError, EngineError
 from ttrl_server.registry.names import version_name
 from ttrl_server.settings.config import Config
 from ttrl_server.settings.sections import GateConfig
-from ttrl_server.types import Group, Question, Rollout, Sampling, Signals, VoteOptions, last_text, question_key
+from ttrl_server.types import (
+    Group,
+    Question,
+    Rollout,
+    Sampling,
+    Signals,
+    VoteOptions,
+    last_text,
+    question_key,
+)
 from ttrl_server.voting import signals
 
 log = structlog.get_logger()
@@ -51,7 +61,8 @@ SENTINELS = (
     ("What is 50 + 50?", "100"),
     ("What number comes before 10?", "9"),
 )
-"""What any model knows something of; hardly an answer is a number of its question, so that an echo is wrong."""
+"""What any model knows something of; hardly an answer is a number of its question, so that an
+echo is wrong."""
 TEMPERATURE, TOKENS = 0.6, 48
 """Of a sentinel."""
 
@@ -67,12 +78,16 @@ class Sheet:
     """Sum of −log π over all sampled tokens (nats)."""
 
     def __add__(self, other: Sheet) -> Sheet:
-        return Sheet(self.answers + other.answers, self.tokens + other.tokens, self.surprise + other.surprise)
+        return Sheet(
+            self.answers + other.answers, self.tokens + other.tokens, self.surprise + other.surprise
+        )
 
     @classmethod
     def of(cls, rollouts: Collection[Rollout], answers: tuple[str | None, ...]) -> Sheet:
         """What the samples of a vote were like."""
-        return cls(answers, sum(len(rollout.token_ids) for rollout in rollouts), signals.surprise(rollouts))
+        return cls(
+            answers, sum(len(rollout.token_ids) for rollout in rollouts), signals.surprise(rollouts)
+        )
 
     def signals(self, version: int, labels: Sequence[str | None]) -> Signals:
         """``labels`` [K] are equal where the answers are the same."""
@@ -101,7 +116,8 @@ class Canary:
 
 
 def is_held_back(key: str, gate: GateConfig) -> bool:
-    """Whether a question belongs to the share that is never trained on; the same answer at any time, anywhere."""
+    """Whether a question belongs to the share that is never trained on; the same answer at any
+    time, anywhere."""
     return int(key[:8], 16) < gate.canary_share * 2**32
 
 
@@ -146,7 +162,9 @@ def sentinels() -> list[Labelled]:
     """The sentinels as chat questions."""
     sampling = Sampling(TEMPERATURE, max_tokens=TOKENS)
     return [
-        Labelled([{"role": "user", "content": f"{text} Answer with just the number."}], answer, sampling)
+        Labelled(
+            [{"role": "user", "content": f"{text} Answer with just the number."}], answer, sampling
+        )
         for text, answer in SENTINELS
     ]
 
@@ -158,7 +176,8 @@ class _Line(msgspec.Struct):
 
 
 def read_labelled(path: Path, sampling: Sampling) -> list[Labelled]:
-    """``gate.labelled``: JSON lines of ``prompt`` (or ``messages``) and ``answer``. Raises ConfigError."""
+    """``gate.labelled``: JSON lines of ``prompt`` (or ``messages``) and ``answer``. Raises
+    ConfigError."""
     found = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -173,7 +192,10 @@ def read_labelled(path: Path, sampling: Sampling) -> list[Labelled]:
             raise ConfigError(f"gate.labelled: {path}, line {number}: {error}") from None
         messages = row.messages or ([{"role": "user", "content": row.prompt}] if row.prompt else [])
         if not messages or not str(row.answer).strip():
-            raise ConfigError(f"gate.labelled: {path}, line {number}: a prompt (or messages) and an answer are needed")
+            raise ConfigError(
+                f"gate.labelled: {path}, line {number}: a prompt (or messages) and an answer are "
+                "needed"
+            )
         found.append(Labelled(messages, str(row.answer), sampling))
     if not found:
         raise ConfigError(f"gate.labelled: {path} holds no question")
@@ -181,7 +203,8 @@ def read_labelled(path: Path, sampling: Sampling) -> list[Labelled]:
 
 
 async def tokenized(config: Config, replica: Replica, questions: list[Labelled]) -> list[Canary]:
-    """The questions as prompts, those left out that the engine will not take. Raises EngineError when it goes away."""
+    """The questions as prompts, those left out that the engine will not take. Raises EngineError
+    when it goes away."""
     found = []
     for asked in questions:
         question = Question(

@@ -1,12 +1,14 @@
-"""What a loaded candidate must answer before it is served: beside the base model, and beside what is served now.
+"""What a loaded candidate must answer before it is served: beside the base model, and beside what
+is served now.
 
     held-back questions   the base model must not support its answers less than its own
     sentinels             it must not be worse than the base model
-    gate.labelled         strict: shown to be no worse than what is served by more than gate.margin; lenient: not shown
-                          to be worse; in neither case shown to be worse than the base model
+    gate.labelled         strict: shown to be no worse than what is served by more than
+                          gate.margin; lenient: not shown to be worse; in neither case shown
+                          to be worse than the base model
 
-Every version is asked the same questions, with the same number of samples; what the base model and the served version
-said is kept. ``trials`` has the statistics.
+Every version is asked the same questions, with the same number of samples; what the base model and
+the served version said is kept. ``trials`` has the statistics.
 """
 
 from __future__ import annotations
@@ -69,15 +71,23 @@ class Gate:
         """A question that was held back from training."""
         self._reservoir.offer(group, text)
 
-    async def examine(self, replica: Replica, candidate: int, served: int, tries: int) -> dict[str, float]:
+    async def examine(
+        self, replica: Replica, candidate: int, served: int, tries: int
+    ) -> dict[str, float]:
         """Figures of the candidate, which ``replica`` has loaded as it has ``served``.
 
-        ``tries`` candidates, with this one, were examined beside ``served``. Raises RejectedVersion("canary" or
-        "gate", …), or EngineError when the engine goes away.
+        ``tries`` candidates, with this one, were examined beside ``served``. Raises
+        RejectedVersion("canary" or "gate", …), or EngineError when the engine goes away.
         """
         started, exam = time.monotonic(), Exam(replica, candidate, served, tries)
-        await self._prepare(replica)
-        held_back, sentinels, labelled = list(self._reservoir), self._sentinels or [], self._labelled or []
+        if self._sentinels is None:
+            wanted = canaries.sentinels() if self._config.gate.sentinels else []
+            self._sentinels = await canaries.tokenized(self._config, replica, wanted)
+        if self._labelled is None:
+            given = self._labelled_asked
+            self._labelled = await canaries.tokenized(self._config, replica, given)
+        sentinels, labelled = self._sentinels, self._labelled
+        held_back = list(self._reservoir)
         if len(held_back) < self._config.gate.canary_least:
             held_back = []
         for canary in (*held_back, *sentinels, *labelled):
@@ -89,36 +99,44 @@ class Gate:
         figures |= await asyncio.to_thread(self._support, held_back, exam)
         figures |= await self._against_base(sentinels, exam)
         figures |= await asyncio.to_thread(self._labels, labelled, exam)
-        return figures | {"gate_seconds": time.monotonic() - started, "gate_tokens": float(exam.tokens)}
+        return figures | {
+            "gate_seconds": time.monotonic() - started,
+            "gate_tokens": float(exam.tokens),
+        }
 
     async def confirm(self, replica: Replica, served: int, asked: Sequence[Canary]) -> str | None:
-        """Whether the base model is better on questions that clients asked ``served``; what is wrong, if it is."""
-        for canary in asked:  # what raised the suspicion is no evidence for it, nor was it drawn as this is
+        """Whether the base model is better on questions that clients asked ``served``; what is
+        wrong, if it is."""
+        # What raised the suspicion is no evidence for it, nor was it drawn as this is.
+        for canary in asked:
             canary.said.clear()
         await self._ask(asked, Exam(replica, served, 0, 0), {0, served})
         both = [canary for canary in asked if {0, served} <= canary.said.keys()]
         if not both:
             return None
         keyed = await asyncio.to_thread(lambda: [self._keyed(canary) for canary in both])
-        answered = [{n: [float(a is not None) for a in said] for n, said in k.items()} for k in keyed]
-        supported = [dict(zip((0, served), trials.supports(k[0], k[served]), strict=True)) for k in keyed]
+        answered = [
+            {n: [float(a is not None) for a in said] for n, said in k.items()} for k in keyed
+        ]
+        supported = [
+            dict(zip((0, served), trials.supports(k[0], k[served]), strict=True)) for k in keyed
+        ]
         for what, values in (("answers", answered), ("support by the base model", supported)):
             found = trials.contrast([v[0] for v in values], [v[served] for v in values])
             if found.z < -self._config.gate.canary_z:
-                return f"{what} {found.theirs:.3f} against the base model's {found.ours:.3f} (z = {found.z:.1f})"
+                return (
+                    f"{what} {found.theirs:.3f} against the base model's {found.ours:.3f} (z = "
+                    f"{found.z:.1f})"
+                )
         return None
-
-    async def _prepare(self, replica: Replica) -> None:
-        if self._sentinels is None:
-            wanted = canaries.sentinels() if self._config.gate.sentinels else []
-            self._sentinels = await canaries.tokenized(self._config, replica, wanted)
-        if self._labelled is None:
-            self._labelled = await canaries.tokenized(self._config, replica, self._labelled_asked)
 
     # ------------------------------------------------------------ asking
 
-    async def _ask(self, asked: Sequence[Canary], exam: Exam, numbers: set[int], samples: int | None = None) -> None:
-        """Draws what versions have not said yet of ``samples`` (default: gate.canary_samples) to each question."""
+    async def _ask(
+        self, asked: Sequence[Canary], exam: Exam, numbers: set[int], samples: int | None = None
+    ) -> None:
+        """Draws what versions have not said yet of ``samples`` (default: gate.canary_samples) to
+        each question."""
         wanted = samples or self._config.gate.canary_samples
 
         async def one(canary: Canary, number: int) -> None:
@@ -176,7 +194,8 @@ class Gate:
     # ------------------------------------------------------------ judging
 
     def _movement(self, asked: Sequence[Canary], exam: Exam) -> dict[str, float]:
-        """What changed from the served version on unlabelled and labelled questions; refuses a collapse."""
+        """What changed from the served version on unlabelled and labelled questions; refuses a
+        collapse."""
         both = [canary for canary in asked if {exam.served, exam.candidate} <= canary.said.keys()]
         if not both:
             return {}
@@ -186,7 +205,9 @@ class Gate:
             for n in (exam.served, exam.candidate)
         )
         if trouble := outside((then, now), self._config.guard):
-            raise RejectedVersion("canary", f"on {len(both)} questions, beside what is served: {trouble}")
+            raise RejectedVersion(
+                "canary", f"on {len(both)} questions, beside what is served: {trouble}"
+            )
         return {
             "gate_majority": now.majority,
             "gate_extractable": now.extractable,
@@ -204,19 +225,33 @@ class Gate:
         if found.z < -gate.canary_z:
             raise RejectedVersion(
                 "canary",
-                f"on {len(keyed)} held-back questions the base model supports its answers less than its own "
-                f"({found.theirs:.3f} against {found.ours:.3f}, z = {found.z:.1f})",
+                f"on {len(keyed)} held-back questions the base model supports its answers less "
+                f"than its own ({found.theirs:.3f} against {found.ours:.3f}, z = {found.z:.1f})",
             )
-        agreed = [signals.largest(k[served])[0] == signals.largest(k[candidate])[0] for k in keyed if served in k]
+        agreed = [
+            signals.largest(k[served])[0] == signals.largest(k[candidate])[0]
+            for k in keyed
+            if served in k
+        ]
         agreement = {"gate_agreement": sum(agreed) / len(agreed)} if agreed else {}
-        return agreement | {"canary_support": found.theirs, "canary_base": found.ours, "canary_z": found.z}
+        return agreement | {
+            "canary_support": found.theirs,
+            "canary_base": found.ours,
+            "canary_z": found.z,
+        }
 
     async def _against_base(self, asked: Sequence[Canary], exam: Exam) -> dict[str, float]:
-        """Half of the samples will do where they show no loss; before a refusal the base model gets a closer look.
+        """Half of the samples will do where they show no loss; before a refusal the base model gets
+        a closer look.
 
-        Its samples serve all later candidates too: a few lucky ones would have every one of them refused.
+        Its samples serve all later candidates too: a few lucky ones would have every one of them
+        refused.
         """
-        samples, z, candidate = self._config.gate.canary_samples, self._config.gate.canary_z, exam.candidate
+        samples, z, candidate = (
+            self._config.gate.canary_samples,
+            self._config.gate.canary_z,
+            exam.candidate,
+        )
         for look, base, enough in (
             (samples // 2, samples, 0.0),
             (samples, 2 * samples, -z),
@@ -224,7 +259,9 @@ class Gate:
         ):
             await self._ask(asked, exam, {0}, base)
             await self._ask(asked, exam, {candidate}, look)
-            right = await asyncio.to_thread(lambda: [self._right(c) for c in asked if {0, candidate} <= c.said.keys()])
+            right = await asyncio.to_thread(
+                lambda: [self._right(c) for c in asked if {0, candidate} <= c.said.keys()]
+            )
             if not right:
                 return {}
             found = trials.contrast([r[0] for r in right], [r[candidate] for r in right])
@@ -233,8 +270,8 @@ class Gate:
         if found.z < -z:
             raise RejectedVersion(
                 "canary",
-                f"of {len(right)} sentinel questions it gets {found.theirs:.3f} right, the base model {found.ours:.3f} "
-                f"(z = {found.z:.1f})",
+                f"of {len(right)} sentinel questions it gets {found.theirs:.3f} right, the base "
+                f"model {found.ours:.3f} (z = {found.z:.1f})",
             )
         return {"sentinel_right": found.theirs, "sentinel_base": found.ours, "sentinel_z": found.z}
 
@@ -255,27 +292,48 @@ class Gate:
         gained = trials.differences([r[served] for r in right], [r[candidate] for r in right])
         shown = trials.capital(gained, -gate.margin)
         if gate.mode == "strict" and shown < needed:
-            said = f"is not shown to be within gate.margin {gate.margin:g} (evidence {shown:.3g}, needed {needed:.3g})"
+            said = (
+                f"is not shown to be within gate.margin {gate.margin:g} (evidence {shown:.3g}, "
+                f"needed {needed:.3g})"
+            )
             raise RejectedVersion("gate", _worse(whole, mean, candidate, served, said))
-        return {"labelled_right": mean[candidate], "labelled_served": mean[served], "labelled_evidence": shown}
+        return {
+            "labelled_right": mean[candidate],
+            "labelled_served": mean[served],
+            "labelled_evidence": shown,
+        }
 
     def _right(self, canary: Canary) -> dict[int, list[float]]:
         """By version: [K] whether each sample is right."""
         keyed = self._keyed(canary)
         truth = keyed.pop(TRUTH)[0]
-        return {number: [float(answer == truth) for answer in answers] for number, answers in keyed.items()}
+        return {
+            number: [float(answer == truth) for answer in answers]
+            for number, answers in keyed.items()
+        }
 
     def _keyed(self, canary: Canary) -> Keyed:
-        """The answers, and the truth under ``TRUTH``, as keys that are equal where they are equivalent."""
-        answers = {number: said.answers for number, said in canary.said.items()} | {TRUTH: (canary.truth,)}
+        """The answers, and the truth under ``TRUTH``, as keys that are equal where they are
+        equivalent."""
+        answers = {number: said.answers for number, said in canary.said.items()} | {
+            TRUTH: (canary.truth,)
+        }
         distinct = {answer for row in answers.values() for answer in row if answer is not None}
         found = keys(distinct, asked(canary.text))
-        return {number: tuple(None if a is None else found[a] for a in row) for number, row in answers.items()}
+        return {
+            number: tuple(None if a is None else found[a] for a in row)
+            for number, row in answers.items()
+        }
 
 
 TRUTH = -1
 
 
-def _worse(asked: Sequence[Canary], mean: dict[int, float], candidate: int, rival: int, said: str) -> str:
+def _worse(
+    asked: Sequence[Canary], mean: dict[int, float], candidate: int, rival: int, said: str
+) -> str:
     against = f"v{rival}" if rival else "the base model"
-    return f"on {len(asked)} labelled questions it {said}: {mean[candidate]:.3f} right, {against} {mean[rival]:.3f}"
+    return (
+        f"on {len(asked)} labelled questions it {said}: {mean[candidate]:.3f} right, {against} "
+        f"{mean[rival]:.3f}"
+    )

@@ -1,4 +1,5 @@
-"""What a person may do with versions: look, promote, roll back, pin, retire. All of it is in the ledger and the log."""
+"""What a person may do with versions: look, promote, roll back, pin, retire. All of it is in the
+ledger and the log."""
 
 from __future__ import annotations
 
@@ -36,7 +37,11 @@ class Operator:
         return {
             "served": version_name(self._config.name, self._fleet.serving),
             "versions": [
-                row | {"name": version_name(self._config.name, row["number"]), "loaded": row["number"] in loaded}
+                row
+                | {
+                    "name": version_name(self._config.name, row["number"]),
+                    "loaded": row["number"] in loaded,
+                }
                 for row in rows
             ],
         }
@@ -45,13 +50,18 @@ class Operator:
         """One version: its manifest, and what happened to it."""
         folder = rules.folder_of(self._promotions.ledger, self._base, number)
         about = catalogue.about(self._promotions.ledger, self._base, number, folder)
-        return about | {"name": version_name(self._config.name, number), "loaded": number in self._fleet.living()}
+        return about | {
+            "name": version_name(self._config.name, number),
+            "loaded": number in self._fleet.living(),
+        }
 
     # ------------------------------------------------------------ acting
 
     async def promote(self, number: int, *, force: bool, reason: str, by: str) -> None:
         """Serves a version from now on. ``force`` serves one that was refused for its answers."""
-        await self._audited("promote", number, by, self._promotions.promote(number, reason, force=force))
+        await self._audited(
+            "promote", number, by, self._promotions.promote(number, reason, force=force)
+        )
 
     async def roll_back(self, number: int | None, *, reason: str, by: str) -> None:
         """Serves ``number`` (0: the base model) from now on, by default the last good version."""

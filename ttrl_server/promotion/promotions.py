@@ -1,7 +1,7 @@
 """Hot swap: which version is served, decided and made so. Nothing waits, nothing is dropped.
 
-candidate ─preflight─▶ load and prove everywhere ─▶ examine ─▶ promote: ledger, then the pointer
-               └────────────────┴─────────────────────┴──▶ reject: ledger, with the stage and the reason
+candidate ─preflight─▶ load and prove everywhere ─▶ examine ─▶ promote: ledger, pointer
+               └────────────────┴──────────────────────┴──▶ reject: ledger, stage, reason
 """
 
 from __future__ import annotations
@@ -37,12 +37,24 @@ class Judgement(NamedTuple):
 
 
 class Promotions:
-    """Judges candidates, and does with versions what a person, an alarm or the watch wants; one thing at a time."""
+    """Judges candidates, and does with versions what a person, an alarm or the watch wants; one
+    thing at a time."""
 
     def __init__(
-        self, config: Config, fleet: Fleet, place: Placement, ledger: Ledger, gate: Gate | None = None
+        self,
+        config: Config,
+        fleet: Fleet,
+        place: Placement,
+        ledger: Ledger,
+        gate: Gate | None = None,
     ) -> None:
-        self._config, self._fleet, self._place, self.ledger, self._gate = config, fleet, place, ledger, gate
+        self._config, self._fleet, self._place, self.ledger, self._gate = (
+            config,
+            fleet,
+            place,
+            ledger,
+            gate,
+        )
         self._root, self._base = config.adapters_root, config.base_model
         self._deciding = asyncio.Lock()
         """Held while it waits for an engine or for room."""
@@ -60,8 +72,9 @@ class Promotions:
             try:
                 async with asyncio.timeout(None) as self._trial:
                     parent = folders.read(self._root, folder).parent
-                    if parent != self._fleet.serving:  # gone back from meanwhile: it must not come back with this one
-                        raise RejectedVersion("stale", f"made from v{parent}, which is not served any more")
+                    if parent != self._fleet.serving:  # it must not come back with this one
+                        said = f"made from v{parent}, which is not served any more"
+                        raise RejectedVersion("stale", said)
                     async with self._place.candidate(number, folder):
                         await self._place.load(number, folder)
                         figures = await self._examine(number, folder)
@@ -73,7 +86,9 @@ class Promotions:
 
                         await self._place.load(number, folder, promote)
             except TimeoutError:
-                return self._reject(number, folder, "given_up", "what a person or an alarm wanted came first")
+                return self._reject(
+                    number, folder, "given_up", "what a person or an alarm wanted came first"
+                )
             except RejectedVersion as refusal:
                 return self._reject(number, folder, refusal.stage, refusal.reason)
             finally:
@@ -81,7 +96,9 @@ class Promotions:
             metrics.VERSIONS.labels("promoted").inc()
             metrics.GATE_SECONDS.observe(figures.get("gate_seconds", 0.0))
             metrics.GATE_TOKENS.inc(figures.get("gate_tokens", 0.0))
-            log.info("version.promoted", version=number, **{k: round(v, 5) for k, v in figures.items()})
+            log.info(
+                "version.promoted", version=number, **{k: round(v, 5) for k, v in figures.items()}
+            )
             return Judgement("promoted", "")
 
     async def _examine(self, number: int, folder: str) -> Figures:
@@ -100,7 +117,9 @@ class Promotions:
                     try:
                         return await asyncio.wait_for(examining, EXAMINE_S)
                     except TimeoutError:
-                        raise RejectedVersion("busy", f"questions were not answered within {EXAMINE_S:g} s") from None
+                        raise RejectedVersion(
+                            "busy", f"questions were not answered within {EXAMINE_S:g} s"
+                        ) from None
                     except EngineError:  # it went away, which says nothing about the candidate
                         await asyncio.sleep(AGAIN_S)
             await self._place.load(number, folder)
@@ -108,7 +127,11 @@ class Promotions:
     def judged(self, number: int) -> Judgement | None:
         """What was decided about a version before; None for one that was not."""
         judgement = self.ledger.judgement(number)
-        return Judgement("rejected" if judgement == "rejected" else "promoted", "judged before") if judgement else None
+        return (
+            Judgement("rejected" if judgement == "rejected" else "promoted", "judged before")
+            if judgement
+            else None
+        )
 
     def _reject(self, number: int, folder: str, stage: str, reason: str) -> Judgement:
         self.ledger.reject(number, folder, self._base, stage, reason, by="gate")
@@ -121,11 +144,12 @@ class Promotions:
         log.error("version.rejected", version=number, stage=stage, reason=reason)
         return Judgement("rejected", f"{stage}: {reason}")
 
-    # ------------------------------------------------------------ what a person, an alarm or the watch wants
+    # ------------------------------------------------------------ what others want
 
     @contextlib.asynccontextmanager
     async def _before_candidates(self) -> AsyncIterator[None]:
-        """One that waits for an engine or for room, or is asked questions, must not hold anybody up: it is given up."""
+        """One that waits for an engine or for room, or is asked questions, must not hold anybody
+        up: it is given up."""
         if self._trial and not self._trial.expired():
             self._trial.reschedule(asyncio.get_running_loop().time())
         async with self._deciding:
@@ -136,11 +160,14 @@ class Promotions:
         async with self._place.candidate(number, folder):
             await self._place.load(number, folder, lambda _: then())
 
-    async def roll_back(self, number: int, reason: str, *, by: By = "operator", leaving: int | None = None) -> None:
-        """Serves an earlier promoted version, or the base model (0), from now on and after a restart.
+    async def roll_back(
+        self, number: int, reason: str, *, by: By = "operator", leaving: int | None = None
+    ) -> None:
+        """Serves an earlier promoted version, or the base model (0), from now on and after a
+        restart.
 
-        Does nothing when ``leaving`` is named and is not what is served by then. Raises VersionRefused, or
-        RejectedVersion when it cannot be loaded.
+        Does nothing when ``leaving`` is named and is not what is served by then. Raises
+        VersionRefused, or RejectedVersion when it cannot be loaded.
         """
         async with self._before_candidates():
             if number == self._fleet.serving or leaving not in (None, self._fleet.serving):
@@ -157,7 +184,8 @@ class Promotions:
             log.warning("version.rolled_back", to=number, reason=reason, by=by)
 
     async def promote(self, number: int, reason: str, *, force: bool) -> None:
-        """An operator serves a version from now on; ``force`` one that the gate refused for its answers.
+        """An operator serves a version from now on; ``force`` one that the gate refused for its
+        answers.
 
         Raises VersionRefused, or RejectedVersion when it cannot be loaded.
         """
@@ -177,20 +205,23 @@ class Promotions:
     async def pin(self, number: int) -> None:
         """Keeps a version in the engine, so that ``<model>@v7`` is answered whatever is served.
 
-        Raises VersionRefused, RequestError when there is no room beside what a swap needs, RejectedVersion when it
-        cannot be loaded.
+        Raises VersionRefused, RequestError when there is no room beside what a swap needs,
+        RejectedVersion when it cannot be loaded.
         """
         async with self._before_candidates():
             folder = rules.may_pin(self.ledger, self._base, number)
             pins, most = self.ledger.pinned(self._base), self._config.engine.max_loras - SWAP_ROOM
             if number not in pins and (len(pins) >= most or not self._fleet.room(number)):
                 raise RequestError(
-                    f"engine.max_loras {self._config.engine.max_loras} leaves room for {most} pinned versions beside "
-                    "what a swap needs: unpin one, wait for one to drain, or start with a larger engine.max_loras.",
+                    f"engine.max_loras {self._config.engine.max_loras} leaves room for {most} "
+                    "pinned versions beside what a swap needs: unpin one, wait for one to drain, "
+                    "or start with a larger engine.max_loras.",
                     status=409,
                     code="no_room",
                 )
-            await self._bring_in(number, folder, lambda: self.ledger.pin(number, folder, self._base, by="operator"))
+            await self._bring_in(
+                number, folder, lambda: self.ledger.pin(number, folder, self._base, by="operator")
+            )
 
     async def unpin(self, number: int) -> None:
         """Lets a version go again. Raises VersionRefused."""

@@ -1,8 +1,10 @@
-"""The way back: which version to serve instead of one that is in doubt, and going there whatever the disk says."""
+"""The way back: which version to serve instead of one that is in doubt, and going there whatever
+the disk says."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
@@ -20,9 +22,9 @@ log = structlog.get_logger()
 AGAIN_S = 10.0
 
 Target = int | Literal["good", "sound", "sound or serving"]
-"""A version's number; or the newest before the served one that is known to keep to its bands (good), or that the gate
-found no worse than the base model (sound), with the served one among those to choose from or without it. Where there
-is none: the base model."""
+"""A version's number; or the newest before the served one that is known to keep to its bands
+(good), or that the gate found no worse than the base model (sound), with the served one among
+those to choose from or without it. Where there is none: the base model."""
 Paired = Callable[[int], Awaitable[Pair | None]]
 """What a version's questions looked like when they were first asked, and as it answers them."""
 
@@ -30,26 +32,51 @@ Paired = Callable[[int], Awaitable[Pair | None]]
 class Rollback:
     """Goes back from the served version."""
 
-    def __init__(self, config: Config, fleet: Fleet, promotions: Promotions, paired: Paired) -> None:
-        self._config, self._fleet, self._promotions, self._paired = config, fleet, promotions, paired
+    def __init__(
+        self, config: Config, fleet: Fleet, promotions: Promotions, paired: Paired
+    ) -> None:
+        self._config, self._fleet, self._promotions, self._paired = (
+            config,
+            fleet,
+            promotions,
+            paired,
+        )
         self._again: asyncio.Task[None] | None = None
 
     async def go(self, target: Target, reason: str, *, by: By) -> None:
-        """Serves the target from now on. While a full disk forbids it, it is tried again in the background."""
-        leaving = self._fleet.serving
-        number = await self._choose(target)
+        """Serves the target from now on. While a full disk forbids it, it is tried again in the
+        background."""
+        leaving, number = self._fleet.serving, await self._choose(target)
+
+        async def leave() -> None:
+            try:
+                await self._promotions.roll_back(number, reason, by=by, leaving=leaving)
+            except (RejectedVersion, VersionRefused) as error:
+                log.error("version.unservable", version=number, reason=str(error))
+                await self._promotions.roll_back(0, reason, by=by, leaving=leaving)
+
+        async def until_left() -> None:
+            while True:
+                await asyncio.sleep(AGAIN_S)
+                with contextlib.suppress(OSError):
+                    return await leave()
+
         try:
-            await self._leave(leaving, number, reason, by)
+            await leave()
         except OSError as error:
             log.error("rollback.failed", to=number, reason=str(error))
-            self._again = asyncio.create_task(self._until_left(leaving, number, reason, by))
+            self._again = asyncio.create_task(until_left())
 
     def close(self) -> None:
         if self._again:
             self._again.cancel()
 
     async def _choose(self, target: Target) -> int:
-        ledger, base, serving = self._promotions.ledger, self._config.base_model, self._fleet.serving
+        ledger, base, serving = (
+            self._promotions.ledger,
+            self._config.base_model,
+            self._fleet.serving,
+        )
         fit = ledger.before(base, serving + 1)
         if isinstance(target, int):
             return target if target in fit else 0
@@ -62,18 +89,3 @@ class Rollback:
             return 0
         proved = (n for n in fit if n not in ledger.forced(base) and is_sound(ledger.figures(n)))
         return next((n for n in proved if n != serving or target == "sound or serving"), 0)
-
-    async def _leave(self, leaving: int, number: int, reason: str, by: By) -> None:
-        try:
-            await self._promotions.roll_back(number, reason, by=by, leaving=leaving)
-        except (RejectedVersion, VersionRefused) as error:
-            log.error("version.unservable", version=number, reason=str(error))
-            await self._promotions.roll_back(0, reason, by=by, leaving=leaving)
-
-    async def _until_left(self, leaving: int, number: int, reason: str, by: By) -> None:
-        while True:
-            await asyncio.sleep(AGAIN_S)
-            try:
-                return await self._leave(leaving, number, reason, by)
-            except OSError:
-                continue

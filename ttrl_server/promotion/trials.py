@@ -1,6 +1,8 @@
-"""What samples of two versions on the same questions say about which is the better one. Pure functions.
+"""What samples of two versions on the same questions say about which is the better one. Pure
+functions.
 
-Values are [questions][samples]; the questions are the same for both sides, so only the samples are random.
+Values are [questions][samples]; the questions are the same for both sides, so only the samples are
+random.
 """
 
 from __future__ import annotations
@@ -37,10 +39,12 @@ def contrast(ours: Values, theirs: Values) -> Contrast:
 
 
 def supports(base: Answers, theirs: Answers) -> tuple[list[float], list[float]]:
-    """Support of each answer of the base model and of another: the share of the base model's samples that gave it.
+    """Support of each answer of the base model and of another: the share of the base model's
+    samples that gave it.
 
-    After RESTRAIN (arXiv 2510.02172), which weighs questions by a frozen base. Sharpening raises support; collapse
-    moves samples to answers the base model hardly ever gave. The base model's own answers leave themselves out.
+    After RESTRAIN (arXiv 2510.02172), which weighs questions by a frozen base. Sharpening raises
+    support; collapse moves samples to answers the base model hardly ever gave. The base model's own
+    answers leave themselves out.
     """
     counts = Counter(answer for answer in base if answer is not None)
     own = [(counts[a] - 1) / max(1, len(base) - 1) if a is not None else 0.0 for a in base]
@@ -48,11 +52,13 @@ def supports(base: Answers, theirs: Answers) -> tuple[list[float], list[float]]:
 
 
 def capital(differences: Sequence[float], least: float) -> float:
-    """What a gambler owns who began with 1 and bet against "the mean difference is at most ``least``".
+    """What a gambler owns who began with 1 and bet against "the mean difference is at most
+    ``least``".
 
-    ``differences`` lie in [−1, 1]. If the statement is true, the chance that the capital ever reaches 1/α is at most α,
-    however long one goes on (Ville). The stake is spread evenly over constant bets, the diversified Kelly bettor of
-    Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", JRSS B 86 (2024), section 5.
+    ``differences`` lie in [−1, 1]. If the statement is true, the chance that the capital ever
+    reaches 1/α is at most α, however long one goes on (Ville). The stake is spread evenly over
+    constant bets, the diversified Kelly bettor of Waudby-Smith and Ramdas, "Estimating means of
+    bounded random variables by betting", JRSS B 86 (2024), section 5.
     """
     stakes = [(i + 0.5) / BETS / (1 + least) for i in range(BETS)] if least > -1 else []
     if not stakes:
@@ -81,7 +87,8 @@ def mean(values: Sequence[float]) -> float:
 
 
 def _squared_error(values: Sequence[float]) -> float:
-    """Of the mean; by Bessel's correction, and never quite zero: a few equal samples do not make a certainty."""
+    """Of the mean; by Bessel's correction, and never quite zero: a few equal samples do not make
+    a certainty."""
     centre, n = mean(values), max(1, len(values))
     variance = math.fsum((value - centre) ** 2 for value in values) / max(1, n - 1)
     return (variance + 1 / n**2) / n

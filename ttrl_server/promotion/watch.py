@@ -1,8 +1,10 @@
-"""Live signals of the served version beside those before it: a fall that the gate did not see goes back by itself.
+"""Live signals of the served version beside those before it: a fall that the gate did not see goes
+back by itself.
 
-Traffic changes as models do. So a significant change of what clients' own questions bring only raises a suspicion; the
-gate then asks the base model the very same questions (``Gate.confirm``), and only a version that is worse than the
-base model on them has fallen. What persons say of its answers needs no confirmation.
+Traffic changes as models do. So a significant change of what clients' own questions bring only
+raises a suspicion; the gate then asks the base model the very same questions (``Gate.confirm``),
+and only a version that is worse than the base model on them has fallen. What persons say of its
+answers needs no confirmation.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ class Seen:
 
 
 class Watch:
-    """The latest ``guard.watch_window`` groups of the served version, and as many from before it."""
+    """The latest ``guard.watch_window`` groups of the served version, and as many from before
+    it."""
 
     def __init__(self, guard: GuardConfig, *, critics: int = 1) -> None:
         """``critics``: tenants that must agree before what persons say counts."""
@@ -61,7 +64,12 @@ class Watch:
         """A question that the served version answered."""
         if not group.rollouts:
             return
-        self._turn_to(group.version)
+        if group.version != self.version:
+            self.version = group.version
+            self._before.extend(self._now)
+            self._praise_before.extend(self._praises())
+            self._now.clear()
+            self._praise.clear()
         key, said = question_key(group.prompt_token_ids), vote.pseudo_label
         longest = max(len(rollout.token_ids) for rollout in group.rollouts)
         asked = Canary(group.prompt_token_ids, Sampling(group.temperature, 2 * longest), text)
@@ -100,14 +108,17 @@ class Watch:
         return f"praise fell: {fall}" if fall else None
 
     def suspicion(self) -> tuple[str, list[Canary]] | None:
-        """What has changed for the worse, and the questions to look into; None while nothing has."""
+        """What has changed for the worse, and the questions to look into; None while nothing
+        has."""
         before, now, least = self._before, self._now, self._guard.watch_groups
         if min(len(before), len(now)) < least:
             return None
         for name in ("majority", "extractable"):
             if fall := _fall(_of(before, name), _of(now, name), least):
                 return f"{name} fell: {fall}", [seen.canary for seen in now]
-        if rise := _fall([-seen.flipped for seen in before], [-seen.flipped for seen in now], least):
+        if rise := _fall(
+            [-seen.flipped for seen in before], [-seen.flipped for seen in now], least
+        ):
             return f"more questions flip: {rise}", [seen.canary for seen in now]
         for name, lowest, highest in (
             ("entropy", self._guard.min_entropy, self._guard.max_entropy),
@@ -122,15 +133,6 @@ class Watch:
     def _praises(self) -> list[float]:
         return [praise for _, praise in self._praise.values()]
 
-    def _turn_to(self, version: int) -> None:
-        if version == self.version:
-            return
-        self.version = version
-        self._before.extend(self._now)
-        self._praise_before.extend(self._praises())
-        self._now.clear()
-        self._praise.clear()
-
 
 def _of(seen: Iterable[Seen], name: str) -> list[float]:
     return [float(getattr(each.signals, name)) for each in seen]
@@ -142,11 +144,16 @@ def _fall(before: Iterable[float], now: Iterable[float], least: int) -> str | No
     if min(len(old), len(new)) < least:
         return None
     found = contrast([old], [new])
-    return f"{found.ours:.2f} → {found.theirs:.2f} (z = {found.z:.1f})" if found.z < -SUSPICIOUS_Z else None
+    return (
+        f"{found.ours:.2f} → {found.theirs:.2f} (z = {found.z:.1f})"
+        if found.z < -SUSPICIOUS_Z
+        else None
+    )
 
 
 class Watcher:
-    """Looks into the served version where its live signals have got worse, and goes back from one that fell."""
+    """Looks into the served version where its live signals have got worse, and goes back from
+    one that fell."""
 
     def __init__(self, fleet: Fleet, watch: Watch, gate: Gate, rollback: Rollback) -> None:
         self._fleet, self._watch, self._gate, self._rollback = fleet, watch, gate, rollback
@@ -181,11 +188,15 @@ class Watcher:
         reason, found = self._watch.complaint(), self._watch.suspicion()
         if reason is None and found:
             suspicion, questions = found
-            replica = next((r for r in self._fleet.replicas if r.ready and served in r.loaded), None)
+            replica = next(
+                (r for r in self._fleet.replicas if r.ready and served in r.loaded), None
+            )
             if replica is None:
                 return
             try:
-                reason = await asyncio.wait_for(self._gate.confirm(replica, served, questions), EXAMINE_S)
+                reason = await asyncio.wait_for(
+                    self._gate.confirm(replica, served, questions), EXAMINE_S
+                )
             except (EngineError, TimeoutError):
                 return
             log.warning("watch.suspicion", version=served, change=suspicion, confirmed=reason)

@@ -1,1 +1,2 @@
-"""Adapter versions: published once, checked, promoted, rolled back. ``adapters/README.md`` is the contract."""
+"""Adapter versions: published once, checked, promoted, rolled back. ``adapters/README.md`` is
+the contract."""

@@ -1,4 +1,5 @@
-"""What can be said of versions from their folder alone: for the gateway, and for ``ttrl-adapters`` without one."""
+"""What can be said of versions from their folder alone: for the gateway, and for
+``ttrl-adapters`` without one."""
 
 from __future__ import annotations
 
@@ -13,7 +14,12 @@ from ttrl_server.registry.past import Event, Past
 
 def rows(past: Past, base: str) -> list[dict[str, Any]]:
     """One row a version, newest first."""
-    served, pins, fallen, states = past.served(base), past.pinned(base), past.fallen(base), past.states()
+    served, pins, fallen, states = (
+        past.served(base),
+        past.pinned(base),
+        past.fallen(base),
+        past.states(),
+    )
     there = past.folders()
     own: dict[int, list[Event]] = {}
     for event in past.events(base):
@@ -38,7 +44,8 @@ def rows(past: Past, base: str) -> list[dict[str, Any]]:
 
 
 def about(past: Past, base: str, number: int, folder: str) -> dict[str, Any]:
-    """A version's manifest, where it can be read, what the gate measured and everything that happened to it."""
+    """A version's manifest, where it can be read, what the gate measured and everything that
+    happened to it."""
     row = next(row for row in rows(past, base) if row["number"] == number)
     try:
         manifest = msgspec.to_builtins(folders.read(past.root, folder))

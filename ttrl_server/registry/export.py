@@ -13,7 +13,8 @@ from ttrl_server.registry.names import CONFIG, WEIGHTS
 def adapter(root: Path, folder: str, to: Path, *, base_model: str) -> Path:
     """Copies PEFT's two files of a version to the new folder ``to``, after preflight; returns it.
 
-    Raises RejectedVersion for a version that is not sound, TtrlError where ``to`` holds something already.
+    Raises RejectedVersion for a version that is not sound, TtrlError where ``to`` holds something
+    already.
     """
     version = folders.read(root, folder)
     preflight.check(root, version, base_model=base_model, max_rank=version.rank)
@@ -34,7 +35,11 @@ def push(folder: Path, repository: str, *, private: bool, note: str) -> str:
     hub = huggingface_hub.HfApi()
     try:
         hub.create_repo(repository, private=private, exist_ok=True)
-        address = hub.upload_folder(repo_id=repository, folder_path=str(folder), commit_message=note)
+        address = hub.upload_folder(
+            repo_id=repository, folder_path=str(folder), commit_message=note
+        )
     except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
-        raise TtrlError(f"{repository} was not uploaded ({' '.join(str(error).split())[:300]})") from error
+        raise TtrlError(
+            f"{repository} was not uploaded ({' '.join(str(error).split())[:300]})"
+        ) from error
     return str(address)

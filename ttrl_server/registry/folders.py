@@ -1,4 +1,5 @@
-"""Version folders: published whole or not at all, read, removed. The contract is in ``adapters/README.md``."""
+"""Version folders: published whole or not at all, read, removed. The contract is in
+``adapters/README.md``."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ from ttrl_server.registry.names import (
 from ttrl_server.types import AdapterVersion, DataWindow
 
 MALFORMED = (ValueError, RecursionError)
-"""What msgspec raises for a file that is not the JSON it should be: DecodeError, bad UTF-8, nesting without end."""
+"""What msgspec raises for a file that is not the JSON it should be: DecodeError, bad UTF-8,
+nesting without end."""
 
 
 def publish(
@@ -42,10 +44,12 @@ def publish(
     name: str = "",
     data: DataWindow | None = None,
 ) -> AdapterVersion:
-    """Turns the staged folder ``root/.tmp-…`` into version ``number``: manifest, fsync, rename, fsync.
+    """Turns the staged folder ``root/.tmp-…`` into version ``number``: manifest, fsync, rename,
+    fsync.
 
     Killed at any moment it leaves the staged folder or the whole version, never a part of one.
-    Raises RejectedVersion: the number is taken, a file is missing or unknown, a metric is not finite.
+    Raises RejectedVersion: the number is taken, a file is missing or unknown, a metric is not
+    finite.
     """
     _check_staged(root, staged, number, metrics)
     sha256 = {name: hash_file(staged / name) for name in PUBLISHED}
@@ -63,7 +67,9 @@ def publish(
         data=data,
         **_described(staged),
     )
-    (staged / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(version), indent=2) + b"\n")
+    (staged / MANIFEST).write_bytes(
+        msgspec.json.format(msgspec.json.encode(version), indent=2) + b"\n"
+    )
     for path in (*staged.iterdir(), staged):
         sync(path)
     staged.rename(root / version.folder)
@@ -72,19 +78,26 @@ def publish(
 
 
 def read(root: Path, folder: str) -> AdapterVersion:
-    """The manifest of a version folder. Raises RejectedVersion when there is none, or it is not this folder's."""
+    """The manifest of a version folder. Raises RejectedVersion when there is none, or it is not
+    this folder's."""
     path = locate(root, folder) / MANIFEST
     try:
         version = msgspec.json.decode(path.read_bytes(), type=AdapterVersion)
     except (OSError, *MALFORMED) as error:
-        raise RejectedVersion("preflight", f"{folder}/{MANIFEST} cannot be read: {error}") from error
+        raise RejectedVersion(
+            "preflight", f"{folder}/{MANIFEST} cannot be read: {error}"
+        ) from error
     if version.folder != folder or number_of_folder(folder) != version.number:
-        raise RejectedVersion("preflight", f"{folder}/{MANIFEST} describes {version.folder!r}, number {version.number}")
+        raise RejectedVersion(
+            "preflight",
+            f"{folder}/{MANIFEST} describes {version.folder!r}, number {version.number}",
+        )
     return version
 
 
 def locate(root: Path, folder: str) -> Path:
-    """The path of a version folder that exists. Raises RejectedVersion, also for a path or a link in its place."""
+    """The path of a version folder that exists. Raises RejectedVersion, also for a path or a
+    link in its place."""
     path = _path(root, folder)
     if path.is_symlink() or not path.is_dir():
         raise RejectedVersion("preflight", f"{folder} is not a folder in {root}")
@@ -98,7 +111,8 @@ def numbers(root: Path) -> set[int]:
 
 
 def sweep(root: Path, referenced: set[str]) -> list[str]:
-    """Removes what died half-way: staged folders, and versions that ``referenced`` does not name. Returns the names.
+    """Removes what died half-way: staged folders, and versions that ``referenced`` does not name.
+    Returns the names.
 
     For a moment at which no trainer publishes. Anything else in ``root`` stays.
     """
@@ -108,7 +122,8 @@ def sweep(root: Path, referenced: set[str]) -> list[str]:
     gone = [
         name
         for name in names
-        if name.startswith(STAGED) or (number_of_folder(name) is not None and name not in referenced)
+        if name.startswith(STAGED)
+        or (number_of_folder(name) is not None and name not in referenced)
     ]
     for name in gone:
         _discard(root / name)
@@ -116,13 +131,15 @@ def sweep(root: Path, referenced: set[str]) -> list[str]:
 
 
 def remove(root: Path, folder: str) -> None:
-    """Deletes a version folder, if it is there. Raises RejectedVersion when ``folder`` is no version's name."""
+    """Deletes a version folder, if it is there. Raises RejectedVersion when ``folder`` is no
+    version's name."""
     if _path(root, folder).exists():
         _discard(root / folder)
 
 
 def strip_trainer_state(root: Path, folder: str) -> None:
-    """Deletes the optimiser state of a version no step starts from any more; it can still be served."""
+    """Deletes the optimiser state of a version no step starts from any more; it can still be
+    served."""
     (locate(root, folder) / TRAINER_STATE).unlink(missing_ok=True)
 
 
@@ -143,17 +160,24 @@ def sync(path: Path) -> None:
 
 def _path(root: Path, folder: str) -> Path:
     if number_of_folder(folder) is None:
-        raise RejectedVersion("preflight", f"{folder!r} is not the name of a version (v000007-ab12cd34)")
+        raise RejectedVersion(
+            "preflight", f"{folder!r} is not the name of a version (v000007-ab12cd34)"
+        )
     return root / folder
 
 
 def _described(staged: Path) -> dict[str, Any]:
-    """Alpha and targets, as PEFT's configuration has them; whether it can be read at all is for preflight to say."""
+    """Alpha and targets, as PEFT's configuration has them; whether it can be read at all is for
+    preflight to say."""
     try:
         config = msgspec.json.decode((staged / CONFIG).read_bytes(), type=_Lora)
     except MALFORMED:
         return {}
-    targets = [config.target_modules] if isinstance(config.target_modules, str) else config.target_modules or []
+    targets = (
+        [config.target_modules]
+        if isinstance(config.target_modules, str)
+        else config.target_modules or []
+    )
     return {"alpha": config.lora_alpha, "targets": tuple(sorted(targets))}
 
 
@@ -164,20 +188,25 @@ class _Lora(msgspec.Struct):
 
 def _check_staged(root: Path, staged: Path, number: int, metrics: dict[str, float]) -> None:
     if number < 1 or number in numbers(root):
-        raise RejectedVersion("preflight", f"version number {number} is taken in {root}: reserve another one")
+        raise RejectedVersion(
+            "preflight", f"version number {number} is taken in {root}: reserve another one"
+        )
     if staged.parent != root or not staged.name.startswith(STAGED) or staged.is_symlink():
         raise RejectedVersion("preflight", f"{staged} is not a folder named {STAGED}… in {root}")
     # A manifest may be there: publishing the same staged folder again after a failure is allowed.
     found = {path.name for path in staged.iterdir()} - {MANIFEST}
     if found != set(PUBLISHED):
-        raise RejectedVersion("preflight", f"{staged.name} holds {sorted(found)}, must hold {sorted(PUBLISHED)}")
+        raise RejectedVersion(
+            "preflight", f"{staged.name} holds {sorted(found)}, must hold {sorted(PUBLISHED)}"
+        )
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise RejectedVersion("preflight", f"metric {name} is {value}: the step diverged")
 
 
 def _discard(path: Path) -> None:
-    """Deletes a folder or a link. It loses its name first: a version is there whole, or not at all."""
+    """Deletes a folder or a link. It loses its name first: a version is there whole, or not at
+    all."""
     if path.is_symlink() or not path.is_dir():
         path.unlink()
         return

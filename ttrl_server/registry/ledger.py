@@ -22,13 +22,15 @@ log = logging.getLogger(__name__)
 
 
 class Ledger(Past):
-    """The ledger of one adapters folder; its only writer until ``close``, or until the process dies. Any thread.
+    """The ledger of one adapters folder; its only writer until ``close``, or until the process
+    dies. Any thread.
 
     What happens is on disk when a call returns; OSError means that nothing happened.
     """
 
     def __init__(self, root: Path, *, clock: Callable[[], float] = time.time) -> None:
-        """Opens or makes ``root/ledger.jsonl``; ``clock`` gives seconds since the epoch. A torn last line is cut off.
+        """Opens or makes ``root/ledger.jsonl``; ``clock`` gives seconds since the epoch. A torn
+        last line is cut off.
 
         Raises ConfigError when a line is damaged or another process has the ledger open.
         """
@@ -71,12 +73,18 @@ class Ledger(Past):
         reason: str | None = None,
     ) -> None:
         """The version is served from now on; ``figures`` are what the gate measured."""
-        self._append("promoted", number, base, folder=folder, figures=figures or None, by=by, reason=reason)
+        self._append(
+            "promoted", number, base, folder=folder, figures=figures or None, by=by, reason=reason
+        )
 
-    def reject(self, number: int, folder: str, base: str, stage: str, reason: str, *, by: By | None = None) -> None:
+    def reject(
+        self, number: int, folder: str, base: str, stage: str, reason: str, *, by: By | None = None
+    ) -> None:
         self._append("rejected", number, base, folder=folder, stage=stage, reason=reason, by=by)
 
-    def retire(self, number: int, folder: str, base: str, reason: str, *, by: By | None = None) -> None:
+    def retire(
+        self, number: int, folder: str, base: str, reason: str, *, by: By | None = None
+    ) -> None:
         """The version can be served no more. Raises VersionRefused for the one that is served."""
         rules.may_retire(self, base, number)
         self._append("retired", number, base, folder=folder, reason=reason, by=by)
@@ -130,8 +138,8 @@ class Ledger(Past):
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(
-                f"{self.root} belongs to a gateway that is running: "
-                "stop that one, or give this one a folder of its own (adapters.dir)"
+                f"{self.root} belongs to a gateway that is running: stop that one, or give this "
+                "one a folder of its own (adapters.dir)"
             ) from None
 
     def _load(self) -> list[Event]:
@@ -144,7 +152,8 @@ class Ledger(Past):
         return events
 
     def _mend(self, tail: bytes) -> list[Event]:
-        """A last line without its newline: kept when it is whole, else cut off, as its write was never acknowledged."""
+        """A last line without its newline: kept when it is whole, else cut off, as its write was
+        never acknowledged."""
         try:
             event = msgspec.json.decode(tail, type=Event)
         except folders.MALFORMED:

@@ -40,15 +40,19 @@ def number_of_folder(folder: str) -> int | None:
 
 
 def number_of_pin(pin: str) -> int | None:
-    """7 of ``v7``, 0 of ``base``: what follows the @ of a version's name. None for anything else."""
+    """7 of ``v7``, 0 of ``base``: what follows the @ of a version's name. None for anything
+    else."""
     if pin == "base":
         return 0
     digits = pin[1:] if pin[:1] == "v" else ""
-    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) <= _DIGITS else None
+    return (
+        int(digits) if digits.isascii() and digits.isdecimal() and len(digits) <= _DIGITS else None
+    )
 
 
 def number_in(text: str) -> int | None:
-    """The version a person means by ``7``, ``v7``, ``base``, a name or a folder; None for anything else."""
+    """The version a person means by ``7``, ``v7``, ``base``, a name or a folder; None for
+    anything else."""
     pin = text.rsplit("@", 1)[-1]
     number = number_of_folder(pin)
     return number if number is not None else number_of_pin(pin if pin[:1] in "bv" else f"v{pin}")

@@ -1,7 +1,8 @@
-"""What can be known about an adapter before the engine loads it: whole, plain, finite, and not without effect.
+"""What can be known about an adapter before the engine loads it: whole, plain, finite, and not
+without effect.
 
-A file in this folder is read by vLLM with the gateway's rights, so nothing in it is trusted: names, links, hashes,
-shapes and numbers are checked here, without torch.
+A file in this folder is read by vLLM with the gateway's rights, so nothing in it is trusted: names,
+links, hashes, shapes and numbers are checked here, without torch.
 """
 
 from __future__ import annotations
@@ -18,7 +19,15 @@ import safetensors
 from ttrl_server.errors import RejectedVersion
 from ttrl_server.registry import folders
 from ttrl_server.registry.folders import MALFORMED
-from ttrl_server.registry.names import CONFIG, MANIFEST, PROBE, PUBLISHED, TRAINER_STATE, WEIGHTS, folder_name
+from ttrl_server.registry.names import (
+    CONFIG,
+    MANIFEST,
+    PROBE,
+    PUBLISHED,
+    TRAINER_STATE,
+    WEIGHTS,
+    folder_name,
+)
 from ttrl_server.types import AdapterVersion, Probe
 
 T = TypeVar("T")
@@ -43,12 +52,18 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def check(
-    root: Path, version: AdapterVersion, *, base_model: str, max_rank: int, base_shapes: Shapes | None = None
+    root: Path,
+    version: AdapterVersion,
+    *,
+    base_model: str,
+    max_rank: int,
+    base_shapes: Shapes | None = None,
 ) -> None:
-    """Raises RejectedVersion("preflight", …) with the first reason not to load this version; reads every byte of it.
+    """Raises RejectedVersion("preflight", …) with the first reason not to load this version; reads
+    every byte of it.
 
-    ``base_model`` is the name the engine was started with, ``name@revision`` when it has one; ``base_shapes`` are its
-    weights' [out, in], where they are known.
+    ``base_model`` is the name the engine was started with, ``name@revision`` when it has one;
+    ``base_shapes`` are its weights' [out, in], where they are known.
     """
     folder = folders.locate(root, version.folder)
     _check_files(folder, version)
@@ -74,9 +89,13 @@ def _check_files(folder: Path, version: AdapterVersion) -> None:
         if not (folder / name).exists():
             raise _rejected(f"{name} is missing")
         if folders.hash_file(folder / name) != version.sha256.get(name):
-            raise _rejected(f"{name} is not the file that was published: its sha256 differs from the manifest")
+            raise _rejected(
+                f"{name} is not the file that was published: its sha256 differs from the manifest"
+            )
     if folder.name != folder_name(version.number, version.sha256[WEIGHTS]):
-        raise _rejected(f"the folder's name is not that of version {version.number} with these weights")
+        raise _rejected(
+            f"the folder's name is not that of version {version.number} with these weights"
+        )
 
 
 def _check_config(folder: Path, version: AdapterVersion, base_model: str, max_rank: int) -> None:
@@ -86,18 +105,29 @@ def _check_config(folder: Path, version: AdapterVersion, base_model: str, max_ra
             raise _rejected(f"{CONFIG}: {name} is {config.get(name)!r}, must be {allowed[0]!r}")
     rank = config.get("r")
     if rank != version.rank or not 1 <= version.rank <= max_rank:
-        raise _rejected(f"{CONFIG}: r is {rank!r}; the manifest says {version.rank}, the engine takes up to {max_rank}")
+        raise _rejected(
+            f"{CONFIG}: r is {rank!r}; the manifest says {version.rank}, the engine takes up to "
+            f"{max_rank}"
+        )
     base = config.get("base_model_name_or_path")
     if not isinstance(base, str) or not (base == base_model or base_model.startswith(f"{base}@")):
-        raise _rejected(f"{CONFIG}: base_model_name_or_path is {base!r}, the engine runs {base_model!r}")
+        raise _rejected(
+            f"{CONFIG}: base_model_name_or_path is {base!r}, the engine runs {base_model!r}"
+        )
 
 
 def _check_probe(folder: Path) -> None:
     probe = _decode(folder, PROBE, Probe)
     spans = zip(probe.token_ids, probe.start, strict=False)
     scored = [len(ids) - start if start > 0 else 0 for ids, start in spans]
-    shapes = [[len(row) for row in scores] for scores in (probe.adapter_logprobs, probe.base_logprobs)]
-    if len(probe.token_ids) != len(probe.start) or min(scored, default=0) < 1 or shapes != [scored, scored]:
+    shapes = [
+        [len(row) for row in scores] for scores in (probe.adapter_logprobs, probe.base_logprobs)
+    ]
+    if (
+        len(probe.token_ids) != len(probe.start)
+        or min(scored, default=0) < 1
+        or shapes != [scored, scored]
+    ):
         raise _rejected(f"{PROBE}: its sequences, starts and log-probabilities do not fit together")
 
 
@@ -128,7 +158,8 @@ def _check_tensors(tensors: dict[str, dict[str, Any]], rank: int) -> None:
 
 
 def _check_layers(tensors: dict[str, dict[str, Any]], base: Shapes) -> None:
-    """Adapted layers have the widths of the base model's, where its files name them as the model does."""
+    """Adapted layers have the widths of the base model's, where its files name them as the model
+    does."""
     for name, tensor in tensors.items():
         match = _TENSOR.fullmatch(name)
         layer = f"{match[1].removeprefix(PREFIX)}.weight" if match else ""
@@ -137,16 +168,21 @@ def _check_layers(tensors: dict[str, dict[str, Any]], base: Shapes) -> None:
         out, width = base[layer]
         is_a = match is not None and match[2] == "A"
         if tensor["shape"][1 if is_a else 0] != (width if is_a else out):
-            raise _rejected(f"tensor {name} has shape {tensor['shape']}, the base model's layer is [{out}, {width}]")
+            raise _rejected(
+                f"tensor {name} has shape {tensor['shape']}, the base model's layer is [{out}, "
+                f"{width}]"
+            )
 
 
 @lru_cache(maxsize=4)
 def shapes_of(model: str) -> Shapes | None:
-    """Shapes of a local model's weights, from the headers of its safetensors files; None where there are none."""
+    """Shapes of a local model's weights, from the headers of its safetensors files; None where
+    there are none."""
     found: Shapes = {}
     for path in sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else ():
         with safetensors.safe_open(path, framework="numpy") as file:
-            found |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            for name in file.keys():  # noqa: SIM118
+                found[name] = tuple(file.get_slice(name).get_shape())
     return found or None
 
 
@@ -154,7 +190,8 @@ def _is_nonzero(name: str, tensor: dict[str, Any]) -> bool:
     """Whether any element differs from 0. Raises RejectedVersion when one is not finite."""
     dtype, data = tensor["dtype"], tensor["data"]
     if dtype == "BF16":
-        bits = np.frombuffer(data, np.uint16) & 0x7FFF  # Without the sign; 0x7F80 and above: infinite or not a number.
+        # Without the sign; 0x7F80 and above: infinite or not a number.
+        bits = np.frombuffer(data, np.uint16) & 0x7FFF
         finite, nonzero = bool((bits < 0x7F80).all()), bool(bits.any())
     elif dtype in ("F32", "F16"):
         values = np.frombuffer(data, np.float32 if dtype == "F32" else np.float16)

@@ -1,4 +1,5 @@
-"""What may become of a version. One rulebook: for a running gateway, and for ``ttrl-adapters`` on a folder alike.
+"""What may become of a version. One rulebook: for a running gateway, and for ``ttrl-adapters`` on a
+folder alike.
 
 Every rule raises VersionRefused, in words that say what may be done instead.
 """
@@ -15,7 +16,8 @@ Served = Literal["again", "overruled"]
 
 
 def folder_of(past: Past, base: str, number: int) -> str:
-    """The folder of a version that was proposed for this base model, and is neither retired nor removed."""
+    """The folder of a version that was proposed for this base model, and is neither retired nor
+    removed."""
     there = past.folders()
     found = (e.folder for e in past.about(number) if e.number == number and e.base == base)
     folder = next((name for name in found if name in there), None)
@@ -23,12 +25,17 @@ def folder_of(past: Past, base: str, number: int) -> str:
         return folder
     known = sorted({e.number for e in past.events(base) if e.folder in there}, reverse=True)
     nearest = min(known, key=lambda n: (abs(n - number), -n), default=None)
-    others = f"; there are {', '.join(f'v{n}' for n in known)}, the nearest is v{nearest}" if known else ""
+    others = (
+        f"; there are {', '.join(f'v{n}' for n in known)}, the nearest is v{nearest}"
+        if known
+        else ""
+    )
     raise VersionRefused(f"there is no version v{number} of {base}{others}", unknown=True)
 
 
 def may_serve(past: Past, base: str, number: int, *, force: bool) -> Served:
-    """Whether ``number`` may be served from now on; ``force`` overrules a judgement, never a fact."""
+    """Whether ``number`` may be served from now on; ``force`` overrules a judgement, never a
+    fact."""
     folder_of(past, base, number)
     if number in past.fallen(base):
         raise VersionRefused(f"v{number} fell when it was served, and is not served again")
@@ -37,14 +44,20 @@ def may_serve(past: Past, base: str, number: int, *, force: bool) -> Served:
     refusal = past.refusal(number)
     if refusal is None or refusal.stage not in JUDGEMENTS:
         stage = refusal.stage if refusal else "no judgement yet"
-        raise VersionRefused(f"v{number} was not refused for its answers ({stage}), so it cannot be served")
+        raise VersionRefused(
+            f"v{number} was not refused for its answers ({stage}), so it cannot be served"
+        )
     if not force:
-        raise VersionRefused(f"v{number} was refused ({refusal.stage}: {refusal.reason}); force serves it all the same")
+        raise VersionRefused(
+            f"v{number} was refused ({refusal.stage}: {refusal.reason}); force serves it all the "
+            "same"
+        )
     return "overruled"
 
 
 def may_go_back_to(past: Past, base: str, number: int) -> str | None:
-    """The folder of a version that may be served again; None for the base model (0), which always may."""
+    """The folder of a version that may be served again; None for the base model (0), which
+    always may."""
     fit = {n: folder for n, folder in past.promoted(base) if n not in past.fallen(base)}
     if number and number not in fit:
         known = ", ".join(f"v{n}" for n in fit) or "none"
@@ -70,5 +83,7 @@ def may_retire(past: Past, base: str, number: int) -> str:
     """The folder of a version that is not served."""
     folder = folder_of(past, base, number)
     if past.served(base) == (number, folder):
-        raise VersionRefused(f"v{number} is served and cannot be retired: promote or roll back first")
+        raise VersionRefused(
+            f"v{number} is served and cannot be retired: promote or roll back first"
+        )
     return folder

@@ -1,7 +1,8 @@
 """One typed tree of settings, validated once, before torch or vllm is imported.
 
-A value comes from the first of: command-line flag (``--vote.samples 64``), environment (``TTRL_VOTE__SAMPLES``),
-the YAML file (``--config FILE``, or the preset in ``configs/`` that ``--model`` names), the default in ``sections.py``.
+A value comes from the first of: command-line flag (``--vote.samples 64``), environment
+(``TTRL_VOTE__SAMPLES``), the YAML file (``--config FILE``, or the preset in ``configs/`` that
+``--model`` names), the default in ``sections.py``.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Config(Section):
     hardware: Literal["cpu", "cuda"] = "cpu"
     """Default: cuda where NVIDIA devices are seen, else cpu."""
     gpus: int | None = Field(None, ge=1)
-    """GPUs to divide between engine and trainer, 5 to 3, where engine.devices and train.devices do not say."""
+    """GPUs to divide between engine and trainer, 5 to 3, where engine.devices and train.devices
+    do not say."""
     run_dir: Path | None = None
     """Store, logs and resolved settings; default runs/<served model name>."""
     api: ApiConfig = ApiConfig()
@@ -65,6 +67,11 @@ class Config(Section):
     @property
     def name(self) -> str:
         return self.served_model_name or self.model.rstrip("/").rsplit("/", 1)[-1]
+
+    def url(self, port: int) -> str:
+        """Where this machine's own processes reach the gateway."""
+        host = "127.0.0.1" if self.api.host in ("0.0.0.0", "localhost") else self.api.host
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     @property
     def state_dir(self) -> Path:
@@ -86,7 +93,8 @@ class Config(Section):
 
     @property
     def replicas(self) -> int:
-        """Engine processes: serving devices in tensor-parallel teams; on a CPU as many as are asked for."""
+        """Engine processes: serving devices in tensor-parallel teams; on a CPU as many as are
+        asked for."""
         if self.engine.url:
             return 1
         if self.hardware == "cpu":
@@ -99,8 +107,9 @@ class Config(Section):
 
     @property
     def cpu_waiting(self) -> dict[str, str]:
-        """How OpenMP threads of engine and trainer wait on a CPU: asleep where both work at once, or they starve each
-        other; as they like where a step waits for an idle engine (waking costs the engine up to half its speed)."""
+        """How OpenMP threads of engine and trainer wait on a CPU: asleep where both work at
+        once, or they starve each other; as they like where a step waits for an idle engine
+        (waking costs the engine up to half its speed)."""
         both_at_once = self.train.enabled and self.train.when == "always"
         return {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"} if both_at_once else {}
 
@@ -126,16 +135,23 @@ class Config(Section):
 def _vote_problems(c: Config) -> list[str]:
     problems = []
     if c.vote.samples > c.vote.max_samples:
-        problems.append(f"vote.samples is {c.vote.samples}, above vote.max_samples {c.vote.max_samples}")
+        problems.append(
+            f"vote.samples is {c.vote.samples}, above vote.max_samples {c.vote.max_samples}"
+        )
     if c.train.enabled and c.train.samples > c.vote.samples:
         problems.append(
-            f"train.samples is {c.train.samples}, more than the {c.vote.samples} samples that vote (vote.samples)"
+            f"train.samples is {c.train.samples}, more than the {c.vote.samples} samples that "
+            "vote (vote.samples)"
         )
     if c.vote.weighting == "confidence" and c.vote.stop in ("beta", "certificate"):
-        problems.append(f"vote.stop {c.vote.stop} counts votes; with vote.weighting confidence use exact or none")
+        problems.append(
+            f"vote.stop {c.vote.stop} counts votes; with vote.weighting confidence use exact or "
+            "none"
+        )
     if c.vote.samples > c.limits.samples_in_flight:
         problems.append(
-            f"limits.samples_in_flight is {c.limits.samples_in_flight}, below vote.samples {c.vote.samples}"
+            f"limits.samples_in_flight is {c.limits.samples_in_flight}, below vote.samples "
+            f"{c.vote.samples}"
         )
     if not math.isfinite(c.train.learning_rate):
         problems.append(f"train.learning_rate is {c.train.learning_rate}")
@@ -151,22 +167,31 @@ def _device_problems(c: Config) -> list[str]:
         if len(set(devices)) < len(devices)
     ]
     if not c.engine.url and not c.engine.devices:
-        problems.append("engine.devices is empty: name the GPUs that serve, or use --hardware cpu or --gpus N")
+        problems.append(
+            "engine.devices is empty: name the GPUs that serve, or use --hardware cpu or --gpus N"
+        )
     if len(c.engine.devices) % c.engine.tensor_parallel:
         problems.append(
-            f"engine.devices has {len(c.engine.devices)} GPUs, not a multiple of engine.tensor_parallel "
-            f"({c.engine.tensor_parallel})"
+            f"engine.devices has {len(c.engine.devices)} GPUs, not a multiple of "
+            f"engine.tensor_parallel ({c.engine.tensor_parallel})"
         )
     if c.train.enabled and c.train.launch == "here" and not (c.train.devices or c.train.hostfile):
         problems.append(
-            "train.devices is empty while learning is on: name the GPUs that train, or use --train.enabled false"
+            "train.devices is empty while learning is on: name the GPUs that train, or use "
+            "--train.enabled false"
         )
     return problems
 
 
 def _api_problems(c: Config) -> list[str]:
     if c.train.enabled and c.train.launch == "elsewhere" and not c.api.admin_key:
-        return ["train.launch is elsewhere and there is no api.admin_key: give the key that trainers are to use"]
+        return [
+            "train.launch is elsewhere and there is no api.admin_key: give the key that trainers "
+            "are to use"
+        ]
     if c.api.keys or c.api.host in ("127.0.0.1", "::1", "localhost"):
         return []
-    return [f"api.host is {c.api.host} and there is no api.keys: give a key (--api-key) or bind 127.0.0.1"]
+    return [
+        f"api.host is {c.api.host} and there is no api.keys: give a key (--api-key) or bind "
+        "127.0.0.1"
+    ]

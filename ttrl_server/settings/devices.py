@@ -9,18 +9,27 @@ _NO = ("false", "0", "no", "off", "n", "f")
 
 
 def place(data: dict[str, Any]) -> dict[str, Any]:
-    """Fills in hardware and the two device lists of raw settings: the machine's GPUs, divided unless they say how."""
+    """Fills in hardware and the two device lists of raw settings: the machine's GPUs, divided
+    unless they say how."""
     found = len(list(Path("/dev").glob("nvidia[0-9]*")))
     hardware = data.get("hardware") or ("cuda" if data.get("gpus") or found else "cpu")
     data = {**data, "hardware": hardware}
-    engine, train, gpus = data.get("engine") or {}, data.get("train") or {}, str(data.get("gpus") or found)
+    engine, train, gpus = (
+        data.get("engine") or {},
+        data.get("train") or {},
+        str(data.get("gpus") or found),
+    )
     if not (isinstance(engine, dict) and isinstance(train, dict) and gpus.isdecimal()):
         return data  # refused by name in a moment
     if hardware != "cuda" or gpus == "0" or engine.get("devices") or train.get("devices"):
         return data
-    learning = str(train.get("enabled", True)).lower() not in _NO and train.get("launch") != "elsewhere"
+    learning = (
+        str(train.get("enabled", True)).lower() not in _NO and train.get("launch") != "elsewhere"
+    )
     team = str(engine.get("tensor_parallel", 1))
-    serve, learn = split_devices(int(gpus), learning=learning, team=int(team) if team.isdecimal() else 1)
+    serve, learn = split_devices(
+        int(gpus), learning=learning, team=int(team) if team.isdecimal() else 1
+    )
     return data | {"engine": engine | {"devices": serve}, "train": train | {"devices": learn}}
 
 

@@ -1,7 +1,8 @@
-"""The sections of the settings, one class each: every name, its default, its bounds and what it means.
+"""The sections of the settings, one class each: every name, its default, its bounds and what it
+means.
 
-``config.py`` puts them together. Published settings: ttrl.md section 2 (the paper's), turned into LoRA ones
-(10 × learning rate).
+``config.py`` puts them together. The paper's settings (docs/method.md, section 2) are turned into
+LoRA ones (10 × learning rate).
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ Device = Annotated[int, Field(ge=0)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class ApiConfig(Section):
@@ -43,8 +46,8 @@ class ApiConfig(Section):
 
 class VoteConfig(Section):
     policy: Literal["auto", "always", "never"] = "auto"
-    """auto: a plain text answer is asked for (n = 1, no tools, no response_format, no audio, temperature not 0), and
-    the first wave of samples has answers that can be compared."""
+    """auto: a plain text answer is asked for (n = 1, no tools, no response_format, no audio,
+    temperature not 0), and the first wave of samples has answers that can be compared."""
     samples: int = Field(64, ge=1)
     """M, samples that vote on one question."""
     max_samples: int = Field(256, ge=1, le=2**20)
@@ -58,15 +61,19 @@ class VoteConfig(Section):
     quorum: float = Field(0.125, gt=0, le=1)
     """Share of the samples that must be in for an answer at the deadline."""
     stop: StopRule = "exact"
-    """When sampling ends early: exact keeps the full vote's answer; beta and certificate are statistical."""
+    """When sampling ends early: exact keeps the full vote's answer; beta and certificate are
+    statistical."""
     level: float = Field(0.99, gt=0.5, lt=1)
     """1 − δ of a statistical stop rule."""
     wave: int = Field(8, ge=1)
-    """Samples drawn together before a stop rule is asked; the first wave tells whether there is anything to vote on."""
+    """Samples drawn together before a stop rule is asked; the first wave tells whether there is
+    anything to vote on."""
     weighting: Weighting = "uniform"
-    """confidence: a vote counts the geometric mean of its tokens' probabilities (after DeepConf, arXiv 2508.15260)."""
+    """confidence: a vote counts the geometric mean of its tokens' probabilities (after DeepConf,
+    arXiv 2508.15260)."""
     fallback: Literal["first", "best_of_n"] = "first"
-    """Which sample answers where nothing can be voted on; best_of_n: the one with the highest self-certainty."""
+    """Which sample answers where nothing can be voted on; best_of_n: the one with the highest
+    self-certainty."""
 
 
 class BatchConfig(Section):
@@ -86,7 +93,8 @@ class EngineConfig(Section):
     key: str | None = None
     """Its API key."""
     replicas: int = Field(1, ge=1)
-    """Engines on a CPU, which share its cores; on GPUs there are as many as devices / tensor_parallel."""
+    """Engines on a CPU, which share its cores; on GPUs there are as many as devices /
+    tensor_parallel."""
     devices: list[Device] = Field(default_factory=list)
     """GPUs that serve; one replica takes tensor_parallel of them."""
     tensor_parallel: int = Field(1, ge=1)
@@ -102,7 +110,8 @@ class EngineConfig(Section):
     startup_timeout_s: float = Field(1800, gt=0)
     drain_timeout_s: float = Field(30, ge=0)
     load_timeout_s: float = Field(120, gt=0)
-    """An engine that takes longer to load an adapter hangs, whatever it says of its health: it is started again."""
+    """An engine that takes longer to load an adapter hangs, whatever it says of its health: it
+    is started again."""
     extra_args: list[str] = Field(default_factory=list)
     """Given to vLLM untouched; on the command line, whatever follows --."""
 
@@ -110,11 +119,13 @@ class EngineConfig(Section):
 class TrainConfig(Section):
     enabled: bool = True
     launch: Literal["here", "elsewhere"] = "here"
-    """elsewhere: ttrl-train is started by hand, on other machines, and reaches the gateway by URL."""
+    """elsewhere: ttrl-train is started by hand, on other machines, and reaches the gateway by
+    URL."""
     samples: int = Field(32, ge=2)
     """G, rollouts of a group that train: the first G indices, chosen before sampling."""
     min_group: int = Field(8, ge=2)
-    """Fewest rollouts that train where a vote was stopped early; a group with fewer is not trained on."""
+    """Fewest rollouts that train where a vote was stopped early; a group with fewer is not
+    trained on."""
     questions: int = Field(8, ge=1)
     """Groups in one optimiser step."""
     max_wait_s: float = Field(60, ge=0)
@@ -124,20 +135,24 @@ class TrainConfig(Section):
     devices: list[Device] = Field(default_factory=list)
     """GPUs that train; one rank each."""
     hostfile: Path | None = None
-    """DeepSpeed's list of machines and slots, to train on several; the run folder and adapters.dir must be shared."""
+    """DeepSpeed's list of machines and slots, to train on several; the run folder and
+    adapters.dir must be shared."""
     feedback: bool = True
     """Whether clients may give labels (``ttrl.label``) and feedback (``/v1/feedback``)."""
     rank: int = Field(16, ge=1, le=LORA_RANKS[-1])
     """LoRA rank; the engine's buffers have the next of vLLM's sizes."""
     alpha: int = Field(32, ge=1)
     reward: Literal["majority", "signed"] = "majority"
-    """majority: 1 for agreeing with the vote, else 0. signed: 1, 0, −1 with a consensus window (SCRL; see guard)."""
+    """majority: 1 for agreeing with the vote, else 0. signed: 1, 0, −1 with a consensus window
+    (SCRL; see guard)."""
     algorithm: AlgorithmName = "grpo"
     std_normalise: bool = False
-    """Divide advantages by the group's standard deviation (DeepSeekMath); amplifies noise at low consensus."""
+    """Divide advantages by the group's standard deviation (DeepSeekMath); amplifies noise at low
+    consensus."""
     aggregate: Literal["auto", "token", "sequence", "constant"] = "auto"
-    """How tokens add up: mean over all tokens, over completions of their mean, or ÷ aggregate_length (Dr.GRPO); auto:
-    as the algorithm's paper does, which for GRPO here is token (ttrl.md, section 6)."""
+    """How tokens add up: mean over all tokens, over completions of their mean, or ÷
+    aggregate_length (Dr.GRPO); auto: as the algorithm's paper does, which for GRPO here is token
+    (docs/method.md, section 6)."""
     aggregate_length: int = Field(1024, ge=1)
     """L of aggregate: constant."""
     learning_rate: float = Field(5e-6, gt=0)
@@ -154,7 +169,8 @@ class TrainConfig(Section):
     kl: float = Field(0.001, ge=0)
     """β of the k3 penalty to the adapter-off reference; 0 saves that pass."""
     importance: Literal["truncate", "mask", "off"] = "truncate"
-    """What is done about tokens whose π_θ / π_engine is far from 1: weighed down to importance_cap, or left out."""
+    """What is done about tokens whose π_θ / π_engine is far from 1: weighed down to
+    importance_cap, or left out."""
     importance_cap: float = Field(2.0, ge=1)
     gae_lambda: float = Field(1.0, ge=0, le=1)
     """λ of PPO's advantage estimate."""
@@ -163,12 +179,13 @@ class TrainConfig(Section):
     prime_beta: float = Field(0.05, gt=0)
     """β of PRIME's implicit process reward."""
     teacher_decay: float = Field(0.0, ge=0, lt=1)
-    """Decay a step of an average of the adapter, which is then what is served and labels (Co-rewarding, arXiv
-    2508.00410); 0 serves what was trained."""
+    """Decay a step of an average of the adapter, which is then what is served and labels
+    (Co-rewarding, arXiv 2508.00410); 0 serves what was trained."""
     micro_batch_tokens: int = Field(4096, ge=1)
     """Prompt + completion tokens of one forward pass, less where memory_gib asks for it."""
     memory_gib: float | None = Field(None, gt=0)
-    """Memory for one pass; default: most of what is free on a GPU, half of what is free on a CPU."""
+    """Memory for one pass; default: most of what is free on a GPU, half of what is free on a
+    CPU."""
     gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
     """auto: only where a single completion is estimated not to fit memory_gib."""
     zero_stage: int = Field(0, ge=0, le=3)
@@ -177,7 +194,8 @@ class TrainConfig(Section):
     seed: int = 0
     lease_s: float = Field(120, gt=0)
     when: Literal["always", "idle"] = "always"
-    """idle: a step waits for a moment without samples in flight, where engine and trainer share the cores."""
+    """idle: a step waits for a moment without samples in flight, where engine and trainer share
+    the cores."""
     patience_s: float = Field(30, ge=0)
     """The longest an idle trainer waits for that moment."""
     cpu_threads: int = Field(0, ge=0)
@@ -186,10 +204,12 @@ class TrainConfig(Section):
 
 
 class GuardConfig(Section):
-    """What keeps learning without labels from collapsing (ttrl.md, section 5); 0 switches a guard off."""
+    """What keeps learning without labels from collapsing (docs/method.md, section 5); 0 switches a
+    guard off."""
 
     min_majority: float = Field(0.15, ge=0, le=1)
-    """Consensus window (SCRL, arXiv 2603.19880): share of the votes that a winner needs for its group to train."""
+    """Consensus window (SCRL, arXiv 2603.19880): share of the votes that a winner needs for its
+    group to train."""
     min_margin: float = Field(0.03, ge=0, le=1)
     """Consensus window: the same for the winner's lead over the second."""
     rare: float = Field(0.15, ge=0, le=1)
@@ -203,10 +223,11 @@ class GuardConfig(Section):
     max_flips: int = Field(2, ge=1)
     """A question whose majority flipped so often is frozen (TTRL-Guard, arXiv 2605.19444)."""
     watch_groups: int = Field(8, ge=1)
-    """Questions a version must have drawn before it is compared: again, with the first samples of the same ones; any,
-    with those of the versions before it."""
+    """Questions a version must have drawn before it is compared: again, with the first samples
+    of the same ones; any, with those of the versions before it."""
     watch_window: int = Field(32, ge=1)
-    """Latest questions of the served version, and before it, that are compared while it is served."""
+    """Latest questions of the served version, and before it, that are compared while it is
+    served."""
     min_entropy: float = Field(0.01, ge=0)
     """Collapse alarm: the least share of a question's first entropy while its majority grows."""
     max_entropy: float = Field(3, ge=0)
@@ -216,15 +237,18 @@ class GuardConfig(Section):
     max_length: float = Field(5, ge=0)
     """Collapse alarm: the most."""
     max_kl: float = Field(5, ge=0)
-    """Alarm: nats a token between a new version and the base model, on what the version's parent sampled."""
+    """Alarm: nats a token between a new version and the base model, on what the version's parent
+    sampled."""
     refusals: int = Field(4, ge=0)
     """Candidates in a row that held-back questions may refuse before learning ends."""
     bad_steps: int = Field(3, ge=1)
     """Steps in a row with a loss that is not finite, after which learning ends."""
     max_updates: int = Field(1000, ge=0)
-    """Promoted versions of one lineage; then learning ends and the last one goes on being served."""
+    """Promoted versions of one lineage; then learning ends and the last one goes on being
+    served."""
     max_questions: int = Field(512, ge=0)
-    """Distinct questions one lineage trains on: beyond about so many unguarded runs collapse (arXiv 2603.08660)."""
+    """Distinct questions one lineage trains on: beyond about so many unguarded runs collapse
+    (arXiv 2603.08660)."""
 
 
 class StoreConfig(Section):
@@ -235,29 +259,34 @@ class StoreConfig(Section):
 class AdaptersConfig(Section):
     dir: Path = Path("adapters")
     keep: int = Field(4, ge=2)
-    """Promoted versions whose folders are kept, the newest, and as many rejected ones. What is served, the last good
-    version, and whatever is pinned or in use are kept besides."""
+    """Promoted versions whose folders are kept, the newest, and as many rejected ones. What is
+    served, the last good version, and whatever is pinned or in use are kept besides."""
     keep_days: float | None = Field(None, gt=0)
     """Age beyond which a folder goes even so."""
 
 
 class GateConfig(Section):
     mode: Literal["strict", "lenient", "off"] = "strict"
-    """strict: on gate.labelled a candidate must be shown to be no worse than what is served; lenient: it must not be
-    shown to be worse. off: preflight only, no probe and no questions."""
+    """strict: on gate.labelled a candidate must be shown to be no worse than what is served;
+    lenient: it must not be shown to be worse. off: preflight only, no probe and no questions."""
     labelled: Path | None = None
-    """JSON lines of prompt (or messages) and answer, asked of every candidate. strict wants a hundred or more: it
-    refuses what it cannot judge."""
+    """JSON lines of prompt (or messages) and answer, asked of every candidate. strict wants a
+    hundred or more: it refuses what it cannot judge."""
     margin: float = Field(0.1, ge=0, lt=1)
-    """Share of right samples by which a candidate may be worse than what is served, where mode is strict."""
+    """Share of right samples by which a candidate may be worse than what is served, where mode
+    is strict."""
     alpha: float = Field(0.05, gt=0, lt=1)
-    """Chance of a wrong judgement on gate.labelled, over all candidates that meet the same served version."""
+    """Chance of a wrong judgement on gate.labelled, over all candidates that meet the same
+    served version."""
     probe_tolerance: float = Field(4, ge=1)
-    """How many times engine and trainer may differ with the adapter on, against what they do with it off."""
+    """How many times engine and trainer may differ with the adapter on, against what they do
+    with it off."""
     canary_share: float = Field(0.1, ge=0, lt=1)
-    """Share of the distinct questions that is held back from training, to ask candidates; 0: no such check."""
+    """Share of the distinct questions that is held back from training, to ask candidates; 0: no
+    such check."""
     sentinels: bool = True
-    """Ask candidates a few simple questions too, for what the traffic does not ask (guards/canaries.py lists them)."""
+    """Ask candidates a few simple questions too, for what the traffic does not ask
+    (promotion/canaries.py lists them)."""
     canary_questions: int = Field(8, ge=1)
     """The most that are kept, the newest ones."""
     canary_least: int = Field(2, ge=1)

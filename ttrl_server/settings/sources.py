@@ -1,7 +1,8 @@
 """From argv, environment and YAML to one validated Config: flag > environment > file > default.
 
-pydantic-settings merges the sources; this module adds what it cannot know: which preset ``--model`` names,
-and that whatever follows ``--`` belongs to vLLM. Every mistake is one ConfigError with one line.
+pydantic-settings merges the sources; this module adds what it cannot know: which preset ``--model``
+names, and that whatever follows ``--`` belongs to vLLM. Every mistake is one ConfigError with one
+line.
 """
 
 from __future__ import annotations
@@ -46,33 +47,29 @@ class Invocation:
 
 
 def parse(argv: list[str], *, prog: str = "ttrl-serve") -> Invocation:
-    """The resolved settings of one command line; raises ConfigError, or SystemExit(0) for --help."""
-    ours, for_vllm = _split_at_dashes(argv)
-    first, rest = _first_look(ours, prog)
-    named = first.model or os.environ.get("TTRL_MODEL")
-    source, values = _read_yaml(first.config, named)
-    if named:
-        rest = ["--model", values["model"] if _is_preset_name(named, source) else named, *rest]
-    config = _resolve(rest, values, prog)
-    if for_vllm:
-        engine = config.engine.model_copy(update={"extra_args": [*config.engine.extra_args, *for_vllm]})
-        config = config.model_copy(update={"engine": engine})
-    return Invocation(config, first.dry_run, source)
-
-
-def _split_at_dashes(argv: list[str]) -> tuple[list[str], list[str]]:
-    if "--" not in argv:
-        return argv, []
-    at = argv.index("--")
-    return argv[:at], argv[at + 1 :]
-
-
-def _first_look(argv: list[str], prog: str) -> tuple[argparse.Namespace, list[str]]:
+    """The resolved settings of one command line. Raises ConfigError; SystemExit(0) for --help."""
+    at = argv.index("--") if "--" in argv else len(argv)
+    for_vllm = argv[at + 1 :]
     parser = _OneLineParser(prog=prog, add_help=False, allow_abbrev=False)
     parser.add_argument("--config", type=Path)
     parser.add_argument("--model")
     parser.add_argument("--dry-run", action="store_true")
-    return parser.parse_known_args(argv)
+    first, rest = parser.parse_known_args(argv[:at])
+    named = first.model or os.environ.get("TTRL_MODEL")
+    preset = presets().get(Path(named).name.lower()) if named else None
+    source = first.config or preset
+    values = _read_yaml(source) if source else {}
+    if named:
+        # A bare preset name stands for the id in its file; an id or a path stands for itself.
+        bare = preset is not None and source == preset and "/" not in named
+        stands_for_id = bare and not Path(named).exists()
+        rest = ["--model", values["model"] if stands_for_id else named, *rest]
+    config = _resolve(rest, values, prog)
+    if for_vllm:
+        given = [*config.engine.extra_args, *for_vllm]
+        engine = config.engine.model_copy(update={"extra_args": given})
+        config = config.model_copy(update={"engine": engine})
+    return Invocation(config, first.dry_run, source)
 
 
 # ---------------------------------------------------------------- presets
@@ -85,31 +82,21 @@ def presets() -> dict[str, Path]:
     return {path.stem.lower(): path for path in sorted(folder.glob("*.yaml"))}
 
 
-def _preset_for(model: str) -> Path | None:
-    return presets().get(Path(model).name.lower())
-
-
-def _is_preset_name(model: str, source: Path | None) -> bool:
-    """A bare preset name stands for the id in its file; an id or a path stands for itself."""
-    return source is not None and source == _preset_for(model) and "/" not in model and not Path(model).exists()
-
-
-def _read_yaml(config: Path | None, model: str | None) -> tuple[Path | None, dict[str, Any]]:
-    source = config or (_preset_for(model) if model else None)
-    if source is None:
-        return None, {}
+def _read_yaml(source: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(source.read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config {source}: cannot be read ({error})") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"--config {source}: not valid YAML ({' '.join(str(error).split())})") from None
+        why = " ".join(str(error).split())
+        raise ConfigError(f"--config {source}: not valid YAML ({why})") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"--config {source}: expected a mapping of settings, found {type(values).__name__}")
+        found = type(values).__name__
+        raise ConfigError(f"--config {source}: expected a mapping of settings, found {found}")
     for name in values:
         if not isinstance(name, str):
             raise ConfigError(f"--config {source}: {name!r} is no name of a setting")
-    return source, values
+    return values
 
 
 # ---------------------------------------------------------------- merging
@@ -121,7 +108,9 @@ class _Environment(EnvSettingsSource):
             return super().decode_complex_value(field_name, field, value)
         except ValueError:
             shown = "" if "key" in field_name else f" {value!r}"
-            raise ConfigError(f"{field_name}{shown} in the environment: not JSON, e.g. [0, 1]") from None
+            raise ConfigError(
+                f"{field_name}{shown} in the environment: not JSON, e.g. [0, 1]"
+            ) from None
 
 
 class _Settings(BaseSettings, Config):
@@ -157,9 +146,13 @@ class _Settings(BaseSettings, Config):
 def _resolve(flags: list[str], file_values: dict[str, Any], prog: str) -> Config:
     parser = _OneLineParser(prog=prog, allow_abbrev=False, description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--config", metavar="FILE", help="YAML file of settings")
-    parser.add_argument("--dry-run", action="store_true", help="print settings and command lines, start nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print settings and command lines, start nothing"
+    )
     try:
-        cli: CliSettingsSource[Any] = CliSettingsSource(_Settings, root_parser=parser, cli_prog_name=prog)
+        cli: CliSettingsSource[Any] = CliSettingsSource(
+            _Settings, root_parser=parser, cli_prog_name=prog
+        )
         settings = _Settings(_cli_settings_source=cli(args=flags), **file_values)
         return Config.model_validate(settings.model_dump(exclude_unset=True))
     except ValidationError as error:
@@ -182,16 +175,25 @@ def _one_line(error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         return f"{where}: no such setting (see --help)"
     if problem["type"] == "missing":
-        return f"{where}: missing; pass --{where} (a hub id, a local folder, or one of {', '.join(presets())})"
+        return (
+            f"{where}: missing; pass --{where} (a hub id, a local folder, or one of "
+            f"{', '.join(presets())})"
+        )
     return f"{where}: {what}" if "key" in where else f"{where} = {problem['input']!r}: {what}"
 
 
-_DESCRIPTION = "Serves an OpenAI endpoint that answers by majority vote and learns from its own votes."
-_EPILOG = "Whatever follows -- goes to vLLM untouched. Environment: TTRL_VOTE__SAMPLES=64 sets --vote.samples."
+_DESCRIPTION = (
+    "Serves an OpenAI endpoint that answers by majority vote and learns from its own votes."
+)
+_EPILOG = (
+    "Whatever follows -- goes to vLLM untouched. Environment: TTRL_VOTE__SAMPLES=64 sets "
+    "--vote.samples."
+)
 
 
 def redacted(config: Config) -> dict[str, Any]:
-    """The settings as plain data, secrets replaced and paths absolute: for printing, and for the trainer."""
+    """The settings as plain data, secrets replaced and paths absolute: for printing, and for the
+    trainer."""
     data: dict[str, Any] = config.model_dump(mode="json")
     data["adapters"]["dir"] = str(config.adapters_root)
     data["api"]["keys"] = ["***"] * len(config.api.keys)

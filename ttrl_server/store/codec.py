@@ -1,8 +1,9 @@
 """Experiences as rows, and back.
 
-Token ids are 32-bit unsigned, log-probabilities 32-bit floats (what the engine computed them in), rewards 64-bit
-floats; all little endian, back to back. Text that a model wrote is UTF-8 bytes, because a model may write characters
-(NUL, lone surrogates) that a text column refuses. The vote is ASCII JSON.
+Token ids are 32-bit unsigned, log-probabilities 32-bit floats (what the engine computed them in),
+rewards 64-bit floats; all little endian, back to back. Text that a model wrote is UTF-8 bytes,
+because a model may write characters (NUL, lone surrogates) that a text column refuses. The vote is
+ASCII JSON.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What the guards ask the store: how a question's majority has moved, and what each version's samples look like.
+"""What the guards ask the store: how a question's majority has moved, and what each version's
+samples look like.
 
 Functions on an open transaction; ``Experiences`` calls them in the one that adds a group.
 """
@@ -19,7 +20,8 @@ NO_MEASURE = frozenset({"cancelled", "aborted", "unvotable"})
 
 
 def history(connection: Connection, key: str, label: str | None, version: int) -> History:
-    """The question's history with the new vote's flip in it; ``label`` is the vote's, in a comparable form."""
+    """The question's history with the new vote's flip in it; ``label`` is the vote's, in a
+    comparable form."""
     row = _row(connection, key)
     waiting = (
         select(func.count())
@@ -35,7 +37,9 @@ def history(connection: Connection, key: str, label: str | None, version: int) -
     )
 
 
-def note(connection: Connection, seq: int, key: str, label: str | None, experience: Experience) -> None:
+def note(
+    connection: Connection, seq: int, key: str, label: str | None, experience: Experience
+) -> None:
     """Writes down what a group that was just added says of its question and of its version."""
     version, row = experience.group.version, _row(connection, key)
     values: dict[str, Any] = {"flips": _flips(row, label, version)}
@@ -47,28 +51,41 @@ def note(connection: Connection, seq: int, key: str, label: str | None, experien
     else:
         connection.execute(insert(questions).values(values | {"key": key}))
     if experience.vote.pseudo_label is not None or experience.admission.reason not in NO_MEASURE:
-        connection.execute(insert(signals).values({"experience": seq, "question": key} | _figures(experience)))
+        found = of_group(experience.group, experience.vote)
+        names = ("version", "majority", "entropy", "length", "extractable")
+        figures = {name: getattr(found, name) for name in names}
+        connection.execute(insert(signals).values(experience=seq, question=key, **figures))
 
 
 def admitted(connection: Connection, experience: int) -> None:
     """A group that was kept trains after all."""
     key = select(signals.c.question).where(signals.c.experience == experience).scalar_subquery()
-    connection.execute(update(questions).where(questions.c.key == key).values(trained=questions.c.trained + 1))
+    connection.execute(
+        update(questions).where(questions.c.key == key).values(trained=questions.c.trained + 1)
+    )
 
 
 def paired(connection: Connection, version: int) -> tuple[Signals, Signals] | None:
-    """Means over the questions that ``version`` drew and others had drawn before: then, at the first time, and now.
+    """Means over the questions that ``version`` drew and others had drawn before: then, at the
+    first time, and now.
 
-    None where there are no such questions. The same questions on both sides, so that other traffic is no movement.
+    None where there are no such questions. The same questions on both sides, so that other traffic
+    is no movement.
     """
     now, then, past = (signals.alias(name) for name in ("now", "then", "past"))
-    first = select(func.min(past.c.experience)).where(past.c.question == now.c.question).correlate(now)
+    first = (
+        select(func.min(past.c.experience)).where(past.c.question == now.c.question).correlate(now)
+    )
     pairs = now.join(then, then.c.experience == first.scalar_subquery())
     where = (now.c.version == version) & (then.c.version != version)
     found = []
     for side in (then, now):
-        means = [func.avg(side.c[name]) for name in ("majority", "entropy", "length", "extractable")]
-        query = select(func.min(side.c.version), func.count(), *means).select_from(pairs).where(where)
+        means = [
+            func.avg(side.c[name]) for name in ("majority", "entropy", "length", "extractable")
+        ]
+        query = (
+            select(func.min(side.c.version), func.count(), *means).select_from(pairs).where(where)
+        )
         row = connection.execute(query).one()
         if not row[1]:
             return None
@@ -88,9 +105,3 @@ def _flips(row: dict[str, Any] | None, label: str | None, version: int) -> str:
     if row["version"] == version or label is None or row["label"] is None:
         return past
     return (past + ("1" if row["label"] != label else "0"))[-FLIPS_KEPT:]
-
-
-def _figures(experience: Experience) -> dict[str, float]:
-    found = of_group(experience.group, experience.vote)
-    names = ("version", "majority", "entropy", "length", "extractable")
-    return {name: getattr(found, name) for name in names}

@@ -1,12 +1,12 @@
 """Tables of the store, and how its database is opened.
 
-    experiences 1 ── n rollouts          an experience is a group, its vote, its rewards and its admission
-    experiences n ── 1 batches           the batch that holds, or has consumed, the experience
-    questions, signals                   what the guards ask for: each question's flips, each group's figures
+    experiences 1 ── n rollouts      an experience is a group, its vote, rewards and admission
+    experiences n ── 1 batches       the batch that holds, or has consumed, the experience
+    questions, signals               each question's flips, each group's figures
 
-    kept                                 not admitted: stays as a record, with the admission's reason
-    pending → leased → consumed          admitted; a lease that ends without a step goes back to pending
-    pending → dropped                    admitted, but stale by now, or leased too often without a step
+    kept                             not admitted: stays as a record, with the reason
+    pending → leased → consumed      admitted; a lease without a step goes back to pending
+    pending → dropped                admitted, but stale by now, or leased too often
 
 Plain column types and plain SQL only: SQLite is the default, PostgreSQL takes the same statements.
 """
@@ -49,7 +49,9 @@ metadata = MetaData()
 _Serial = BigInteger().with_variant(Integer, "sqlite")
 """SQLite numbers rows by itself only in a column that is spelled INTEGER."""
 
-schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
+schema_version = Table(
+    "schema_version", metadata, Column("version", Integer, primary_key=True, autoincrement=False)
+)
 
 batches = Table(
     "batches",
@@ -128,7 +130,8 @@ signals = Table(
 
 
 class Owner:
-    """The right to write one SQLite file, held until ``close``; the kernel gives it up when the process dies."""
+    """The right to write one SQLite file, held until ``close``; the kernel gives it up when the
+    process dies."""
 
     def __init__(self, database: Path) -> None:
         try:
@@ -141,8 +144,8 @@ class Owner:
         except BlockingIOError:
             self.close()
             raise ConfigError(
-                f"the store {database} belongs to a gateway that is running: "
-                "stop that one, or give this one a folder of its own (run_dir) or another store.url"
+                f"the store {database} belongs to a gateway that is running: stop that one, or "
+                "give this one a folder of its own (run_dir) or another store.url"
             ) from None
 
     def close(self) -> None:
@@ -150,7 +153,8 @@ class Owner:
 
 
 def own(url: URL) -> Owner | None:
-    """Takes the store for this process. A database server or a store in memory needs no lock file: None.
+    """Takes the store for this process. A database server or a store in memory needs no lock file:
+    None.
 
     Raises ConfigError when another process has it.
     """
@@ -163,7 +167,9 @@ def parse(url: str) -> URL:
     try:
         return make_url(url)
     except ArgumentError as error:
-        raise ConfigError("store.url is no database URL: write sqlite:////path/to/store.db or leave it out") from error
+        raise ConfigError(
+            "store.url is no database URL: write sqlite:////path/to/store.db or leave it out"
+        ) from error
 
 
 def prepare(url: URL) -> Engine:
@@ -191,18 +197,15 @@ def _make_durable(connection: Any, _record: object) -> None:
 
 
 def _create(connection: Connection) -> None:
-    found = _found_version(connection)
+    found = None
+    if inspect(connection).has_table(schema_version.name):
+        found = connection.execute(select(schema_version.c.version)).scalar()
     if found not in (None, SCHEMA_VERSION):
         raise ConfigError(
-            f"the store {connection.engine.url.render_as_string()} has schema version {found}, this program writes "
-            f"{SCHEMA_VERSION}: run the ttrl-server release that made it, or name a new store (store.url, or run_dir)"
+            f"the store {connection.engine.url.render_as_string()} has schema version {found}, "
+            f"this program writes {SCHEMA_VERSION}: run the ttrl-server release that made it, or "
+            "name a new store (store.url, or run_dir)"
         )
     metadata.create_all(connection)
     if found is None:
         connection.execute(insert(schema_version).values(version=SCHEMA_VERSION))
-
-
-def _found_version(connection: Connection) -> int | None:
-    if not inspect(connection).has_table(schema_version.name):
-        return None
-    return connection.execute(select(schema_version.c.version)).scalar()

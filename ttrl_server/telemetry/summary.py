@@ -1,4 +1,5 @@
-"""One line a minute while there is traffic: what was asked, voted on, learned from, and why the rest was not."""
+"""One line a minute while there is traffic: what was asked, voted on, learned from, and why the
+rest was not."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ def counts() -> Counts:
 
 def _by_label(series: Series, label: str) -> Counter[str]:
     samples = (sample for family in series.collect() for sample in family.samples)
-    return Counter({s.labels[label]: int(s.value) for s in samples if s.name.endswith("_total") and s.value})
+    return Counter(
+        {s.labels[label]: int(s.value) for s in samples if s.name.endswith("_total") and s.value}
+    )
 
 
 def line(before: Counts, now: Counts) -> dict[str, object] | None:
@@ -47,7 +50,9 @@ def line(before: Counts, now: Counts) -> dict[str, object] | None:
     }
 
 
-async def every_minute(more: Callable[[], Awaitable[dict[str, object]]], every_s: float = EVERY_S) -> None:
+async def every_minute(
+    more: Callable[[], Awaitable[dict[str, object]]], every_s: float = EVERY_S
+) -> None:
     """Logs for ever; ``more`` gives what else belongs to the line."""
     before = counts()
     while True:

@@ -1,13 +1,14 @@
-"""From a leased batch to micro-batches: who runs which completions, in what order, on which rank."""
+"""From a leased batch to micro-batches: who runs which completions, in what order, on which
+rank."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ttrl_server.settings.sections import TrainConfig
 from ttrl_server.training.algorithms import ALGORITHMS
-from ttrl_server.types import Batch, Experience
+from ttrl_server.types import Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,9 @@ class MicroBatch:
     @property
     def cost(self) -> int:
         """Tokens the model runs: the prompt once, completions padded to the longest."""
-        return len(self.prompt) + len(self.completions) * max(len(c.token_ids) for c in self.completions)
+        return len(self.prompt) + len(self.completions) * max(
+            len(c.token_ids) for c in self.completions
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +66,28 @@ class Plan:
 
 
 def plan(batch: Batch, cfg: TrainConfig, ranks: int, *, budget: int | None = None) -> Plan:
-    """Cuts a batch into micro-batches and deals them to ``ranks``; groups without an advantage never get in.
+    """Cuts a batch into micro-batches and deals them to ``ranks``; groups without an advantage
+    never get in.
 
     ``budget`` is the most tokens of one pass, ``train.micro_batch_tokens`` where none is given.
     """
     groups = learnable(batch, cfg)
-    micro_batches = [micro for group in groups for micro in _cut(group, budget or cfg.micro_batch_tokens)]
+    micro_batches = [
+        micro for group in groups for micro in _cut(group, budget or cfg.micro_batch_tokens)
+    ]
+    # Costliest first, each to the rank with the least to do.
+    hands: list[list[MicroBatch]] = [[] for _ in range(ranks)]
+    for micro in sorted(micro_batches, key=lambda micro: micro.cost, reverse=True):
+        min(hands, key=lambda hand: sum(dealt.cost for dealt in hand)).append(micro)
+    # Ranks with fewer passes get passes without weight, so that all ranks make equally many.
+    if micro_batches:
+        cheapest = min(micro_batches, key=lambda micro: micro.cost)
+        filler = replace(cheapest, completions=cheapest.completions[-1:], weight=0.0)
+        passes = max(map(len, hands))
+        for hand in hands:
+            hand.extend([filler] * (passes - len(hand)))
     return Plan(
-        ranks=_deal(micro_batches, ranks),
+        ranks=tuple(map(tuple, hands)),
         tokens=sum(micro.tokens for micro in micro_batches),
         completions=sum(len(micro.completions) for micro in micro_batches),
         groups=len(groups),
@@ -79,43 +96,51 @@ def plan(batch: Batch, cfg: TrainConfig, ranks: int, *, budget: int | None = Non
 
 
 def learnable(batch: Batch, cfg: TrainConfig) -> list[MicroBatch]:
-    """One micro-batch a group: the rollouts that train, with advantages and weights; groups that teach are left."""
+    """One micro-batch a group: the rollouts that train, with advantages and weights; groups that
+    teach are left."""
     differing = [e for e in batch.experiences if len(set(e.rewards)) > 1]
-    advantages = ALGORITHMS[cfg.algorithm].advantages([e.rewards for e in differing], cfg.std_normalise)
-    groups = [_group(place, *pair) for place, pair in enumerate(zip(differing, advantages, strict=True))]
+    advantages = ALGORITHMS[cfg.algorithm].advantages(
+        [e.rewards for e in differing], cfg.std_normalise
+    )
+    groups = []
+    for place, (experience, advantages_G) in enumerate(zip(differing, advantages, strict=True)):
+        group = experience.group
+        # Not strict: rollouts beyond G only voted.
+        triples = zip(group.rollouts, advantages_G, experience.rewards, strict=False)
+        trained = tuple(
+            Completion(rollout.token_ids, rollout.logprobs, advantage, reward, key=(place, index))
+            for index, (rollout, advantage, reward) in enumerate(triples)
+            if rollout.token_ids
+        )
+        groups.append(MicroBatch(group.prompt_token_ids, trained, group.temperature))
     completions = [completion for group in groups for completion in group.completions]
     tokens = sum(len(completion.token_ids) for completion in completions)
+    how = ALGORITHMS[cfg.algorithm].aggregate if cfg.aggregate == "auto" else cfg.aggregate
+    if how == "token":
+        weights = {c.key: 1 / tokens for c in completions}
+    elif how == "sequence":
+        weights = {c.key: 1 / (len(completions) * len(c.token_ids)) for c in completions}
+    else:
+        weights = {c.key: 1 / (len(completions) * cfg.aggregate_length) for c in completions}
     return [
-        replace(group, completions=tuple(_weighted(c, cfg, tokens, len(completions)) for c in group.completions))
+        replace(
+            group, completions=tuple(replace(c, weight=weights[c.key]) for c in group.completions)
+        )
         for group in groups
         if group.completions
     ]
 
 
-def _group(place: int, experience: Experience, advantages_G: Sequence[float]) -> MicroBatch:
-    group = experience.group
-    triples = zip(group.rollouts, advantages_G, experience.rewards, strict=False)  # rollouts beyond G only voted
-    completions = tuple(
-        Completion(rollout.token_ids, rollout.logprobs, advantage, reward, key=(place, index))
-        for index, (rollout, advantage, reward) in enumerate(triples)
-        if rollout.token_ids
-    )
-    return MicroBatch(group.prompt_token_ids, completions, group.temperature)
-
-
-def _weighted(completion: Completion, cfg: TrainConfig, tokens: int, completions: int) -> Completion:
-    how = ALGORITHMS[cfg.algorithm].aggregate if cfg.aggregate == "auto" else cfg.aggregate
-    length = {"sequence": len(completion.token_ids), "constant": cfg.aggregate_length}
-    return replace(completion, weight=1 / tokens if how == "token" else 1 / (completions * length[how]))
-
-
 def _cut(group: MicroBatch, budget: int) -> Iterator[MicroBatch]:
-    """Completions by length, longest first, cut where the model runs the fewest tokens; at least one a micro-batch.
+    """Completions by length, longest first, cut where the model runs the fewest tokens; at least
+    one a micro-batch.
 
-    A piece pays for its prompt again and for padding to its longest: the cheapest cuts are found exactly, from the
-    cheapest ways to cut each shorter list.
+    A piece pays for its prompt again and for padding to its longest: the cheapest cuts are found
+    exactly, from the cheapest ways to cut each shorter list.
     """
-    ordered = sorted(group.completions, key=lambda completion: len(completion.token_ids), reverse=True)
+    ordered = sorted(
+        group.completions, key=lambda completion: len(completion.token_ids), reverse=True
+    )
     cheapest, begins = [0], [0]
     for end in range(1, len(ordered) + 1):
         ways: list[tuple[int, int]] = []
@@ -131,17 +156,3 @@ def _cut(group: MicroBatch, budget: int) -> Iterator[MicroBatch]:
     while end:
         yield replace(group, completions=tuple(ordered[begins[end] : end]))
         end = begins[end]
-
-
-def _deal(micro_batches: Sequence[MicroBatch], ranks: int) -> tuple[tuple[MicroBatch, ...], ...]:
-    """Costliest first to the rank with least to do; short ranks are filled up with a weightless pass."""
-    hands: list[list[MicroBatch]] = [[] for _ in range(ranks)]
-    for micro in sorted(micro_batches, key=lambda micro: micro.cost, reverse=True):
-        min(hands, key=lambda hand: sum(dealt.cost for dealt in hand)).append(micro)
-    passes = max(len(hand) for hand in hands)
-    if passes:
-        cheapest = min(micro_batches, key=lambda micro: micro.cost)
-        filler = replace(cheapest, completions=cheapest.completions[-1:], weight=0.0)
-        for hand in hands:
-            hand.extend([filler] * (passes - len(hand)))
-    return tuple(map(tuple, hands))

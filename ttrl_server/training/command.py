@@ -14,21 +14,35 @@ KEY_FILE = "admin.key"
 """Beside the resolved settings, where DeepSpeed's launcher starts the ranks."""
 
 
-def trainer_command(cfg: Config, config_file: Path, gateway_url: str) -> tuple[list[str], dict[str, str]]:
-    """argv and extra environment of the trainer: one plain process for one rank, torchrun for more on this machine,
-    DeepSpeed's launcher for several machines.
+def trainer_command(
+    cfg: Config, config_file: Path, gateway_url: str
+) -> tuple[list[str], dict[str, str]]:
+    """argv and extra environment of the trainer: one plain process for one rank, torchrun for more
+    on this machine, DeepSpeed's launcher for several machines.
 
-    No secret is among them: the key travels in TTRL_ADMIN_KEY, which the caller adds to the environment.
+    No secret is among them: the key travels in TTRL_ADMIN_KEY, which the caller adds to the
+    environment.
     """
     module = ["-m", WORKER]
     if cfg.train.hostfile:
         hosts = ["-m", "deepspeed.launcher.runner", "--hostfile", str(cfg.train.hostfile)]
         module = [*hosts, "--no_local_rank", "--module", WORKER]
     elif cfg.train_ranks > 1:
-        here = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(cfg.train_ranks)]
-        module = [*here, *module]
+        here = ["-m", "torch.distributed.run", "--standalone"]
+        module = [*here, "--nproc-per-node", str(cfg.train_ranks), *module]
     argv = [sys.executable, *module, "--config", str(config_file), "--gateway", gateway_url]
-    return argv, _device_environment(cfg) | _hub_environment(cfg)
+    env: dict[str, str] = {}
+    if cfg.hardware != "cuda":
+        env = {
+            "CUDA_VISIBLE_DEVICES": "",
+            "DS_ACCELERATOR": "cpu",
+            "OMP_NUM_THREADS": str(cpu_threads(cfg)),
+        } | cfg.cpu_waiting
+    elif not cfg.train.hostfile:  # the slots of a host file say which GPUs
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, cfg.train.devices))
+    if Path(cfg.model).is_dir():
+        env["HF_HUB_OFFLINE"] = "1"
+    return argv, env
 
 
 def cpu_threads(cfg: Config) -> int:
@@ -37,10 +51,11 @@ def cpu_threads(cfg: Config) -> int:
 
 
 def deepspeed_config(cfg: Config) -> dict[str, Any]:
-    """What ``deepspeed.initialize`` reads. torch's own AdamW: DeepSpeed's fused ones need a compiler.
+    """What ``deepspeed.initialize`` reads. torch's own AdamW: DeepSpeed's fused ones need a
+    compiler.
 
-    No mixed-precision section: it would cast the float32 adapter along with the base weights. The step sets the
-    learning rate itself, and says where a batch ends, so accumulation is 1 here.
+    No mixed-precision section: it would cast the float32 adapter along with the base weights. The
+    step sets the learning rate itself, and says where a batch ends, so accumulation is 1 here.
     """
     return {
         "train_micro_batch_size_per_gpu": 1,
@@ -56,16 +71,3 @@ def deepspeed_config(cfg: Config) -> dict[str, Any]:
             },
         },
     }
-
-
-def _device_environment(cfg: Config) -> dict[str, str]:
-    if cfg.hardware == "cuda" and cfg.train.hostfile:
-        return {}  # its slots say which GPUs
-    if cfg.hardware == "cuda":
-        return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, cfg.train.devices))}
-    own = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": str(cpu_threads(cfg))}
-    return own | cfg.cpu_waiting
-
-
-def _hub_environment(cfg: Config) -> dict[str, str]:
-    return {"HF_HUB_OFFLINE": "1"} if Path(cfg.model).is_dir() else {}

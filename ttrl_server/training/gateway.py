@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import httpx
 import msgspec
@@ -25,18 +24,25 @@ events = structlog.get_logger()
 class Gateway:
     """A synchronous client, safe to use from the heartbeat's thread too.
 
-    Every call is repeated while the gateway cannot be reached, up to ``patience_s``; then TtrlError. A key that is
-    refused is a ConfigError.
+    Every call is repeated while the gateway cannot be reached, up to ``patience_s``; then
+    TtrlError. A key that is refused is a ConfigError.
     """
 
     def __init__(self, url: str, key: str, *, patience_s: float = PATIENCE_S) -> None:
-        self._http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT)
+        self._http = httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT
+        )
         self._patience_s = patience_s
 
     def lease(self, worker: str) -> Batch | None:
-        """A batch of one's own, or None when there was nothing to do for a while (the gateway holds the call)."""
+        """A batch of one's own, or None when there was nothing to do for a while (the gateway
+        holds the call)."""
         response = self._post("lease", Lease(worker))
-        return msgspec.msgpack.decode(response.content, type=Batch) if response.status_code == 200 else None
+        return (
+            msgspec.msgpack.decode(response.content, type=Batch)
+            if response.status_code == 200
+            else None
+        )
 
     def renew(self, batch_id: str) -> None:
         """Another ``lease_s`` for a batch; raises LeaseLost."""
@@ -53,29 +59,31 @@ class Gateway:
 
     def _post(self, route: str, message: msgspec.Struct) -> httpx.Response:
         body = msgspec.json.encode(message)
-        response = _patiently(lambda: self._http.post(f"/ttrl/v1/train/{route}", content=body), self._patience_s)
+        gone_since, pause = time.monotonic(), FIRST_PAUSE_S
+        while True:
+            try:
+                response = self._http.post(f"/ttrl/v1/train/{route}", content=body)
+                # Anything else is an answer; a gateway that is shutting down may say 500.
+                if response.status_code not in (500, 502, 503, 504):
+                    break
+                trouble = f"HTTP {response.status_code}"
+            except httpx.TransportError as error:
+                trouble = repr(error)
+            if time.monotonic() - gone_since + pause > self._patience_s:
+                raise TtrlError(
+                    f"the gateway has been away for {self._patience_s:.0f} s ({trouble})"
+                )
+            events.warning("gateway.away", trouble=trouble, next_try_s=pause)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
         if response.status_code == 409:
             raise LeaseLost(f"{route}: the gateway no longer holds this batch for this trainer")
         if response.status_code in (401, 403):
-            raise ConfigError("the gateway refuses the key in TTRL_ADMIN_KEY: give the one in its api.admin_key")
+            raise ConfigError(
+                "the gateway refuses the key in TTRL_ADMIN_KEY: give the one in its api.admin_key"
+            )
         if response.status_code not in (200, 204):
-            raise TtrlError(f"{route}: the gateway answered {response.status_code}: {response.text[:300]}")
+            raise TtrlError(
+                f"{route}: the gateway answered {response.status_code}: {response.text[:300]}"
+            )
         return response
-
-
-def _patiently(send: Callable[[], httpx.Response], patience_s: float) -> httpx.Response:
-    """Sends until the gateway answers with anything but 'not now'; one that is shutting down may say 500."""
-    gone_since, pause = time.monotonic(), FIRST_PAUSE_S
-    while True:
-        try:
-            response = send()
-            if response.status_code not in (500, 502, 503, 504):
-                return response
-            trouble = f"HTTP {response.status_code}"
-        except httpx.TransportError as error:
-            trouble = repr(error)
-        if time.monotonic() - gone_since + pause > patience_s:
-            raise TtrlError(f"the gateway has been away for {patience_s:.0f} s ({trouble})")
-        events.warning("gateway.away", trouble=trouble, next_try_s=pause)
-        time.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE_S)

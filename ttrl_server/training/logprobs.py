@@ -1,16 +1,22 @@
-"""Log-probabilities of a group's completions, the prompt computed once, the vocabulary never held for all tokens.
+"""Log-probabilities of a group's completions, the prompt computed once, the vocabulary never held
+for all tokens.
 
     prompt [1, P] ──▶ KV cache, graph kept ──repeat──▶ completions [G, T − 1] on top of it
-         └─▶ state before the first token                  └─▶ states before the others ──▶ output head, in chunks
+         │                                                  │
+         ▼                                                  ▼
+    state before the first token                states before the other tokens
+         └───────────────────────┬──────────────────────────┘
+                                 ▼
+                      output head, in chunks
 
-P + G·T tokens run instead of G·(P + T). Completions are padded on the right: causal attention never looks there, so
-no mask is needed, and gradients reach the adapter through the cache as they do in the naive pass (``reference``).
+P + G·T tokens run instead of G·(P + T). Completions are padded on the right: causal attention never
+looks there, so no mask is needed, and gradients reach the adapter through the cache as they do in
+the naive pass (``reference``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import deepspeed
@@ -29,8 +35,9 @@ CHUNK_BYTES = 64 * 2**20
 CHECK_TOKENS = 8
 
 
-class Scorer(nn.Module):
-    """The policy as one module whose forward is a whole group: what DeepSpeed wraps, so that its hooks see one pass."""
+class Scorer(nn.Module):  # type: ignore[misc]  # torch is not typed here
+    """The policy as one module whose forward is a whole group: what DeepSpeed wraps, so that its
+    hooks see one pass."""
 
     def __init__(self, policy: PeftModel) -> None:
         super().__init__()
@@ -44,10 +51,12 @@ class Scorer(nn.Module):
         adapter: str | None = "default",
         checkpointed: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """For the N = Σ T tokens of some completions, one after the other: [N] log-probabilities, nats under
-        softmax(logits / temperature), and [N] the critic's estimate of the state before each, where there is a critic.
+        """For the N = Σ T tokens of some completions, one after the other: [N] log-probabilities,
+        nats under softmax(logits / temperature), and [N] the critic's estimate of the state before
+        each, where there is a critic.
 
-        Under one adapter, or under none: the reference policy. ``checkpointed`` trades time for memory.
+        Under one adapter, or under none: the reference policy. ``checkpointed`` trades time for
+        memory.
         """
         with acting(self.policy, adapter):
             causal = self.policy.get_base_model()
@@ -60,37 +69,48 @@ class Scorer(nn.Module):
 
 
 def completion_logprobs(
-    model: PeftModel, prompt: tuple[int, ...], completions: Sequence[tuple[int, ...]], temperature: float
+    model: PeftModel,
+    prompt: tuple[int, ...],
+    completions: Sequence[tuple[int, ...]],
+    temperature: float,
 ) -> Tensor:
-    """[N] nats under softmax(logits / temperature), N = Σ T: completions one after the other, in the order given."""
+    """[N] nats under softmax(logits / temperature), N = Σ T: completions one after the other, in
+    the order given."""
     logp: Tensor = Scorer(model)(prompt, completions, temperature)[0]
     return logp
 
 
 def check_head(policy: PeftModel) -> None:
-    """Raises ConfigError where a model does more to its logits than its output head: its scores would be wrong here."""
+    """Raises ConfigError where a model does more to its logits than its output head: its scores
+    would be wrong here."""
     with torch.no_grad():
         vocabulary = policy.get_base_model().get_output_embeddings().weight.shape[0]
         prompt, completion = (0,), tuple(i % vocabulary for i in range(1, CHECK_TOKENS))
-        logits = policy(input_ids=torch.tensor([prompt + completion], device=policy.device)).logits[0, :-1].float()
+        logits = (
+            policy(input_ids=torch.tensor([prompt + completion], device=policy.device))
+            .logits[0, :-1]
+            .float()
+        )
         own = torch.log_softmax(logits, -1)[range(len(completion)), list(completion)]
         ours = completion_logprobs(policy, prompt, [completion], 1.0)
     if not torch.allclose(own, ours, atol=0.1, rtol=0.02):
         name = type(policy.get_base_model()).__name__
         raise ConfigError(
-            f"{name} changes its logits after the output head, which the trainer does not know how to repeat: "
-            "serve this model with train.enabled: false"
+            f"{name} changes its logits after the output head, which the trainer does not know "
+            "how to repeat: serve this model with train.enabled: false"
         )
 
 
 # ---------------------------------------------------------------- states
 
 States = tuple[Tensor, Tensor]
-"""[N, H] the state before each token of the completions, one completion after the other; [N] the tokens."""
+"""[N, H] the state before each token of the completions, one completion after the other; [N] the
+tokens."""
 
 
 def _padded(causal: Any, completions: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
-    """[G, T] ids and which of them are real. T is at least 2: at ZeRO stage 3 every rank must make both passes."""
+    """[G, T] ids and which of them are real. T is at least 2: at ZeRO stage 3 every rank must
+    make both passes."""
     lengths = torch.tensor([len(completion) for completion in completions])
     ids = pad_sequence([torch.tensor(completion) for completion in completions], batch_first=True)
     ids = nn.functional.pad(ids, (0, max(0, 2 - ids.shape[1])))
@@ -101,34 +121,37 @@ def _states(causal: Any, prompt: tuple[int, ...], completions: Sequence[tuple[in
     ids, real = _padded(causal, completions)
     cache, trunk = DynamicCache(), causal.base_model
     prompt_ids = torch.tensor([prompt], device=causal.device)
-    first = trunk(input_ids=prompt_ids, past_key_values=cache, use_cache=True).last_hidden_state[:, -1:]
+    first = trunk(input_ids=prompt_ids, past_key_values=cache, use_cache=True).last_hidden_state[
+        :, -1:
+    ]
     cache.batch_repeat_interleave(len(completions))
     later = trunk(input_ids=ids[:, :-1], past_key_values=cache, use_cache=True).last_hidden_state
     return torch.cat([first.expand(len(ids), -1, -1), later], 1)[real], ids[real]
 
 
-def _states_checkpointed(causal: Any, prompt: tuple[int, ...], completions: Sequence[tuple[int, ...]]) -> States:
-    """Each layer runs again in the backward pass; that rules out the cache, so every completion pays for its prompt."""
+def _states_checkpointed(
+    causal: Any, prompt: tuple[int, ...], completions: Sequence[tuple[int, ...]]
+) -> States:
+    """Each layer runs again in the backward pass; that rules out the cache, so every completion
+    pays for its prompt."""
     ids, real = _padded(causal, completions)
     prompts = torch.tensor([prompt], device=causal.device).expand(len(ids), -1)
-    with _checkpointing(causal):
-        states = causal.base_model(input_ids=torch.cat([prompts, ids[:, :-1]], 1), use_cache=False).last_hidden_state
-    return states[:, len(prompt) - 1 :][real], ids[real]
-
-
-@contextmanager
-def _checkpointing(causal: Any) -> Iterator[None]:
-    """Only the layers themselves are told that they train: dropout inside them stays off."""
-    layers = [module for module in causal.modules() if isinstance(module, GradientCheckpointingLayer)]
+    layers = [
+        module for module in causal.modules() if isinstance(module, GradientCheckpointingLayer)
+    ]
     causal.gradient_checkpointing_enable({"use_reentrant": False})
+    # Only the layers themselves are told that they train: dropout inside them stays off.
     for layer in layers:
         layer.training = True
     try:
-        yield
+        states = causal.base_model(
+            input_ids=torch.cat([prompts, ids[:, :-1]], 1), use_cache=False
+        ).last_hidden_state
     finally:
         for layer in layers:
             layer.training = False
         causal.gradient_checkpointing_disable()
+    return states[:, len(prompt) - 1 :][real], ids[real]
 
 
 # ---------------------------------------------------------------- the output head
@@ -137,11 +160,13 @@ def _checkpointing(causal: Any) -> Iterator[None]:
 def chosen_logprobs(head: nn.Module, states: Tensor, ids: Tensor, temperature: float) -> Tensor:
     """[N] log softmax(head(states) / temperature) at ``ids``, for states [N, H], float32.
 
-    The gradient by a state is made along with the value, chunk by chunk: every token has one number above it in the
-    graph, so one [N, H] tensor is all that the backward pass needs, and no logits are kept or computed twice.
+    The gradient by a state is made along with the value, chunk by chunk: every token has one number
+    above it in the graph, so one [N, H] tensor is all that the backward pass needs, and no logits
+    are kept or computed twice.
     """
     sloping = torch.is_grad_enabled()
-    # Once for all chunks: at ZeRO stage 3 the ranks gather it together, and have different numbers of chunks.
+    # Once for all chunks: at ZeRO stage 3 the ranks gather it together, and have different numbers
+    # of chunks.
     with deepspeed.zero.GatheredParameters(list(head.parameters())):
         rows = max(16, CHUNK_BYTES // (4 * len(head.weight)))
         chunks = [
@@ -166,7 +191,7 @@ def _with_slope(
     return logp.detach(), torch.autograd.grad(logp.sum(), states)[0] if sloping else states
 
 
-class _Chosen(torch.autograd.Function):
+class _Chosen(torch.autograd.Function):  # type: ignore[misc]  # torch is not typed here
     """Log-probabilities that are known, with their slopes, as a function of the states."""
 
     @staticmethod

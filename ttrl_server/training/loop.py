@@ -1,4 +1,5 @@
-"""The trainer's life: lease → hold the batch's parent → step → publish → propose, until it is told to end.
+"""The trainer's life: lease → hold the batch's parent → step → publish → propose, until it is told
+to end.
 
 The first rank talks to the gateway; what it learns there is shared before any rank acts on it.
 """
@@ -55,8 +56,9 @@ class Learner:
 def run(cfg: Config, gateway: Gateway) -> None:
     """Learns for ever. Raises ConfigError, or TtrlError when the gateway stays away."""
     learner = start(cfg, gateway)
+    name = f"{socket.gethostname()}-{os.getpid()}"
     while True:
-        batch = learner.ranks.share(gateway.lease(_name()) if learner.ranks.leads else None)
+        batch = learner.ranks.share(gateway.lease(name) if learner.ranks.leads else None)
         if batch is not None:
             learn(learner, batch)
 
@@ -72,10 +74,16 @@ def start(cfg: Config, gateway: Gateway) -> Learner:
     fresh = state.initial(policy)
     engine = build_engine(policy, cfg)
     room = Room.of(policy.get_base_model(), cfg.train)
-    room.bytes_free = ranks.least(room.bytes_free) / (ranks.size if cfg.hardware == "cpu" else 1)  # one plan for all
+    shared_by = ranks.size if cfg.hardware == "cpu" else 1
+    room.bytes_free = ranks.least(room.bytes_free) / shared_by  # one plan for all
     learner = Learner(cfg, gateway, ranks, engine, fresh, room, fresh)
     if ranks.leads:
-        events.info("trainer.ready", model=cfg.model, ranks=ranks.size, seconds=round(time.monotonic() - began, 1))
+        events.info(
+            "trainer.ready",
+            model=cfg.model,
+            ranks=ranks.size,
+            seconds=round(time.monotonic() - began, 1),
+        )
     return learner
 
 
@@ -85,7 +93,13 @@ def learn(learner: Learner, batch: Batch) -> None:
         hold(learner, batch.parent)
         metrics = train_step(learner.engine, batch, learner.cfg.train, learner.room)
         if not metrics["updated"]:
-            _skip(learner, batch, metrics)
+            if learner.ranks.leads:
+                reason = "no group has an advantage"
+                if metrics["groups"]:
+                    reason = "loss or gradients are not finite"
+                events.info("step.skipped", batch=batch.id, reason=reason, **_rounded(metrics))
+                with suppress(LeaseLost):
+                    learner.gateway.skip(batch.id, reason, metrics)
             return
         learner.holds = None
         trained, known = _result(learner, batch)
@@ -98,7 +112,8 @@ def learn(learner: Learner, batch: Batch) -> None:
 
 
 def hold(learner: Learner, parent: Parent | None) -> None:
-    """Makes the engine what it was when ``parent`` was published; raises TtrlError when its files cannot be read."""
+    """Makes the engine what it was when ``parent`` was published; raises TtrlError when its
+    files cannot be read."""
     number = parent.number if parent else 0
     if learner.holds == number:
         return
@@ -132,12 +147,29 @@ def _propose(
     metrics: dict[str, float],
     lost: threading.Event,
 ) -> Outcome | None:
-    """The judgement on the published step, on the first rank; None when it could not be handed in."""
+    """Publishes the step as a version and hands it in, on the first rank.
+
+    Returns the gate's judgement; None when the version could not be handed in.
+    """
     if not learner.ranks.leads:
         return None
     try:
-        folder = _publish(learner, batch, trained, known, metrics, lost)
-        outcome = learner.gateway.propose(batch.id, folder, metrics)
+        if lost.is_set():
+            raise LeaseLost("renewal was refused during the step")
+        root = learner.cfg.adapters.dir
+        version: AdapterVersion = folders.publish(
+            root,
+            publish.write_files(root, learner.engine.module.policy, trained, known),
+            number=batch.number,
+            base_model=learner.cfg.base_model,
+            parent=batch.parent.number if batch.parent else 0,
+            rank=learner.cfg.train.rank,
+            step=trained.step,
+            metrics=metrics,
+            name=version_name(learner.cfg.name, batch.number),
+            data=window(batch),
+        )
+        outcome = learner.gateway.propose(batch.id, version.folder, metrics)
     except LeaseLost as error:
         events.warning("lease.lost", batch=batch.id, reason=str(error))
         return None
@@ -145,49 +177,19 @@ def _propose(
         # The lease runs out and the batch comes back, perhaps to a disk with room.
         events.error("version.unpublished", batch=batch.id, reason=str(error))
         return None
-    events.info(f"version.{outcome.state}", version=folder, reason=outcome.reason, **_rounded(metrics))
-    return outcome
-
-
-def _publish(
-    learner: Learner,
-    batch: Batch,
-    trained: TrainerState,
-    known: Probe,
-    metrics: dict[str, float],
-    lost: threading.Event,
-) -> str:
-    """The new version's folder name."""
-    if lost.is_set():
-        raise LeaseLost("renewal was refused during the step")
-    root = learner.cfg.adapters.dir
-    version: AdapterVersion = folders.publish(
-        root,
-        publish.write_files(root, learner.engine.module.policy, trained, known),
-        number=batch.number,
-        base_model=learner.cfg.base_model,
-        parent=batch.parent.number if batch.parent else 0,
-        rank=learner.cfg.train.rank,
-        step=trained.step,
-        metrics=metrics,
-        name=version_name(learner.cfg.name, batch.number),
-        data=window(batch),
+    events.info(
+        f"version.{outcome.state}",
+        version=version.folder,
+        reason=outcome.reason,
+        **_rounded(metrics),
     )
-    return version.folder
-
-
-def _skip(learner: Learner, batch: Batch, metrics: dict[str, float]) -> None:
-    if not learner.ranks.leads:
-        return
-    reason = "loss or gradients are not finite" if metrics["groups"] else "no group has an advantage"
-    events.info("step.skipped", batch=batch.id, reason=reason, **_rounded(metrics))
-    with suppress(LeaseLost):
-        learner.gateway.skip(batch.id, reason, metrics)
+    return outcome
 
 
 @contextmanager
 def _heartbeat(learner: Learner, batch: Batch) -> Iterator[threading.Event]:
-    """Renews the lease from a thread of the first rank; the event is set when the gateway refuses."""
+    """Renews the lease from a thread of the first rank; the event is set when the gateway
+    refuses."""
     lost, done = threading.Event(), threading.Event()
 
     def beat() -> None:
@@ -210,7 +212,3 @@ def _heartbeat(learner: Learner, batch: Batch) -> Iterator[threading.Event]:
 
 def _rounded(metrics: dict[str, float]) -> dict[str, float]:
     return {name: float(f"{value:.4g}") for name, value in metrics.items()}
-
-
-def _name() -> str:
-    return f"{socket.gethostname()}-{os.getpid()}"

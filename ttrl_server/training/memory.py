@@ -1,4 +1,5 @@
-"""How many tokens fit into one pass, by an estimate; what an estimate gets wrong is halved when memory runs out."""
+"""How many tokens fit into one pass, by an estimate; what an estimate gets wrong is halved when
+memory runs out."""
 
 from __future__ import annotations
 
@@ -14,10 +15,11 @@ from ttrl_server.training.batch import MicroBatch
 
 GIB = 2**30
 SHARE_GPU, SHARE_CPU = 0.8, 0.5
-"""Of the memory that is free when the trainer starts: the other half of a CPU machine is the engine's."""
+"""Of the memory that is free when the trainer starts: the other half of a CPU machine is the
+engine's."""
 WIDTHS, INNER_WIDTHS = 14, 5
-"""Tensors kept a token and layer, in hidden and in feed-forward widths: measured on SmolLM2, float32, LoRA on all
-linear layers (docs/decisions.md)."""
+"""Tensors kept a token and layer, in hidden and in feed-forward widths: measured on SmolLM2,
+float32, LoRA on all linear layers (docs/decisions.md)."""
 
 events = structlog.get_logger()
 
@@ -43,9 +45,17 @@ class Room:
         shape = causal.config.get_text_config()
         size = causal.dtype.itemsize
         layer = WIDTHS * shape.hidden_size + INNER_WIDTHS * shape.intermediate_size
-        free = cfg.memory_gib * GIB if cfg.memory_gib else _free(causal.device)
+        if cfg.memory_gib:
+            free = cfg.memory_gib * GIB
+        elif causal.device.type == "cuda":
+            free = SHARE_GPU * torch.cuda.mem_get_info(causal.device)[0]
+        else:
+            free = SHARE_CPU * psutil.virtual_memory().available
         return cls(
-            free, float(size * layer * shape.num_hidden_layers), cfg.gradient_checkpointing, cfg.micro_batch_tokens
+            free,
+            float(size * layer * shape.num_hidden_layers),
+            cfg.gradient_checkpointing,
+            cfg.micro_batch_tokens,
         )
 
     @property
@@ -63,7 +73,10 @@ class Room:
         """Raises OutOfMemory when there is nothing left to halve."""
         tokens = self.tokens
         if tokens <= 1:
-            raise OutOfMemory("one token does not fit: the model, train.rank or train.dtype is too big for this device")
+            raise OutOfMemory(
+                "one token does not fit: the model, train.rank or train.dtype is too big for this "
+                "device"
+            )
         self.limit = tokens // 2
         events.warning("memory.halved", micro_batch_tokens=self.limit, before=tokens)
 
@@ -71,9 +84,3 @@ class Room:
 def ran_out(error: RuntimeError) -> bool:
     """Whether an error says that a device, or the allocator of the CPU, has no memory left."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def _free(device: torch.device) -> float:
-    if device.type == "cuda":
-        return SHARE_GPU * torch.cuda.mem_get_info(device)[0]
-    return SHARE_CPU * psutil.virtual_memory().available

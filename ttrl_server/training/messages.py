@@ -1,4 +1,5 @@
-"""The four messages between gateway and trainer, ``POST /ttrl/v1/train/…``, and the answer to the last one.
+"""The four messages between gateway and trainer, ``POST /ttrl/v1/train/…``, and the answer to the
+last one.
 
     lease → Batch (204 where nothing waits) · renew → 204 · skip → 204 · propose → Outcome
 

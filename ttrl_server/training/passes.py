@@ -1,9 +1,11 @@
-"""The passes of one step: every micro-batch of this rank forward and backward, gradients left with DeepSpeed."""
+"""The passes of one step: every micro-batch of this rank forward and backward, gradients left
+with DeepSpeed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -33,12 +35,13 @@ class Passes:
     todo: Plan
 
     def run(self) -> dict[str, float]:
-        """Gradients of all ranks are summed when the last pass ends. Raises OutOfMemory, then on every rank.
+        """Gradients of all ranks are summed when the last pass ends. Raises OutOfMemory, then on
+        every rank.
 
-        Returns means over the tokens of the batch, nats a token where they are log-probabilities: ``loss`` as the
-        algorithm adds it up; ``kl`` (k3 to the reference); ``entropy`` (−log π_θ of what was sampled); ``ratio``, mean
-        ρ = π_θ / π_engine; ``ess``, effective sample size as a share, (Σρ)² / (N Σρ²); ``engine_kl``, k3 estimate of
-        KL(π_engine ‖ π_θ).
+        Returns means over the tokens of the batch, nats a token where they are log-probabilities:
+        ``loss`` as the algorithm adds it up; ``kl`` (k3 to the reference); ``entropy`` (−log π_θ of
+        what was sampled); ``ratio``, mean ρ = π_θ / π_engine; ``ess``, effective sample size as a
+        share, (Σρ)² / (N Σρ²); ``engine_kl``, k3 estimate of KL(π_engine ‖ π_θ).
         """
         mine: Sequence[MicroBatch] = self.todo.ranks[dist.get_rank()]
         if ALGORITHMS[self.cfg.algorithm].implicit_reward:
@@ -51,12 +54,14 @@ class Passes:
         return means | {"ess": means["ratio"] ** 2 / squared if squared else 0.0}
 
     def _accumulate(self, mine: Sequence[MicroBatch]) -> Tensor:
-        """The ranks meet in the last backward pass, so they agree before it that all of them got that far.
+        """The ranks meet in the last backward pass, so they agree before it that all of them got
+        that far.
 
-        At stages 2 and 3 they meet in every pass, and one that is alone in trouble ends its trainer: the others wait
-        already.
+        At stages 2 and 3 they meet in every pass, and one that is alone in trouble ends its
+        trainer: the others wait already.
         """
-        alone, sums, trouble = dist.get_world_size() == 1, torch.zeros(len(WATCHED), device=self.engine.device), ""
+        alone, trouble = dist.get_world_size() == 1, ""
+        sums = torch.zeros(len(WATCHED), device=self.engine.device)
         try:
             for micro in mine[:-1]:
                 self.engine.set_gradient_accumulation_boundary(False)
@@ -69,7 +74,9 @@ class Passes:
             if not ran_out(error) or (not alone and self.cfg.zero_stage >= 2):
                 raise
             trouble = str(error)  # the error itself would keep its graph alive
-        if self._anywhere(bool(trouble)):
+        trouble_anywhere = torch.tensor(float(bool(trouble)), device=self.engine.device)
+        dist.all_reduce(trouble_anywhere)
+        if trouble_anywhere.item():
             self._close(mine)
             raise OutOfMemory(trouble or "another rank")
         self._backward(mine[-1], last)
@@ -81,7 +88,8 @@ class Passes:
         return micro.weight * watched
 
     def _close(self, mine: Sequence[MicroBatch]) -> None:
-        """Ends an accumulation that is given up: ZeRO hands out gradients, to be zeroed, only once they are reduced."""
+        """Ends an accumulation that is given up: ZeRO hands out gradients, to be zeroed, only
+        once they are reduced."""
         least = min(mine, key=lambda micro: micro.cost)
         self.engine.set_gradient_accumulation_boundary(True)
         loss, _ = self._forward(replace(least, completions=least.completions[-1:]))
@@ -91,45 +99,60 @@ class Passes:
         # DeepSpeed averages over ranks; the weights are shares of the whole batch.
         self.engine.backward(loss * (micro.weight * dist.get_world_size()))
 
-    def _anywhere(self, here: bool) -> bool:
-        flag = torch.tensor(float(here), device=self.engine.device)
-        dist.all_reduce(flag)
-        return bool(flag.item())
-
     def _forward(self, micro: MicroBatch) -> tuple[Tensor, Tensor]:
         """The weighted loss of a micro-batch, and the sums [6] that are watched."""
         algorithm = ALGORITHMS[self.cfg.algorithm]
-        # The reference first: switching the adapter off must not touch a graph that waits for its backward pass.
-        ref = self._score_without_graph(micro, None) if self.cfg.kl or algorithm.implicit_reward else None
-        extra = self._reward_model_loss(micro, ref) if algorithm.implicit_reward and ref is not None else 0.0
+        # The reference first: switching the adapter off must not touch a graph that waits for its
+        # backward pass.
+        ref = None
+        if self.cfg.kl or algorithm.implicit_reward:
+            ref = self._score_without_graph(micro, None)
+        extra: Tensor | float = 0.0
+        if algorithm.implicit_reward and ref is not None:
+            # The reward model learns from the same pseudo-labels, in the same step.
+            phi, _ = self._score(micro, REWARD_MODEL)
+            labels = torch.tensor(
+                [float(c.reward > 0) for c in micro.completions], device=self.engine.device
+            )
+            scored = self._tokens(micro, phi, ref, None)
+            losses_B = prime.reward_model_loss(scored, labels, self.cfg.prime_beta)
+            extra = losses_B.sum() / self.todo.completions
         logp, value = self._score(micro, "default")
         tokens = self._tokens(micro, logp, ref if self.cfg.kl else None, value)
         loss_N = algorithm.loss(tokens, algorithm.knobs(self.cfg))
         loss = (loss_N * self._per_token(micro, lambda c: c.weight)).sum() + extra
         return loss, _watch(loss, tokens)
 
-    def _tokens(self, micro: MicroBatch, logp: Tensor, ref: Tensor | None, value: Tensor | None) -> Tokens:
+    def _tokens(
+        self, micro: MicroBatch, logp: Tensor, ref: Tensor | None, value: Tensor | None
+    ) -> Tokens:
         old = [logprob for completion in micro.completions for logprob in completion.old_logprobs]
         advantage = self._per_token(micro, lambda completion: completion.advantage)
         if any(completion.process for completion in micro.completions):
             process = [value for completion in micro.completions for value in completion.process]
             advantage = advantage + torch.tensor(process, device=self.engine.device)
-        lengths = torch.tensor([len(c.token_ids) for c in micro.completions], device=self.engine.device)
-        return Tokens(logp, torch.tensor(old, device=self.engine.device), advantage, lengths, ref, value)
+        lengths = torch.tensor(
+            [len(c.token_ids) for c in micro.completions], device=self.engine.device
+        )
+        return Tokens(
+            logp, torch.tensor(old, device=self.engine.device), advantage, lengths, ref, value
+        )
 
     def _per_token(self, micro: MicroBatch, number: Any) -> Tensor:
-        return torch.tensor([number(c) for c in micro.completions for _ in c.token_ids], device=self.engine.device)
+        return torch.tensor(
+            [number(c) for c in micro.completions for _ in c.token_ids], device=self.engine.device
+        )
 
     def _score(self, micro: MicroBatch, adapter: str | None) -> Any:
         completions = [completion.token_ids for completion in micro.completions]
-        # A reward model's layers would be run again under the policy's adapter.
-        again = self._checkpointed and adapter != REWARD_MODEL
-        return self.engine(micro.prompt, completions, micro.temperature, adapter=adapter, checkpointed=again)
-
-    @property
-    def _checkpointed(self) -> bool:
-        """Of the whole step, as at stage 3 all ranks must run the same layers."""
-        return any(self.room.checkpointed(micro) for rank in self.todo.ranks for micro in rank)
+        # Of the whole step, as at stage 3 all ranks must run the same layers. Not for the reward
+        # model: its layers would be run again under the policy's adapter.
+        again = adapter != REWARD_MODEL and any(
+            self.room.checkpointed(other) for rank in self.todo.ranks for other in rank
+        )
+        return self.engine(
+            micro.prompt, completions, micro.temperature, adapter=adapter, checkpointed=again
+        )
 
     def _score_without_graph(self, micro: MicroBatch, adapter: str | None) -> Tensor:
         with torch.no_grad():
@@ -139,44 +162,50 @@ class Passes:
     # ------------------------------------------------------------ PRIME
 
     def _with_process_rewards(self, mine: Sequence[MicroBatch]) -> list[MicroBatch]:
-        """What the reward model says of every completion; a baseline is its whole group's, wherever that lies."""
-        found = [(completion, row) for micro in mine for completion, row in self._process_rewards(micro)]
-        everywhere: list[list[tuple[Completion, list[float]]]] = [[] for _ in range(dist.get_world_size())]
+        """What the reward model says of every completion. A baseline is that of the whole group,
+        whose completions may lie on several ranks."""
+        found: list[tuple[Completion, list[float]]] = []
+        for micro in mine:
+            ref = self._score_without_graph(micro, None)
+            phi = self._score_without_graph(micro, REWARD_MODEL)
+            lengths = [len(c.token_ids) for c in micro.completions]
+            rows_T = (self.cfg.prime_beta * (phi - ref)).split(lengths)
+            found += zip(micro.completions, (row.tolist() for row in rows_T), strict=True)
+        everywhere: list[list[tuple[Completion, list[float]]]] = [
+            [] for _ in range(dist.get_world_size())
+        ]
         dist.all_gather_object(everywhere, found)
-        advantages = _process_advantages(pair for part in everywhere for pair in part)
+        groups: dict[int, dict[int, list[float]]] = {}
+        for completion, row in chain.from_iterable(everywhere):
+            group, index = completion.key
+            groups.setdefault(group, {})[index] = row
+        process = {
+            (group, index): tuple(row)
+            for group, rows in groups.items()
+            for index, row in zip(rows, prime.process_advantages(list(rows.values())), strict=True)
+        }
         return [
-            replace(micro, completions=tuple(replace(c, process=advantages[c.key]) for c in micro.completions))
+            replace(
+                micro,
+                completions=tuple(replace(c, process=process[c.key]) for c in micro.completions),
+            )
             for micro in mine
         ]
-
-    def _process_rewards(self, micro: MicroBatch) -> list[tuple[Completion, list[float]]]:
-        ref, phi = (self._score_without_graph(micro, adapter) for adapter in (None, REWARD_MODEL))
-        rows = (self.cfg.prime_beta * (phi - ref)).split([len(c.token_ids) for c in micro.completions])
-        return [(completion, row.tolist()) for completion, row in zip(micro.completions, rows, strict=True)]
-
-    def _reward_model_loss(self, micro: MicroBatch, ref: Tensor) -> Tensor:
-        """The reward model learns from the same pseudo-labels, online."""
-        phi, _ = self._score(micro, REWARD_MODEL)
-        labels = torch.tensor([float(c.reward > 0) for c in micro.completions], device=self.engine.device)
-        tokens = self._tokens(micro, phi, ref, None)
-        return prime.reward_model_loss(tokens, labels, self.cfg.prime_beta).sum() / self.todo.completions
-
-
-def _process_advantages(scored: Iterable[tuple[Completion, list[float]]]) -> dict[tuple[int, int], tuple[float, ...]]:
-    groups: dict[int, dict[int, list[float]]] = {}
-    for completion, row in scored:
-        groups.setdefault(completion.key[0], {})[completion.key[1]] = row
-    return {
-        (group, index): tuple(row)
-        for group, rows in groups.items()
-        for index, row in zip(rows, prime.process_advantages(list(rows.values())), strict=True)
-    }
 
 
 def _watch(loss: Tensor, tokens: Tokens) -> Tensor:
     with torch.no_grad():
         gap = tokens.logp - tokens.old
         ratio = torch.exp(gap)
-        penalty = k3(tokens.logp, tokens.ref).sum() if tokens.ref is not None else torch.zeros_like(loss)
-        sums = [loss.detach(), penalty, -tokens.logp.sum(), ratio.sum(), ratio.square().sum(), (ratio - 1 - gap).sum()]
+        penalty = (
+            k3(tokens.logp, tokens.ref).sum() if tokens.ref is not None else torch.zeros_like(loss)
+        )
+        sums = [
+            loss.detach(),
+            penalty,
+            -tokens.logp.sum(),
+            ratio.sum(),
+            ratio.square().sum(),
+            (ratio - 1 - gap).sum(),
+        ]
         return torch.stack(sums)

@@ -1,4 +1,5 @@
-"""The policy: the base model, frozen, with one float32 LoRA adapter on every linear layer but the output head.
+"""The policy: the base model, frozen, with one float32 LoRA adapter on every linear layer but the
+output head.
 
 PRIME keeps a second adapter on the same base, its implicit reward model; nobody else ever sees it.
 """
@@ -37,9 +38,11 @@ def load_policy(cfg: Config) -> PeftModel:
 
 
 def with_adapter(base: PreTrainedModel, cfg: Config) -> PeftModel:
-    """Adds the adapter: B is zero, so the policy starts as the base model; A is drawn from ``train.seed``.
+    """Adds the adapter: B is zero, so the policy starts as the base model; A is drawn from
+    ``train.seed``.
 
-    No dropout, bias, saved modules or DoRA: the engine refuses them, and π_θ must be what the engine samples from.
+    No dropout, bias, saved modules or DoRA: the engine refuses them, and π_θ must be what the
+    engine samples from.
     """
     lora = LoraConfig(
         task_type="CAUSAL_LM",
@@ -57,25 +60,23 @@ def with_adapter(base: PreTrainedModel, cfg: Config) -> PeftModel:
         policy.add_adapter(REWARD_MODEL, lora)
         _train_all(policy)
     if ALGORITHMS[cfg.train.algorithm].critic:
-        policy.add_module(VALUE_HEAD, _value_head(base))
-    # PEFT writes the path the base was loaded from, which for a hub model is a folder of this machine's cache.
+        head = nn.Linear(base.get_input_embeddings().weight.shape[1], 1)
+        nn.init.zeros_(head.weight)  # the critic starts at 0 for every state
+        nn.init.zeros_(head.bias)
+        policy.add_module(VALUE_HEAD, head)
+    # PEFT writes the path the base was loaded from, which for a hub model is a folder of this
+    # machine's cache.
     policy.peft_config["default"].base_model_name_or_path = cfg.model
     return policy.eval()
 
 
-def _value_head(base: PreTrainedModel) -> nn.Linear:
-    """Zero at first: the critic starts without an opinion."""
-    head = nn.Linear(base.get_input_embeddings().weight.shape[1], 1)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    return head
-
-
 @contextmanager
 def acting(policy: PeftModel, adapter: str | None) -> Iterator[None]:
-    """The model under one adapter, or under none: the reference policy. All adapters go on being trained.
+    """The model under one adapter, or under none: the reference policy. All adapters go on being
+    trained.
 
-    Another adapter than the policy's must come before it: switching touches no graph that waits for its backward pass.
+    Another adapter than the policy's must come before it: switching touches no graph that waits for
+    its backward pass.
     """
     if adapter == "default":
         yield
@@ -101,9 +102,12 @@ def _train_all(policy: PeftModel) -> None:
 
 
 def trained_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Everything that learns: the adapter by the names PEFT and vLLM use, then a reward model, then a value head."""
+    """Everything that learns: the adapter by the names PEFT and vLLM use, then a reward model,
+    then a value head."""
     return {
-        re.sub(r"^(policy\.)?(.*)\.default\.weight$", r"\2.weight", name).removeprefix("policy."): parameter
+        re.sub(r"^(policy\.)?(.*)\.default\.weight$", r"\2.weight", name).removeprefix(
+            "policy."
+        ): parameter
         for name, parameter in module.named_parameters()
         if parameter.requires_grad
     }

@@ -1,4 +1,7 @@
-"""The files of a new version, as far as they come from the trainer; ``registry.versions`` makes a version of them."""
+"""The files of a new version, as far as they come from the trainer.
+
+``registry.folders`` makes a version of them.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +22,33 @@ from ttrl_server.types import Batch, Probe
 
 PROBE_SEQUENCES = 4
 PROBE_TOKENS = 24
-"""The engine scores them twice before every swap, among clients' requests: enough to know the weights by, no more."""
+"""The engine scores them twice before every swap, among clients' requests: enough to know the
+weights by, no more."""
 PROBE_PROMPT = 12
-"""Prompt tokens of a probe sequence: the last ones, so that a long prompt leaves room for its completion."""
+"""Prompt tokens of a probe sequence: the last ones, so that a long prompt leaves room for its
+completion."""
 
 
 def probe(engine: Engine, batch: Batch) -> Probe:
-    """Scores a few sequences of the batch with the adapter on and off, temperature 1; every rank calls it."""
-    sequences = _probe_sequences(batch)
-    on, off = (
-        tuple(_score(engine, prompt, completion, adapter) for prompt, completion in sequences)
-        for adapter in ("default", None)
-    )
+    """Scores a few sequences of the batch with the adapter on and off, temperature 1; every rank
+    calls it."""
+    # From as many questions as there are: every question's first rollout before any second one.
+    rows = zip_longest(*(experience.group.rollouts for experience in batch.experiences))
+    pairs = [pair for row in rows for pair in zip(batch.experiences, row, strict=True)]
+    sequences = []
+    for experience, rollout in pairs:
+        if rollout is not None and rollout.token_ids:
+            prompt = experience.group.prompt_token_ids[-PROBE_PROMPT:]
+            sequences.append((prompt, rollout.token_ids[: PROBE_TOKENS - len(prompt)]))
+    sequences = sequences[:PROBE_SEQUENCES]
+    with torch.no_grad():
+        on, off = (
+            tuple(
+                tuple(engine(prompt, [completion], 1.0, adapter=adapter)[0].tolist())
+                for prompt, completion in sequences
+            )
+            for adapter in ("default", None)
+        )
     return Probe(
         token_ids=tuple(prompt + completion for prompt, completion in sequences),
         start=tuple(len(prompt) for prompt, _ in sequences),
@@ -41,7 +59,11 @@ def probe(engine: Engine, batch: Batch) -> Probe:
 
 def kl_to_base(known: Probe) -> float:
     """k3 estimate of KL(adapter ‖ base), nats a token at temperature 1, on the probe's tokens."""
-    pairs = zip(chain.from_iterable(known.adapter_logprobs), chain.from_iterable(known.base_logprobs), strict=True)
+    pairs = zip(
+        chain.from_iterable(known.adapter_logprobs),
+        chain.from_iterable(known.base_logprobs),
+        strict=True,
+    )
     penalties = [math.exp(off - on) - (off - on) - 1 for on, off in pairs]
     return math.fsum(penalties) / max(1, len(penalties))
 
@@ -62,21 +84,3 @@ def write_files(root: Path, policy: PeftModel, trainer: TrainerState, known: Pro
         rmtree(folder, ignore_errors=True)
         raise
     return folder
-
-
-def _probe_sequences(batch: Batch) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """(prompt, completion) pairs, from as many questions as there are."""
-    rows = zip_longest(*(experience.group.rollouts for experience in batch.experiences))
-    found = []
-    for rollout, experience in ((r, e) for row in rows for r, e in zip(row, batch.experiences, strict=True)):
-        if rollout is not None and rollout.token_ids:
-            prompt = experience.group.prompt_token_ids[-PROBE_PROMPT:]
-            found.append((prompt, rollout.token_ids[: PROBE_TOKENS - len(prompt)]))
-    return found[:PROBE_SEQUENCES]
-
-
-def _score(
-    engine: Engine, prompt: tuple[int, ...], completion: tuple[int, ...], adapter: str | None
-) -> tuple[float, ...]:
-    with torch.no_grad():
-        return tuple(engine(prompt, [completion], 1.0, adapter=adapter)[0].tolist())

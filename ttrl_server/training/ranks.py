@@ -1,4 +1,5 @@
-"""The ranks of one trainer: how they find each other and agree. Objects go over gloo, gradients over DeepSpeed."""
+"""The ranks of one trainer: how they find each other and agree. Objects go over gloo, gradients
+over DeepSpeed."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ T = TypeVar("T")
 
 
 class Ranks:
-    """The process group of this trainer, alone or under torchrun or the DeepSpeed launcher (RANK, WORLD_SIZE)."""
+    """The process group of this trainer, alone or under torchrun or the DeepSpeed launcher
+    (RANK, WORLD_SIZE)."""
 
     def __init__(self, cfg: Config) -> None:
         on_gpu = cfg.hardware == "cuda"
@@ -27,11 +29,13 @@ class Ranks:
         else:
             os.environ["LOCAL_RANK"] = "0"  # DeepSpeed asks for it.
             dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
-        # DeepSpeed would compile a library for CPU ranks here: half a minute with a compiler, fatal without.
+        # DeepSpeed would compile a library for CPU ranks here: half a minute with a compiler, fatal
+        # without.
         deepspeed.ops.__compatible_ops__ = {}
         deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
         self._objects = dist.new_group(backend="gloo")
-        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self.rank: int = dist.get_rank()
+        self.size: int = dist.get_world_size()
 
     @property
     def leads(self) -> bool:

@@ -1,7 +1,7 @@
 """The training step, top to bottom, as plainly as it can be said.
 
-Each prompt + completion runs alone through the model, no cache, no padding, no DeepSpeed. Far too slow to serve with;
-the fast path (``logprobs``, ``step``) is tested against it.
+Each prompt + completion runs alone through the model, no cache, no padding, no DeepSpeed. Far too
+slow to serve with; the fast path (``logprobs``, ``step``) is tested against it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from ttrl_server.training.batch import learnable
 from ttrl_server.types import Batch
 
 
-def reference_step(policy: PeftModel, optimizer: torch.optim.Optimizer, batch: Batch, cfg: TrainConfig) -> float:
+def reference_step(
+    policy: PeftModel, optimizer: torch.optim.Optimizer, batch: Batch, cfg: TrainConfig
+) -> float:
     """One step on a batch; returns the loss. The optimiser holds the adapter's parameters."""
     optimizer.zero_grad()
     loss = reference_loss(policy, batch, cfg)
     loss.backward()
     nn.utils.clip_grad_norm_([p for p in policy.parameters() if p.requires_grad], cfg.grad_clip)
     optimizer.step()
-    return loss.item()
+    return float(loss.item())
 
 
 def reference_loss(policy: PeftModel, batch: Batch, cfg: TrainConfig) -> Tensor:
@@ -52,7 +54,8 @@ def reference_loss(policy: PeftModel, batch: Batch, cfg: TrainConfig) -> Tensor:
 def naive_logprobs(
     model: nn.Module, prompt: tuple[int, ...], completion: tuple[int, ...], temperature: float
 ) -> Tensor:
-    """[T] log-probabilities of a completion after its prompt, nats under softmax(logits / temperature)."""
+    """[T] log-probabilities of a completion after its prompt, nats under softmax(logits /
+    temperature)."""
     logits = model(input_ids=torch.tensor([prompt + completion]), use_cache=False).logits[0]
     # The logits at position i are the distribution of token i + 1.
     logits_TV = logits[len(prompt) - 1 : -1].float()

@@ -1,8 +1,9 @@
-"""What a trainer must remember between two steps, taken out of and put into a DeepSpeed engine at any ZeRO stage.
+"""What a trainer must remember between two steps, taken out of and put into a DeepSpeed engine at
+any ZeRO stage.
 
-DeepSpeed keeps a parameter and its moments in plain tensors (stage 0), in this rank's slice of one flat buffer (1, 2)
-or in this rank's slice of every parameter (3). Here they are whole tensors by PEFT name, whatever the stage and the
-number of ranks were: a run may go on with others.
+DeepSpeed keeps a parameter and its moments in plain tensors (stage 0), in this rank's slice of one
+flat buffer (1, 2) or in this rank's slice of every parameter (3). Here they are whole tensors by
+PEFT name, whatever the stage and the number of ranks were: a run may go on with others.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class TrainerState:
     step: int
     """Optimiser steps taken since the base model; the learning-rate schedule reads it."""
     weights: dict[str, Tensor]
-    """Every trained parameter by name: the adapter, and where there is one a reward model or a value head."""
+    """Every trained parameter by name: the adapter, and where there is one a reward model or a
+    value head."""
     moments: dict[str, dict[str, Tensor]]
     """exp_avg and exp_avg_sq, each by parameter name."""
     rng: Tensor
@@ -55,13 +57,20 @@ class TrainerState:
     @property
     def served(self) -> dict[str, Tensor]:
         """The adapter that is published."""
-        return self.teacher or {name: value for name, value in self.weights.items() if is_served(name)}
+        return self.teacher or {
+            name: value for name, value in self.weights.items() if is_served(name)
+        }
 
 
 def initial(policy: nn.Module) -> TrainerState:
-    """The state of a policy that has not learned anything; before DeepSpeed takes the policy over."""
-    weights = {name: p.detach().cpu().float().clone() for name, p in trained_parameters(policy).items()}
-    moments = {key: {name: torch.zeros_like(value) for name, value in weights.items()} for key in MOMENTS}
+    """The state of a policy that has not learned anything; before DeepSpeed takes the policy
+    over."""
+    weights = {
+        name: p.detach().cpu().float().clone() for name, p in trained_parameters(policy).items()
+    }
+    moments = {
+        key: {name: torch.zeros_like(value) for name, value in weights.items()} for key in MOMENTS
+    }
     return TrainerState(0, weights, moments, torch.get_rng_state())
 
 
@@ -71,18 +80,29 @@ def capture(engine: Engine) -> TrainerState:
     return TrainerState(
         step=engine.global_steps,
         weights={name: _read(engine, p, None) for name, p in parameters.items()},
-        moments={key: {name: _read(engine, p, key) for name, p in parameters.items()} for key in MOMENTS},
+        moments={
+            key: {name: _read(engine, p, key) for name, p in parameters.items()} for key in MOMENTS
+        },
         rng=torch.get_rng_state(),
     )
 
 
 def restore(engine: Engine, state: TrainerState) -> None:
-    """Makes the engine what it was when ``state`` was taken; every rank calls it with the same state.
+    """Makes the engine what it was when ``state`` was taken; every rank calls it with the same
+    state.
 
-    Raises ConfigError when the adapter has another shape than ``train.rank`` and the base model ask for.
+    Raises ConfigError when the adapter has another shape than ``train.rank`` and the base model ask
+    for.
     """
     parameters = trained_parameters(engine.module)
-    _check_shapes(parameters, state.weights)
+    ours = {name: tuple(getattr(p, "ds_shape", p.shape)) for name, p in parameters.items()}
+    theirs = {name: tuple(value.shape) for name, value in state.weights.items()}
+    if ours != theirs:
+        name = next(name for name in [*ours, *theirs] if ours.get(name) != theirs.get(name))
+        raise ConfigError(
+            f"the parent adapter has {name} as {theirs.get(name)}, train.rank and the model make "
+            f"it {ours.get(name)}: use the settings it was trained with, or another adapters.dir"
+        )
     _make_moments(engine, state.step)
     write_weights(engine, state.weights)
     for name, parameter in parameters.items():
@@ -93,10 +113,15 @@ def restore(engine: Engine, state: TrainerState) -> None:
 
 
 def write_weights(engine: Engine, weights: dict[str, Tensor]) -> None:
-    """Sets some of the trained parameters and leaves the rest of the state alone; every rank calls it."""
-    parameters = {name: p for name, p in trained_parameters(engine.module).items() if name in weights}
+    """Sets some of the trained parameters and leaves the rest of the state alone; every rank
+    calls it."""
+    parameters = {
+        name: p for name, p in trained_parameters(engine.module).items() if name in weights
+    }
     stage = engine.zero_optimization_stage()
-    with deepspeed.zero.GatheredParameters(list(parameters.values()), modifier_rank=0, enabled=stage == 3):
+    with deepspeed.zero.GatheredParameters(
+        list(parameters.values()), modifier_rank=0, enabled=stage == 3
+    ):
         for name, parameter in parameters.items():
             parameter.data.copy_(weights[name])
     if stage > 0:
@@ -105,14 +130,18 @@ def write_weights(engine: Engine, weights: dict[str, Tensor]) -> None:
 
 
 def averaged(state: TrainerState, before: TrainerState, decay: float) -> TrainerState:
-    """The state with its teacher: d · teacher + (1 − d) · adapter, from the teacher ``before`` the step."""
+    """The state with its teacher: d · teacher + (1 − d) · adapter, from the teacher ``before``
+    the step."""
     teacher = before.served
     adapter = {name: value for name, value in state.weights.items() if is_served(name)}
-    return replace(state, teacher={n: decay * teacher[n] + (1 - decay) * value for n, value in adapter.items()})
+    return replace(
+        state, teacher={n: decay * teacher[n] + (1 - decay) * value for n, value in adapter.items()}
+    )
 
 
 def completed(state: TrainerState, fresh: TrainerState) -> TrainerState:
-    """A state from files with the parts its algorithm did not have: a value head or reward model starts anew.
+    """A state from files with the parts its algorithm did not have: a value head or reward model
+    starts anew.
 
     Raises ConfigError when the adapter itself is not the one the settings ask for.
     """
@@ -120,16 +149,22 @@ def completed(state: TrainerState, fresh: TrainerState) -> TrainerState:
     kept = {name for name in state.weights if name in fresh.weights or is_served(name)}
     return replace(
         state,
-        weights={n: (fresh.weights if n in missing else state.weights)[n] for n in [*kept, *missing]},
+        weights={
+            n: (fresh.weights if n in missing else state.weights)[n] for n in [*kept, *missing]
+        },
         moments={
-            key: {n: (fresh if n in missing else state).moments[key][n] for n in [*kept, *missing]} for key in MOMENTS
+            key: {n: (fresh if n in missing else state).moments[key][n] for n in [*kept, *missing]}
+            for key in MOMENTS
         },
     )
 
 
 def save(state: TrainerState, folder: Path) -> None:
-    """Writes ``adapter_model.safetensors`` and ``trainer.pt``; raises OSError, where torch would not."""
-    own = {name: value for name, value in state.weights.items() if state.teacher or not is_served(name)}
+    """Writes ``adapter_model.safetensors`` and ``trainer.pt``; raises OSError, where torch would
+    not."""
+    own = {
+        name: value for name, value in state.weights.items() if state.teacher or not is_served(name)
+    }
     buffer = io.BytesIO()
     torch.save({"step": state.step, "moments": state.moments, "rng": state.rng, "own": own}, buffer)
     (folder / WEIGHTS).write_bytes(safetensors.torch.save(state.served, {"format": "pt"}))
@@ -144,25 +179,10 @@ def load(folder: Path) -> TrainerState:
     return TrainerState(kept["step"], served | own, kept["moments"], kept["rng"], teacher)
 
 
-def _check_shapes(parameters: dict[str, nn.Parameter], weights: dict[str, Tensor]) -> None:
-    ours = {name: tuple(getattr(p, "ds_shape", p.shape)) for name, p in parameters.items()}
-    theirs = {name: tuple(value.shape) for name, value in weights.items()}
-    if ours != theirs:
-        name = next(name for name in [*ours, *theirs] if ours.get(name) != theirs.get(name))
-        raise ConfigError(
-            f"the parent adapter has {name} as {theirs.get(name)}, train.rank and the model make it {ours.get(name)}: "
-            "use the settings it was trained with, or another adapters.dir"
-        )
-
-
-def _torch_optimizer(engine: Engine) -> torch.optim.Optimizer:
-    optimizer: torch.optim.Optimizer = getattr(engine.optimizer, "optimizer", engine.optimizer)
-    return optimizer
-
-
 def _make_moments(engine: Engine, step: int) -> None:
     """torch makes the moments in the first step; a resumed run needs them before."""
-    optimizer = _torch_optimizer(engine)
+    # ZeRO wraps torch's optimiser; at stage 0 there is nothing around it.
+    optimizer = getattr(engine.optimizer, "optimizer", engine.optimizer)
     flat = getattr(engine.optimizer, "fp32_partitioned_groups_flat", None)
     for parameter in flat or [p for group in optimizer.param_groups for p in group["params"]]:
         state = optimizer.state[parameter]
@@ -178,7 +198,11 @@ def _read(engine: Engine, parameter: nn.Parameter, key: str | None) -> Tensor:
     if engine.zero_optimization_stage() == 0:
         value = parameter if key is None else engine.optimizer.state[parameter][key]
     else:
-        value = safe_get_full_fp32_param(parameter) if key is None else safe_get_full_optimizer_state(parameter, key)
+        value = (
+            safe_get_full_fp32_param(parameter)
+            if key is None
+            else safe_get_full_optimizer_state(parameter, key)
+        )
     return value.detach().cpu().clone()
 
 

@@ -24,17 +24,22 @@ from ttrl_server.types import Batch
 
 
 def build_engine(policy: PeftModel, cfg: Config) -> Engine:
-    """The policy under DeepSpeed; the process group exists already. Restore a state before the first step."""
+    """The policy under DeepSpeed; the process group exists already. Restore a state before the
+    first step."""
     trained = list(trained_parameters(policy).values())
     engine, *_ = deepspeed.initialize(
-        model=Scorer(policy), model_parameters=trained, config=deepspeed_config(cfg), dist_init_required=False
+        model=Scorer(policy),
+        model_parameters=trained,
+        config=deepspeed_config(cfg),
+        dist_init_required=False,
     )
     engine.eval()  # Dropout of the base model would make π_θ another policy than the one served.
     return engine
 
 
 def learning_rate(step: int, cfg: TrainConfig) -> float:
-    """Rate of optimiser step ``step`` (from 0): linear warm-up, then constant or a cosine to 0 at ``total_steps``."""
+    """Rate of optimiser step ``step`` (from 0): linear warm-up, then constant or a cosine to 0
+    at ``total_steps``."""
     if step < cfg.warmup_steps:
         return cfg.learning_rate * (step + 1) / cfg.warmup_steps
     if cfg.schedule == "constant":
@@ -43,12 +48,15 @@ def learning_rate(step: int, cfg: TrainConfig) -> float:
     return cfg.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def train_step(engine: Engine, batch: Batch, cfg: TrainConfig, room: Room | None = None) -> dict[str, float]:
-    """Takes one step on a batch; every rank calls it with the same one and gets the same metrics (``Passes.run``).
+def train_step(
+    engine: Engine, batch: Batch, cfg: TrainConfig, room: Room | None = None
+) -> dict[str, float]:
+    """Takes one step on a batch; every rank calls it with the same one and gets the same metrics
+    (``Passes.run``).
 
-    ``updated`` is 0, and the engine unchanged, when no group has an advantage (``groups`` is 0 then) or when the loss
-    or a gradient is not finite; metrics that are not finite are left out. Where memory runs out, ``room`` is halved
-    and the step begins again.
+    ``updated`` is 0, and the engine unchanged, when no group has an advantage (``groups`` is 0
+    then) or when the loss or a gradient is not finite; metrics that are not finite are left out.
+    Where memory runs out, ``room`` is halved and the step begins again.
     """
     started = time.monotonic()
     room = room or Room.of(engine.module.policy.get_base_model(), cfg)
@@ -60,10 +68,15 @@ def train_step(engine: Engine, batch: Batch, cfg: TrainConfig, room: Room | None
         "tokens": float(todo.tokens),
     }
     if todo.tokens:
-        metrics["grad_norm"] = _gradient_norm(engine)
+        # Euclidean, over all trained parameters: before clipping, the ranks averaged already.
+        trained = trained_parameters(engine.module).values()
+        squares = [safe_get_full_grad(p).float().square().sum() for p in trained]
+        metrics["grad_norm"] = torch.stack(squares).sum().sqrt().item()
         metrics["lr"] = learning_rate(engine.global_steps, cfg)
         if math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"]):
-            _apply(engine, metrics["lr"])
+            for group in engine.optimizer.param_groups:
+                group["lr"] = metrics["lr"]
+            engine.step()
             metrics["updated"] = 1.0
         else:
             _discard(engine)
@@ -71,7 +84,9 @@ def train_step(engine: Engine, batch: Batch, cfg: TrainConfig, room: Room | None
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
-def _passes(engine: Engine, batch: Batch, cfg: TrainConfig, room: Room) -> tuple[Plan, dict[str, float]]:
+def _passes(
+    engine: Engine, batch: Batch, cfg: TrainConfig, room: Room
+) -> tuple[Plan, dict[str, float]]:
     """The plan that fitted, and what was watched while its gradients were made."""
     while True:
         todo = plan(batch, cfg, dist.get_world_size(), budget=room.tokens)
@@ -84,20 +99,9 @@ def _passes(engine: Engine, batch: Batch, cfg: TrainConfig, room: Room) -> tuple
             room.halve()
 
 
-def _gradient_norm(engine: Engine) -> float:
-    """Euclidean norm over all adapter parameters, before clipping, after the ranks have been averaged."""
-    gradients = [safe_get_full_grad(p) for p in trained_parameters(engine.module).values()]
-    return torch.stack([g.float().square().sum() for g in gradients]).sum().sqrt().item()
-
-
-def _apply(engine: Engine, rate: float) -> None:
-    for group in engine.optimizer.param_groups:
-        group["lr"] = rate
-    engine.step()
-
-
 def _discard(engine: Engine) -> None:
-    """Forgets accumulated gradients: zeroed first, because ZeRO adds the next ones to what its buffers hold."""
+    """Forgets accumulated gradients: zeroed first, because ZeRO adds the next ones to what its
+    buffers hold."""
     for parameter in trained_parameters(engine.module).values():
         gradient = safe_get_full_grad(parameter)
         if gradient is not None:

@@ -1,4 +1,5 @@
-"""The gateway keeps a trainer running: started after the engine, restarted with back-off, given up on in the end."""
+"""The gateway keeps a trainer running: started after the engine, restarted with back-off, given
+up on in the end."""
 
 from __future__ import annotations
 
@@ -20,43 +21,42 @@ log = structlog.get_logger()
 BACK_OFF_S = (4, 4, 8, 15, 30, 60)
 """Longer than a dead trainer's last long poll, which would otherwise lease a batch to nobody."""
 GIVE_UP_AFTER = 6
-"""Deaths in a row, each within STEADY_S of its start, after which learning is off and serving goes on."""
+"""Deaths in a row, each within STEADY_S of its start, after which learning is off and serving
+goes on."""
 STEADY_S = 120.0
 GRACE_S = 5.0
 
 
-async def supervise(config: Config, url: str, admin_key: str, nobody_works: Callable[[], Awaitable[None]]) -> str:
+async def supervise(
+    config: Config, url: str, admin_key: str, nobody_works: Callable[[], Awaitable[None]]
+) -> str:
     """Runs the trainer until it is given up on, and returns why; cancel to stop it.
 
-    ``nobody_works`` is awaited before each start and after each death: what the last one held goes back to the queue.
-    Its death costs no answer (docs/design.md, rule 6).
+    ``nobody_works`` is awaited before each start and after each death: what the last one held goes
+    back to the queue. Its death costs no answer (docs/design.md, rule 6).
     """
-    failures = 0
+    failures, log_file = 0, config.state_dir / "logs" / "trainer.log"
     while failures < GIVE_UP_AFTER:
         started = time.monotonic()
         await nobody_works()
-        code = await _run_once(config, url, admin_key)
+        argv, env = trainer_command(config, config.resolved_file, url)
+        if config.train.hostfile:
+            leave_key(config.resolved_file.with_name(KEY_FILE), admin_key)
+        env = env | {"TTRL_ADMIN_KEY": admin_key}
+        tree = ChildTree("trainer", argv, env, log_file, grace_s=GRACE_S)
+        await tree.start()
+        log.info("trainer.started", ranks=config.train_ranks, log=str(log_file))
+        try:
+            code = await tree.wait()
+        finally:
+            await asyncio.shield(tree.stop())
         failures = 0 if time.monotonic() - started > STEADY_S else failures + 1
         pause = BACK_OFF_S[min(failures, len(BACK_OFF_S) - 1)]
         metrics.RESTARTS.labels("trainer").inc()
         log.error("trainer.restarting", code=code, in_s=pause)
         await nobody_works()
         await asyncio.sleep(pause)
-    return f"the trainer died {failures} times in a row; see {config.state_dir / 'logs' / 'trainer.log'}"
-
-
-async def _run_once(config: Config, url: str, admin_key: str) -> int:
-    argv, env = trainer_command(config, config.resolved_file, url)
-    log_file = config.state_dir / "logs" / "trainer.log"
-    if config.train.hostfile:
-        leave_key(config.resolved_file.with_name(KEY_FILE), admin_key)
-    tree = ChildTree("trainer", argv, env | {"TTRL_ADMIN_KEY": admin_key}, log_file, grace_s=GRACE_S)
-    await tree.start()
-    log.info("trainer.started", ranks=config.train_ranks, log=str(log_file))
-    try:
-        return await tree.wait()
-    finally:
-        await asyncio.shield(tree.stop())
+    return f"the trainer died {failures} times in a row; see {log_file}"
 
 
 def leave_key(path: Path, key: str) -> None:

@@ -1,4 +1,5 @@
-"""``ttrl-train``: the trainer process. Settings and the process itself here; the learning in ``loop``."""
+"""``ttrl-train``: the trainer process. Settings and the process itself here; the learning in
+``loop``."""
 
 from __future__ import annotations
 
@@ -29,37 +30,36 @@ events = structlog.get_logger()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0 after SIGTERM or SIGINT, 1 when the gateway stays away, 2 with one line when a setting is wrong."""
-    args = _parser().parse_args(argv)
+    """Exit code 0 after SIGTERM or SIGINT, 1 when the gateway stays away, 2 with one line when a
+    setting is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="ttrl-train",
+        description="Learns from the batches a ttrl-serve gateway leases. Alone, or under "
+        "torchrun or the DeepSpeed launcher with one process a rank. The gateway's admin key is "
+        "read from TTRL_ADMIN_KEY.",
+    )
+    parser.add_argument(
+        "--config", type=Path, required=True, help="settings as the gateway resolved them (JSON)"
+    )
+    parser.add_argument(
+        "--gateway", required=True, help="URL of the gateway, such as http://10.0.0.5:8000"
+    )
+    args = parser.parse_args(argv)
     _end_on_signals()
     try:
         cfg, key = _read_config(args.config), _read_key(args.config)
         _settle(cfg)
-        return _learn(cfg, Gateway(args.gateway, key))
+        gateway = Gateway(args.gateway, key)
+        from ttrl_server.training import loop  # torch and DeepSpeed take seconds to import
+
+        loop.run(cfg, gateway)
+        return 0
     except ConfigError as error:
         print(f"ttrl-train: {error}", file=sys.stderr)
         return 2
     except TtrlError as error:
         events.error("trainer.stopped", reason=str(error))
         return 1
-
-
-def _learn(cfg: Config, gateway: Gateway) -> int:
-    from ttrl_server.training import loop  # torch and DeepSpeed take seconds to import
-
-    loop.run(cfg, gateway)
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ttrl-train",
-        description="Learns from the batches a ttrl-serve gateway leases. Alone, or under torchrun or the DeepSpeed "
-        "launcher with one process a rank. The gateway's admin key is read from TTRL_ADMIN_KEY.",
-    )
-    parser.add_argument("--config", type=Path, required=True, help="settings as the gateway resolved them (JSON)")
-    parser.add_argument("--gateway", required=True, help="URL of the gateway, such as http://10.0.0.5:8000")
-    return parser
 
 
 def _read_config(path: Path) -> Config:
@@ -69,32 +69,39 @@ def _read_config(path: Path) -> Config:
         raise ConfigError(f"--config {path}: {error.strerror}") from error
     except ValidationError as error:
         first = error.errors()[0]
-        raise ConfigError(f"--config {path}: {'.'.join(map(str, first['loc']))} {first['msg']}") from error
-
-
-def _key_beside(config: Path) -> str:
-    """DeepSpeed's launcher passes no key on, so the gateway leaves it beside the settings, for their owner alone."""
-    with suppress(OSError):
-        return config.with_name(KEY_FILE).read_text().strip()
-    return ""
+        raise ConfigError(
+            f"--config {path}: {'.'.join(map(str, first['loc']))} {first['msg']}"
+        ) from error
 
 
 def _read_key(config: Path) -> str:
-    key = os.environ.get("TTRL_ADMIN_KEY", "") or _key_beside(config)
-    if not key and os.environ.get("RANK", "0") == "0":  # the others, on other machines, never speak to the gateway
-        raise ConfigError("TTRL_ADMIN_KEY is empty: put the gateway's api.admin_key into the environment")
+    key = os.environ.get("TTRL_ADMIN_KEY", "")
+    if not key:
+        # DeepSpeed's launcher passes no key on, so the gateway leaves it beside the settings, for
+        # their owner alone.
+        with suppress(OSError):
+            key = config.with_name(KEY_FILE).read_text().strip()
+    # Only the first rank speaks to the gateway; the others may be on machines without the file.
+    if not key and os.environ.get("RANK", "0") == "0":
+        raise ConfigError(
+            "TTRL_ADMIN_KEY is empty: put the gateway's api.admin_key into the environment"
+        )
     return key
 
 
 def stand_back(niceness: int) -> None:
     """Behind whoever else wants the cores.
 
-    Where Linux schedules sessions as groups (autogroup), a process's own niceness counts inside its session only, and
-    the engine's session would get no more than half: so the session's niceness is set too.
+    Where Linux schedules sessions as groups (autogroup), a process's own niceness counts inside its
+    session only, and the engine's session would get no more than half: so the session's niceness is
+    set too.
     """
     ours = os.nice(niceness)
     group = Path("/proc/self/autogroup")
-    if _at_a_terminal() or not group.exists():  # a person's session holds more than this trainer
+    with suppress(OSError):
+        Path("/dev/tty").open("rb").close()
+        return  # at a terminal: a person's session holds more than this trainer
+    if not group.exists():
         return
     for _ in range(50):
         try:
@@ -105,14 +112,6 @@ def stand_back(niceness: int) -> None:
             time.sleep(0.1)
         except (OSError, ValueError):
             return
-
-
-def _at_a_terminal() -> bool:
-    try:
-        Path("/dev/tty").open("rb").close()
-    except OSError:
-        return False
-    return True
 
 
 def _settle(cfg: Config) -> None:
@@ -128,7 +127,8 @@ def _settle(cfg: Config) -> None:
 
 
 def _end_on_signals() -> None:
-    """A step takes minutes inside C++, where no Python handler runs: a thread waits for the signals instead."""
+    """A step takes minutes inside C++, where no Python handler runs: a thread waits for the
+    signals instead."""
     wanted = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
 

@@ -1,8 +1,8 @@
 """The voting room: which answer wins, when that is settled, and what each sample earns.
 
-    text ─read─▶ answer ─key─▶ cluster ─count─▶ Vote ─▶ rewards        (reading and keys: ``ttrl_server.answers``)
+    text ─read─▶ answer ─key─▶ cluster ─count─▶ Vote ─▶ rewards
 
-No model, no process and no I/O.
+Reading and keys are those of ``ttrl_server.answers``. No model, no process and no I/O.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The votes of one question while its samples come in: read once, keyed once, counted as often as asked."""
+"""The votes of one question while its samples come in: read once, keyed once, counted as often
+as asked."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from ttrl_server.voting import stopping
 from ttrl_server.voting.tally import confidence, vote, weight
 
 VOTABLE_SHARE = 0.5
-"""Of the finished samples of the first wave: fewer with an answer, and there is nothing to vote on."""
+"""Of the finished samples of the first wave: fewer with an answer, and there is nothing to vote
+on."""
 
 Labels = list[str | None]
 """[M] the key of each sample's answer, equal where the answers are the same; None without one."""
@@ -21,7 +23,8 @@ Labels = list[str | None]
 class Ballot:
     """Samples are added in any order; every figure is over those added, in index order.
 
-    ``question`` is the text asked, read only for what kind of answer it wants. Not thread-safe: one call at a time.
+    ``question`` is the text asked, read only for what kind of answer it wants. Not thread-safe: one
+    call at a time.
     """
 
     def __init__(self, question: str | None = None, *, weighting: Weighting = "uniform") -> None:
@@ -46,27 +49,30 @@ class Ballot:
         return vote(self._answers(), confidences, stopped, keys=labels, weighting=self._weighting)
 
     def decided(self, rule: StopRule, level: float, total: int) -> bool:
-        """Whether ``rule`` ends this vote of ``total`` samples; the votes are weighted as they will be counted.
+        """Whether ``rule`` ends this vote of ``total`` samples; the votes are weighted as they will
+        be counted.
 
-        A value without a unit counts with one that others gave it, but a sample still to come may give it another. So
-        the same answer must be ahead either way.
+        A value without a unit counts with one that others gave it, but a sample still to come may
+        give it another. So the same answer must be ahead either way.
         """
         labels, strict = self._labels()
         if labels != strict and self._leaders(labels).isdisjoint(self._leaders(strict)):
             return False
-        return all(self._settled(rule, level, found, total) for found in (labels, strict))
-
-    def _settled(self, rule: StopRule, level: float, labels: Labels, total: int) -> bool:
         if rule == "exact" and self._weighting == "confidence":
-            return stopping.settled([weight(confidence(r)) for r in self.rollouts], labels, total)
-        return stopping.decided(rule, level, labels, total)
+            weights = [weight(confidence(rollout)) for rollout in self.rollouts]
+            return all(stopping.settled(weights, found, total) for found in (labels, strict))
+        return all(stopping.decided(rule, level, found, total) for found in (labels, strict))
 
     @staticmethod
     def _leaders(labels: Labels) -> set[int]:
         """The samples with the commonest answer."""
         found = [label for label in labels if label is not None]
         most = max(map(found.count, found), default=0)
-        return {place for place, label in enumerate(labels) if label is not None and found.count(label) == most}
+        return {
+            place
+            for place, label in enumerate(labels)
+            if label is not None and found.count(label) == most
+        }
 
     def needed(self, rule: StopRule, level: float, total: int) -> int:
         """How many samples more before ``rule`` can fire at all."""
@@ -75,7 +81,8 @@ class Ballot:
     def votable(self) -> bool:
         """Whether the samples answer something that can be compared, or at least may yet.
 
-        A number somewhere in a longer text counts only where several samples agree on it: prose has numbers too.
+        A number somewhere in a longer text counts only where several samples agree on it: prose has
+        numbers too.
         """
         labels, _ = self._labels()
         readings = [self._readings[rollout.index] for rollout in self.rollouts]
@@ -95,7 +102,8 @@ class Ballot:
         return [self._readings[index].answer for index in sorted(self._rollouts)]
 
     def _labels(self) -> tuple[Labels, Labels]:
-        """The keys by index: as they are counted, and before values without a unit take that of others."""
+        """The keys by index: as they are counted, and before values without a unit take that of
+        others."""
         answers = self._answers()
         for answer in answers:
             if answer is not None and answer not in self._keys:

@@ -1,7 +1,9 @@
-"""What each rollout of a group earns: from the vote itself, from a given label, or from a person's feedback.
+"""What each rollout of a group earns: from the vote itself, from a given label, or from a person's
+feedback.
 
-All of them give [G] rewards of the G rollouts that train, so that learning is the same code whoever names the label:
-training on true labels, the upper bound of the method, differs from the method in its reward alone.
+All of them give [G] rewards of the G rollouts that train, so that learning is the same code whoever
+names the label: training on true labels, the upper bound of the method, differs from the method in
+its reward alone.
 """
 
 from __future__ import annotations
@@ -12,14 +14,18 @@ from ttrl_server.types import Vote
 
 def agreement(vote: Vote, samples: int) -> tuple[float, ...]:
     """1 for members of the winning cluster, else 0 (TTRL, arXiv 2504.16084, section 2.2)."""
-    return _ones(_members(vote, 0), samples)
+    return _ones(set(vote.clusters[0].members) if vote.clusters else set(), samples)
 
 
-def signed(vote: Vote, samples: int, *, majority: float, margin: float, rare: float) -> tuple[float, ...]:
-    """1 for the winners, −1 for answers with less than ``rare`` of the votes, 0 for those between and for no answer.
+def signed(
+    vote: Vote, samples: int, *, majority: float, margin: float, rare: float
+) -> tuple[float, ...]:
+    """1 for the winners, −1 for answers with less than ``rare`` of the votes, 0 for those between
+    and for no answer.
 
-    The winners earn it only inside the consensus window: p₁ ≥ ``majority`` and p₁ − p₂ ≥ ``margin``; outside it the
-    negatives are all that is learned (SCRL, arXiv 2603.19880: 0.5, 0.15, 0.15).
+    The winners earn it only inside the consensus window: p₁ ≥ ``majority`` and p₁ − p₂ ≥
+    ``margin``; outside it the negatives are all that is learned (SCRL, arXiv 2603.19880: 0.5, 0.15,
+    0.15).
     """
     total = len(vote.answers)
     earned = [0.0] * samples
@@ -35,22 +41,23 @@ def signed(vote: Vote, samples: int, *, majority: float, margin: float, rare: fl
 def labelled(vote: Vote, label: str, samples: int, asked: Asked) -> tuple[float, ...]:
     """1 for answers that are the same as ``label``, else 0."""
     found = keys({label, *(cluster.answer for cluster in vote.clusters)}, asked)
-    same = [cluster for cluster in vote.clusters if found[label] and found[cluster.answer] == found[label]]
+    same = [
+        cluster
+        for cluster in vote.clusters
+        if found[label] and found[cluster.answer] == found[label]
+    ]
     right = {i for cluster in same for i in cluster.members}
     return _ones(right, samples)
 
 
 def feedback(vote: Vote, score: int, samples: int) -> tuple[float, ...]:
-    """A person's ±1 on the answer that was returned: ``score`` for every rollout with that answer, 0 for the others.
+    """A person's ±1 on the answer that was returned: ``score`` for every rollout with that answer,
+    0 for the others.
 
     Binary feedback in place of the pseudo-label, as in BiTTA (arXiv 2505.18514).
     """
     same = next((set(c.members) for c in vote.clusters if vote.chosen in c.members), {vote.chosen})
     return tuple(float(score) if index in same else 0.0 for index in range(samples))
-
-
-def _members(vote: Vote, place: int) -> set[int]:
-    return set(vote.clusters[place].members) if vote.clusters else set()
 
 
 def _ones(members: set[int], samples: int) -> tuple[float, ...]:

@@ -1,7 +1,7 @@
 """What the samples of one question look like: majority, entropy, length, share that answers.
 
-Defined here once, for the reply, the store, the gate and the watch. Entropy is over tokens: a long sample counts more
-than a short one, as it does in the policy gradient's token mean.
+Defined here once, for the reply, the store, the gate and the watch. Entropy is over tokens: a long
+sample counts more than a short one, as it does in the policy gradient's token mean.
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ def of_group(group: Group, vote: Vote) -> Signals:
 def of_samples(
     version: int, *, majority: float, extractable: float, samples: int, tokens: int, surprise: float
 ) -> Signals:
-    """Of ``samples`` completions with ``tokens`` tokens in all; ``surprise`` is the sum of −log π over them (nats)."""
-    return Signals(version, 1, majority, surprise / max(1, tokens), tokens / max(1, samples), extractable)
+    """Of ``samples`` completions with ``tokens`` tokens in all; ``surprise`` is the sum of −log
+    π over them (nats)."""
+    return Signals(
+        version, 1, majority, surprise / max(1, tokens), tokens / max(1, samples), extractable
+    )
 
 
 def mean(signals: Sequence[Signals]) -> Signals:
@@ -40,7 +43,9 @@ def mean(signals: Sequence[Signals]) -> Signals:
         return math.fsum(getattr(each, name) * each.groups for each in signals) / groups
 
     return Signals(
-        signals[0].version, groups, *(average(name) for name in ("majority", "entropy", "length", "extractable"))
+        signals[0].version,
+        groups,
+        *(average(name) for name in ("majority", "entropy", "length", "extractable")),
     )
 
 

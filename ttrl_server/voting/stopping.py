@@ -1,19 +1,23 @@
-r"""When a vote may stop before all M samples are drawn (ttrl.md, section 7).
+r"""When a vote may stop before all M samples are drawn (docs/method.md, section 7).
 
 ``none``         never.
-``exact``        the leader's margin exceeds what is outstanding: the full vote would give the same answer.
-``beta``         P(leader's share > runner-up's | counts) ≥ level, with a uniform prior on the share among the two:
-                 Adaptive-Consistency (arXiv 2305.11860, section 3). A posterior, not a guarantee.
-``certificate``  anytime-valid, after the Martingale Majority Certificate (arXiv 2510.17472, section 3): however often
-                 it is looked at, the chance of ever certifying an answer that is not the model's most likely one is
-                 at most 1 − level.
+``exact``        the leader's margin exceeds what is outstanding: the full vote would give the
+                 same answer.
+``beta``         P(leader's share > runner-up's | counts) ≥ level, with a uniform prior on the
+                 share among the two: Adaptive-Consistency (arXiv 2305.11860, section 3).
+                 A posterior, not a guarantee.
+``certificate``  anytime-valid, after the Martingale Majority Certificate (arXiv 2510.17472,
+                 section 3): however often it is looked at, the chance of ever certifying an
+                 answer that is not the model's most likely one is at most 1 − level.
 
-The certificate holds a leader against its strongest rival. Among samples that are either of the two, a leader that is
-*not* more likely wins each with probability ≤ 1/2; with a wins in n = a + b of them, the mixture over shares above one
-half, 2 ∫_{1/2}^1 2ⁿ θᵃ (1−θ)ᵇ dθ, is then a supermartingale that starts at 1 and passes x with probability ≤ 1/x
-(Ville). The leader is chosen from the data, so what it is held to depends on when its answer first appeared: counting
-starts after that sample, and the k-th answer to appear must pass k (k+1) / δ; these chances sum to δ over all answers
-there may be. (The paper gives one leader the whole of δ; here also the choice of the leader is paid for.)
+The certificate holds a leader against its strongest rival. Among samples that are either of the
+two, a leader that is *not* more likely wins each with probability ≤ 1/2; with a wins in n = a + b
+of them, the mixture over shares above one half, 2 ∫_{1/2}^1 2ⁿ θᵃ (1−θ)ᵇ dθ, is then a
+supermartingale that starts at 1 and passes x with probability ≤ 1/x (Ville). The leader is chosen
+from the data, so what it is held to depends on when its answer first appeared: counting starts
+after that sample, and the k-th answer to appear must pass k (k+1) / δ; these chances sum to δ over
+all answers there may be. (The paper gives one leader the whole of δ; here also the choice of the
+leader is paid for.)
 """
 
 from __future__ import annotations
@@ -31,20 +35,27 @@ Label = Hashable | None
 def decided(rule: StopRule, level: float, labels: Sequence[Label], total: int) -> bool:
     """Whether ``rule`` ends a vote of ``total`` samples after ``labels``, which are in index order.
 
-    A statistical rule takes whole waves: the samples that finish first are the short ones, not a fair draw.
+    A statistical rule takes whole waves: the samples that finish first are the short ones, not a
+    fair draw.
     """
-    match rule:
-        case "exact":
-            return settled([1.0 if label is not None else 0.0 for label in labels], labels, total)
-        case "beta":
-            return _posterior(labels) >= level
-        case "certificate":
-            return _certified(labels, 1 - level)
-    return False
+    if rule == "exact":
+        return settled([1.0 if label is not None else 0.0 for label in labels], labels, total)
+    counts = _counted(labels)
+    if rule == "beta":
+        first, second = _top_two(counts)
+        return _likelier(int(first), int(second)) >= level
+    if rule != "certificate" or not counts:
+        return False
+    leader = counts.most_common(1)[0][0]
+    after = _counted(labels[labels.index(leader) + 1 :])
+    wins, rank = after.pop(leader, 0), list(counts).index(leader) + 1
+    strongest = max(after.values(), default=0)
+    return _evidence(wins, strongest) >= rank * (rank + 1) / (1 - level)
 
 
 def settled(weights: Sequence[float], labels: Sequence[Label], total: int) -> bool:
-    """Whether no outcome of the outstanding samples, each of weight ≤ 1, can change the winner or tie with it."""
+    """Whether no outcome of the outstanding samples, each of weight ≤ 1, can change the winner
+    or tie with it."""
     shares: Counter[Label] = Counter()
     for label, weight in zip(labels, weights, strict=True):
         if label is not None:
@@ -54,11 +65,12 @@ def settled(weights: Sequence[float], labels: Sequence[Label], total: int) -> bo
 
 
 def needed(rule: StopRule, level: float, labels: Sequence[Label], total: int) -> int:
-    """How many samples more it takes before ``rule`` can possibly fire: if every one of them agrees with the leader."""
+    """How many samples more it takes before ``rule`` can possibly fire: if every one of them
+    agrees with the leader."""
     outstanding = total - len(labels)
     if rule == "none":
         return outstanding
-    leader = next(iter(Counter(label for label in labels if label is not None).most_common(1)), ("leader", 0))[0]
+    leader = next(iter(_counted(labels).most_common(1)), ("leader", 0))[0]
     hoped = list(labels)
     for more in range(1, outstanding):
         hoped.append(leader)
@@ -72,27 +84,19 @@ def _top_two(shares: Counter[Label]) -> tuple[float, float]:
     return best[0], best[1]
 
 
-def _posterior(labels: Sequence[Label]) -> float:
-    """P(θ > 1/2) for θ ~ Beta(a + 1, b + 1): the lower half of a binomial with a + b + 1 tosses of a fair coin."""
-    first, second = map(int, _top_two(Counter(label for label in labels if label is not None)))
-    tosses = first + second + 1
-    return sum(math.comb(tosses, wins) for wins in range(first + 1)) / 2.0**tosses
+def _counted(labels: Sequence[Label]) -> Counter[Label]:
+    """How many samples have each label, in the order in which the labels appeared."""
+    return Counter(label for label in labels if label is not None)
 
 
-def _certified(labels: Sequence[Label], error: float) -> bool:
-    counts = Counter(label for label in labels if label is not None)
-    if not counts:
-        return False
-    leader = counts.most_common(1)[0][0]
-    appeared = list(dict.fromkeys(label for label in labels if label is not None))
-    after = Counter(label for label in labels[labels.index(leader) + 1 :] if label is not None)
-    wins, rank = after.pop(leader, 0), appeared.index(leader) + 1
-    strongest = max(after.values(), default=0)
-    return _evidence(wins, strongest) >= rank * (rank + 1) / error
+def _likelier(wins: int, losses: int) -> float:
+    """P(θ > 1/2) for θ ~ Beta(wins + 1, losses + 1): the lower half of a binomial with
+    wins + losses + 1 tosses of a fair coin."""
+    tosses = wins + losses + 1
+    return sum(math.comb(tosses, k) for k in range(wins + 1)) / 2.0**tosses
 
 
 def _evidence(wins: int, losses: int) -> float:
-    """The mixture above: 2ⁿ⁺¹ B(a+1, b+1) P(Beta(a+1, b+1) > 1/2), whose last factor is again a binomial's half."""
+    """The mixture above: 2ⁿ⁺¹ B(a+1, b+1) P(θ > 1/2)."""
     tosses = wins + losses + 1
-    upper = sum(math.comb(tosses, k) for k in range(wins + 1)) / 2.0**tosses
-    return 2.0**tosses / (tosses * math.comb(tosses - 1, wins)) * upper
+    return 2.0**tosses / (tosses * math.comb(tosses - 1, wins)) * _likelier(wins, losses)

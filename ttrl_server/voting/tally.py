@@ -1,4 +1,4 @@
-"""Counting the votes of a group (ttrl.md, sections 1 and 3)."""
+"""Counting the votes of a group (docs/method.md, sections 1 and 3)."""
 
 from __future__ import annotations
 
@@ -20,21 +20,35 @@ def vote(
 ) -> Vote:
     """Cluster equivalent answers and let the largest cluster win.
 
-    ``answers``, ``confidences`` (nats a token) and ``keys`` are [M], by rollout index; equal keys mean the same
-    answer, and are those of an unknown question where none are given. With ``weighting`` confidence a sample's vote
-    counts ``weight(confidence)``. Equal clusters are ordered by summed confidence, then by lowest index; the chosen
-    rollout is the most confident of the winners, then the lowest index. Nothing depends on the order in which samples
-    arrived.
+    ``answers``, ``confidences`` (nats a token) and ``keys`` are [M], by rollout index; equal keys
+    mean the same answer, and are those of an unknown question where none are given. With
+    ``weighting`` confidence a sample's vote counts ``weight(confidence)``. Equal clusters are
+    ordered by summed confidence, then by lowest index; the chosen rollout is the most confident of
+    the winners, then the lowest index. Nothing depends on the order in which samples arrived.
     Raises ValueError when the lengths differ.
     """
     if len(answers) != len(confidences):
         raise ValueError(
-            f"{len(answers)} answers but {len(confidences)} confidences: one of each is needed per rollout"
+            f"{len(answers)} answers but {len(confidences)} confidences: one of each is needed "
+            "per rollout"
         )
     if keys is None:
         found = keys_of({a for a in answers if a is not None}, Asked())
         keys = [None if a is None else found[a] for a in answers]
-    ranked = sorted(_clusters(answers, keys), key=lambda cluster: _rank(cluster, confidences, weighting))
+    members: dict[str, list[int]] = {}
+    for index, key in enumerate(keys):
+        if key is not None:
+            members.setdefault(key, []).append(index)
+    votes = [weight(each) if weighting == "confidence" else 1.0 for each in confidences]
+    # ``fsum`` is exact, so a tie does not depend on the order of summation.
+    ranked = sorted(
+        (Cluster(answers[indices[0]] or "", tuple(indices)) for indices in members.values()),
+        key=lambda cluster: (
+            -math.fsum(votes[index] for index in cluster.members),
+            -math.fsum(confidences[index] for index in cluster.members),
+            cluster.members[0],
+        ),
+    )
     if not ranked:
         return Vote(tuple(answers), (), None, None, None, chosen=0, stopped=stopped)
     first, second = len(ranked[0].members), len(ranked[1].members) if len(ranked) > 1 else 0
@@ -49,24 +63,9 @@ def vote(
     )
 
 
-def _clusters(answers: Sequence[str | None], keys: Sequence[str | None]) -> list[Cluster]:
-    members: dict[str, list[int]] = {}
-    for index, key in enumerate(keys):
-        if key is not None:
-            members.setdefault(key, []).append(index)
-    return [Cluster(answers[indices[0]] or "", tuple(indices)) for indices in members.values()]
-
-
-def _rank(cluster: Cluster, confidences: Sequence[float], weighting: Weighting) -> tuple[float, float, int]:
-    """Smaller is better. ``fsum`` is exact, so that a tie does not depend on the order of summation."""
-    size: float = len(cluster.members)
-    if weighting == "confidence":
-        size = math.fsum(weight(confidences[index]) for index in cluster.members)
-    return -size, -math.fsum(confidences[index] for index in cluster.members), cluster.members[0]
-
-
 def confidence(rollout: Rollout) -> float:
-    """Mean log-probability of the rollout's tokens (nats a token); minus infinity without tokens or if one is NaN."""
+    """Mean log-probability of the rollout's tokens (nats a token); minus infinity without tokens
+    or if one is NaN."""
     if not rollout.logprobs:
         return -math.inf
     mean = math.fsum(rollout.logprobs) / len(rollout.logprobs)
@@ -76,16 +75,19 @@ def confidence(rollout: Rollout) -> float:
 def weight(confidence: float) -> float:
     """A vote's weight in (0, 1]: the geometric mean of its tokens' probabilities.
 
-    The idea is DeepConf's (arXiv 2508.15260, section 3.2: votes weighted by trace confidence); its confidence needs
-    the top-k alternatives of every token, this one the sampled tokens alone. Bounded by 1, so that ``exact`` holds.
+    The idea is DeepConf's (arXiv 2508.15260, section 3.2: votes weighted by trace confidence); its
+    confidence needs the top-k alternatives of every token, this one the sampled tokens alone.
+    Bounded by 1, so that ``exact`` holds.
     """
     return math.exp(min(confidence, 0.0))
 
 
 def most_certain(rollouts: Sequence[Rollout]) -> int:
-    """Best of N without a vote: the place of the finished rollout with the highest self-certainty, then the first.
+    """Best of N without a vote: the place of the finished rollout with the highest self-certainty,
+    then the first.
 
-    Self-certainty: arXiv 2502.18581. Where the engine was not asked for alternatives, the mean log-probability.
+    Self-certainty: arXiv 2502.18581. Where the engine was not asked for alternatives, the mean
+    log-probability.
     """
 
     def rank(place: int) -> tuple[bool, float, int]:

@@ -18,7 +18,8 @@ from ttrl_server.voting import Ballot
 
 @dataclass
 class Engine:
-    """Draws sample i after ``seconds(i)`` with the answer ``text(i)``; knows what was begun, ended and cancelled."""
+    """Draws sample i after ``seconds(i)`` with the answer ``text(i)``; knows what was begun,
+    ended and cancelled."""
 
     texts: list[str]
     seconds: list[float] = field(default_factory=lambda: [0.0] * 64)
@@ -48,7 +49,12 @@ async def draw(
     return stopped, ballot, progress
 
 
-WAVES = st.builds(lambda m, g, w: Waves(m, min(g, m), w), st.integers(1, 80), st.integers(0, 80), st.integers(1, 20))
+WAVES = st.builds(
+    lambda m, g, w: Waves(m, min(g, m), w),
+    st.integers(1, 80),
+    st.integers(0, 80),
+    st.integers(1, 20),
+)
 
 
 @given(WAVES)
@@ -87,7 +93,9 @@ async def test_the_exact_rule_draws_only_what_could_settle_it() -> None:
     assert progress.leader == 1.0
 
 
-async def test_an_exact_stop_within_a_wave_cancels_what_cannot_train_and_waits_for_what_can() -> None:
+async def test_an_exact_stop_within_a_wave_cancels_what_cannot_train_and_waits_for_what_can() -> (
+    None
+):
     seconds = [0.0] * 64
     seconds[3], seconds[38], seconds[39] = 0.3, 30.0, 30.0  # slow: one that trains, two that do not
     engine = Engine(["7"] * 64, seconds)
@@ -163,7 +171,9 @@ async def test_one_sample_that_fails_ends_the_draw_and_leaves_nothing_running() 
     st.integers(0, 40),
     st.integers(1, 9),
 )
-def test_an_exact_vote_answers_as_the_full_vote_would(texts: list[str], eligible: int, wave: int) -> None:
+def test_an_exact_vote_answers_as_the_full_vote_would(
+    texts: list[str], eligible: int, wave: int
+) -> None:
     waves = Waves(len(texts), min(eligible, len(texts)), wave)
     stopped, ballot, _ = asyncio.run(draw(Engine(texts), waves, stop="exact"))
     _, everything, _ = asyncio.run(draw(Engine(texts), waves, stop="none"))

@@ -12,6 +12,7 @@ from ttrl_server.answering.flights import Flights, Progress
 from ttrl_server.answering.room import Cohorts, Room
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.errors import Overloaded, RequestError
+from ttrl_server.settings.sections import BatchConfig
 from ttrl_server.telemetry import metrics
 
 # ---------------------------------------------------------------- the door
@@ -48,7 +49,9 @@ def test_a_question_that_fails_gives_its_room_back() -> None:
 # ---------------------------------------------------------------- the batch
 
 
-async def ask(cohorts: Cohorts, until: asyncio.Event | None = None, version: int | None = None) -> int:
+async def ask(
+    cohorts: Cohorts, until: asyncio.Event | None = None, version: int | None = None
+) -> int:
     """The version one question ran on."""
     async with cohorts.hold(version) as hold:
         if until:
@@ -65,7 +68,7 @@ def two_versions() -> Fleet:
 
 async def test_questions_of_one_cohort_share_a_version_whatever_is_promoted_in_between() -> None:
     one = two_versions()
-    cohorts = Cohorts(one, max_questions=8, max_wait_s=0.05)
+    cohorts = Cohorts(one, BatchConfig(max_questions=8, max_wait_ms=50))
     first = asyncio.create_task(ask(cohorts))
     await asyncio.sleep(0.01)
     one.serving = 2
@@ -80,7 +83,7 @@ async def test_questions_of_one_cohort_share_a_version_whatever_is_promoted_in_b
 
 async def test_a_cohort_keeps_its_version_while_the_pointer_flips() -> None:
     one = two_versions()
-    cohorts, until = Cohorts(one, max_questions=3, max_wait_s=0.01), asyncio.Event()
+    cohorts, until = Cohorts(one, BatchConfig(max_questions=3, max_wait_ms=10)), asyncio.Event()
     running = [asyncio.create_task(ask(cohorts, until)) for _ in range(2)]
     await asyncio.sleep(0.05)
     one.serving = 2
@@ -94,7 +97,7 @@ async def test_a_cohort_keeps_its_version_while_the_pointer_flips() -> None:
 
 
 async def test_a_full_cohort_starts_at_once_and_the_next_one_begins() -> None:
-    cohorts = Cohorts(two_versions(), max_questions=2, max_wait_s=60)
+    cohorts = Cohorts(two_versions(), BatchConfig(max_questions=2, max_wait_ms=60000))
     full = [asyncio.create_task(ask(cohorts)) for _ in range(2)]
     third = asyncio.create_task(ask(cohorts))
     assert await asyncio.wait_for(asyncio.gather(*full), 1) == [1, 1]
@@ -105,12 +108,17 @@ async def test_a_full_cohort_starts_at_once_and_the_next_one_begins() -> None:
 
 
 async def test_no_wait_means_no_wait() -> None:
-    assert await asyncio.wait_for(ask(Cohorts(two_versions(), max_questions=8, max_wait_s=0)), 1) == 1
+    assert (
+        await asyncio.wait_for(
+            ask(Cohorts(two_versions(), BatchConfig(max_questions=8, max_wait_ms=0))), 1
+        )
+        == 1
+    )
 
 
 async def test_a_pinned_question_waits_for_no_cohort() -> None:
     one = two_versions()
-    cohorts = Cohorts(one, max_questions=8, max_wait_s=60)
+    cohorts = Cohorts(one, BatchConfig(max_questions=8, max_wait_ms=60000))
     assert await asyncio.wait_for(ask(cohorts, version=2), 1) == 2
     with pytest.raises(RequestError):
         await ask(cohorts, version=9)
@@ -120,7 +128,7 @@ async def test_a_pinned_question_waits_for_no_cohort() -> None:
 @pytest.mark.parametrize("moment", ["while it waits", "as the cohort starts", "while it runs"])
 async def test_a_cancelled_question_leaves_no_hold(moment: str) -> None:
     one, until = two_versions(), asyncio.Event()
-    cohorts = Cohorts(one, max_questions=2, max_wait_s=60)
+    cohorts = Cohorts(one, BatchConfig(max_questions=2, max_wait_ms=60000))
     leaving = asyncio.create_task(ask(cohorts, until))
     await asyncio.sleep(0)
     if moment == "while it waits":
@@ -141,7 +149,7 @@ async def test_a_cancelled_question_leaves_no_hold(moment: str) -> None:
 
 
 async def test_every_question_of_a_batch_hears_that_no_engine_is_ready() -> None:
-    cohorts = Cohorts(fleet(ready=False), max_questions=3, max_wait_s=60)
+    cohorts = Cohorts(fleet(ready=False), BatchConfig(max_questions=3, max_wait_ms=60000))
     told = await asyncio.gather(*(ask(cohorts) for _ in range(3)), return_exceptions=True)
     assert [type(error) for error in told] == [Overloaded] * 3
 
@@ -172,7 +180,9 @@ class Computation:
         return f"answer {self.started}"
 
 
-def join(flights: Flights[str], compute: Computation, key: bytes = b"q", **more: Any) -> asyncio.Task[str]:
+def join(
+    flights: Flights[str], compute: Computation, key: bytes = b"q", **more: Any
+) -> asyncio.Task[str]:
     return asyncio.create_task(flights.join(key, Progress(4), compute, **more))
 
 

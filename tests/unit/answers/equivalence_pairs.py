@@ -1,7 +1,8 @@
 r"""Pairs of answers, checked by hand: which are the same, and which only look alike.
 
-Written as models write final answers, before the code that is tested on them. By kind; ``SAME_BY_TEXT`` are other
-writings, ``SAME_BY_VALUE`` other expressions of one value. No question is known.
+Written as models write final answers, before the code that is tested on them. By kind;
+``SAME_BY_TEXT`` are other writings, ``SAME_BY_VALUE`` other expressions of one value. No question
+is known.
 """
 
 from __future__ import annotations
@@ -117,7 +118,10 @@ SAME_BY_TEXT: dict[str, Pairs] = {
         (r"x = \pm 4", "-4, 4"),
         (r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"),
         (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{bmatrix} 1 \\ 2 \end{bmatrix}"),
-        (r"\begin{pmatrix} 1/2 & 0 \\ 0 & 1 \end{pmatrix}", r"\begin{pmatrix} 0.5 & 0 \\ 0 & 1 \end{pmatrix}"),
+        (
+            r"\begin{pmatrix} 1/2 & 0 \\ 0 & 1 \end{pmatrix}",
+            r"\begin{pmatrix} 0.5 & 0 \\ 0 & 1 \end{pmatrix}",
+        ),
     ],
     "spelling of expressions": [
         (r"\sqrt{3}/3", r"\frac{\sqrt{3}}{3}"),
@@ -454,10 +458,16 @@ DIFFERENT: dict[str, Pairs] = {
         (r"\emptyset", "0"),
     ],
     "matrices": [
-        (r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}", r"\begin{pmatrix} 1 & 3 \\ 2 & 4 \end{pmatrix}"),
+        (
+            r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}",
+            r"\begin{pmatrix} 1 & 3 \\ 2 & 4 \end{pmatrix}",
+        ),
         (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix} 1 & 2 \end{pmatrix}"),
         (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix} 2 \\ 1 \end{pmatrix}"),
-        (r"\begin{vmatrix} 1 & 2 \\ 3 & 4 \end{vmatrix}", r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}"),
+        (
+            r"\begin{vmatrix} 1 & 2 \\ 3 & 4 \end{vmatrix}",
+            r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}",
+        ),
         (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", "1, 2"),
         (r"\begin{pmatrix} \sqrt2 & 0 \end{pmatrix}", r"\begin{pmatrix} \sqrt3 & 0 \end{pmatrix}"),
     ],
@@ -514,11 +524,7 @@ DIFFERENT: dict[str, Pairs] = {
         ("I", "1"),
         ("sin", "sine wave"),
     ],
-    "bases": [
-        ("204_5", "204"),
-        ("204_5", "204_6"),
-        ("101_2", "101_3"),
-    ],
+    "bases": [("204_5", "204"), ("204_5", "204_6"), ("101_2", "101_3")],
 }
 
 

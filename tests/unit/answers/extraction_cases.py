@@ -8,8 +8,14 @@ from __future__ import annotations
 CHOICES = "Which acid is the strongest?\n(A) acetic\n(B) nitric\n(C) carbonic\n(D) boric"
 LETTERED = "Which is prime?\nA. 4\nB. 7\nC. 9\nD. 12"
 
-PLANETS = "Which planet has the most moons?\nA) Mars\nB) Saturn\nC) Venus\nD) Mercury\n\nReply with one letter."
-SPANS = r"Find it. $\textbf{(A)}\ 12 \qquad \textbf{(B)}\ 15 \qquad \textbf{(C)}\ \frac{31}{2} \quad \textbf{(D)}\ 18$"
+PLANETS = (
+    "Which planet has the most moons?\nA) Mars\nB) Saturn\nC) Venus\nD) Mercury\n\nReply with one "
+    "letter."
+)
+SPANS = (
+    r"Find it. $\textbf{(A)}\ 12 \qquad \textbf{(B)}\ 15 \qquad \textbf{(C)}\ \frac{31}{2} \quad "
+    r"\textbf{(D)}\ 18$"
+)
 SENTENCES = (
     "Why does bread dough rise?\n\n"
     "A. The yeast releases carbon dioxide as it feeds on the sugar in the flour\n"
@@ -19,11 +25,15 @@ SENTENCES = (
 )
 GASES = "Which gas do plants take in?\n(A) O2\n(B) CO2\n(C) N2\n(D) none of these"
 CARE = (
-    "What is the best next step?\n\nA. Order a CT scan of the head\nB. Start intravenous antibiotics\n"
+    "What is the best next step?\n\nA. Order a CT scan of the head\nB. Start intravenous "
+    "antibiotics\n"
     "C. Discharge the patient\nD. Order an MRI of the head\n\nAnswer with the letter only."
 )
 YES_NO = "Is 91 prime? Options: (A) Yes (B) No"
-MARKED = "Pick the colour of a clear sky.\n- **A:** green\n- **B:** blue\n- **C:** dark blue\n- **D:** red"
+MARKED = (
+    "Pick the colour of a clear sky.\n- **A:** green\n- **B:** blue\n- **C:** dark blue\n- **D:** "
+    "red"
+)
 SMALL = "What is the boiling point of water at sea level?\na) 90 °C\nb) 100 °C\nc) 110 °C"
 PARTS = "A train leaves at noon. Points A and B are 120 km apart. How long does it take at 60 km/h?"
 INTEGER = "How many coaches are needed? Give your answer as an integer."
@@ -31,7 +41,9 @@ WHOLE = "A hall has 30 rows. How many seats are there? Round to the nearest whol
 ABOUT_INTEGERS = "Let n be an integer with n > 2. What is the average of n and n + 1 when n = 3?"
 
 ONE_WORD = "What is the capital of Peru? Answer with just the word."
-RELATED = "What is Sarah to Elizabeth? Respond only with the word that describes their relationship."
+RELATED = (
+    "What is Sarah to Elizabeth? Respond only with the word that describes their relationship."
+)
 SORTED = "Sort these words and return them as a comma-separated list: pear, when, which"
 PRIME = "Is 91 a prime number?"
 FOLLOWS = "Does it logically follow that:\nSome lawyers are parents?\n(Answer Yes or No)"
@@ -167,7 +179,11 @@ CASES: list[tuple[str, str | None, str | None]] = [
     (r"**\boxed{36}**", None, "36"),
     ("Thus we obtain \\boxed{\n 64\n}.", None, "64"),
     (r"\boxed{7}\boxed{8}", None, "8"),
-    (r"Attempt one: \boxed{12}. Attempt two: \boxed{13}. The second is right, since 12 is even.", None, "13"),
+    (
+        r"Attempt one: \boxed{12}. Attempt two: \boxed{13}. The second is right, since 12 is even.",
+        None,
+        "13",
+    ),
     (r"I should put the result in \boxed{}: \boxed{25}", None, "25"),
     (r"Answer: \boxed{9}. Answer: 10", None, "9"),
     (r"\fbox{\textbf{14}}", None, "14"),
@@ -188,7 +204,11 @@ CASES: list[tuple[str, str | None, str | None]] = [
     (r"\boxed{[0, 1)}", None, "[0,1)"),
     (r"\boxed{(3, -1, 2)}", None, "(3,-1,2)"),
     (r"\boxed{\{2, 4, 8\}}", None, "{2,4,8}"),
-    (r"\boxed{\begin{bmatrix} 0 & 1 \\ -1 & 0 \end{bmatrix}}", None, r"\begin{bmatrix} 0 & 1 \\ -1 & 0 \end{bmatrix}"),
+    (
+        r"\boxed{\begin{bmatrix} 0 & 1 \\ -1 & 0 \end{bmatrix}}",
+        None,
+        r"\begin{bmatrix} 0 & 1 \\ -1 & 0 \end{bmatrix}",
+    ),
     (r"\boxed{y = 2x - 3}", None, "y=2x-3"),
     (r"\boxed{n = 6}", None, "6"),
     (r"\boxed{x^2 - 4x + 4}", None, "x^2-4x+4"),
@@ -466,13 +486,21 @@ CASES: list[tuple[str, str | None, str | None]] = [
     ("The capital of Peru is Lima.", ONE_WORD, "Lima"),
     ("Sure! Lima", ONE_WORD, "Lima"),
     ("mother-in-law", RELATED, "mother-in-law"),
-    ("THOSE FROM MARS", "Decrypt it. Provide only the decrypted text as your final answer.", "THOSE FROM MARS"),
+    (
+        "THOSE FROM MARS",
+        "Decrypt it. Provide only the decrypted text as your final answer.",
+        "THOSE FROM MARS",
+    ),
     ("A Tale of Two Cities", "Name it. Reply with just the title.", "A Tale of Two Cities"),
     ("the cat is black", "Decrypt it. Provide only the decrypted text.", "the cat is black"),
     ("E. coli", "Reply only with a name.", "E. coli"),
     ("St. Louis", ONE_WORD, "St. Louis"),
     ("Certainly", ONE_WORD, "Certainly"),
-    ("pear, when, which, ear, for, the, zoo, a, of", SORTED, "pear, when, which, ear, for, the, zoo, a, of"),
+    (
+        "pear, when, which, ear, for, the, zoo, a, of",
+        SORTED,
+        "pear, when, which, ear, for, the, zoo, a, of",
+    ),
     ("100, Full, floats", SORTED, "100, Full, floats"),
     ("Sorry, I cannot answer.", ONE_WORD, None),
     ("I'm sorry, but I can't help with that.", ONE_WORD, None),
@@ -506,7 +534,11 @@ CASES: list[tuple[str, str | None, str | None]] = [
     # no yes or no is asked for
     ("391", "Do not use a calculator. What is 17 * 23?", "391"),
     ("48", "Do the following calculation: 12 * 4 = ?", "48"),
-    ("The hypotenuse is 5.", "The legs of a right triangle\nare 3 and 4. What is the hypotenuse?", "5"),
+    (
+        "The hypotenuse is 5.",
+        "The legs of a right triangle\nare 3 and 4. What is the hypotenuse?",
+        "5",
+    ),
     ("1024", "A quiz has 10 true/false questions. In how many ways can it be answered?", "1024"),
     ("60 - 24 = 36", "In a poll 60 people said yes or no. 24 said yes. How many said no?", "36"),
     ("144", "Do you know what 12*12 is?", "144"),
@@ -566,7 +598,11 @@ CASES: list[tuple[str, str | None, str | None]] = [
     ("The answer is nitric acid because it dissociates fully in water.", CHOICES, "B"),
     ("The answer is the nitric acid.", CHOICES, "B"),
     ("**Answer:** Carbonic", CHOICES, "C"),
-    ("The answer is neither nitric nor carbonic acid.", CHOICES, "neither nitric nor carbonic acid"),
+    (
+        "The answer is neither nitric nor carbonic acid.",
+        CHOICES,
+        "neither nitric nor carbonic acid",
+    ),
     ("The answer is Saturn.", PLANETS, "B"),
     ("Answer: *Saturn*, with 146 moons", PLANETS, "B"),
     ("<answer>saturn</answer>", PLANETS, "B"),
@@ -580,7 +616,8 @@ CASES: list[tuple[str, str | None, str | None]] = [
     ("The answer is yes.", YES_NO, "A"),
     ("The answer is No, because 91 = 7 * 13.", YES_NO, "B"),
     (
-        "The answer is that the yeast releases carbon dioxide as it feeds on the sugar in the flour.",
+        "The answer is that the yeast releases carbon dioxide as it feeds on the sugar in the "
+        "flour.",
         SENTENCES,
         "A",
     ),
@@ -599,7 +636,11 @@ CASES: list[tuple[str, str | None, str | None]] = [
     (r"\boxed{CO_2}", GASES, "B"),
     (r"The answer is $\mathrm{CO}_2$.", GASES, "B"),
     ("The answer is an MRI of the head.", CARE, "D"),
-    ("The answer is Start intravenous antibiotics, because a CT scan of the head takes long.", CARE, "B"),
+    (
+        "The answer is Start intravenous antibiotics, because a CT scan of the head takes long.",
+        CARE,
+        "B",
+    ),
     ("So the best choice is to start antibiotics (B).", CARE, "B"),
     ("The correct answer is not (B).", CARE, None),
     ("The fever is high. I think it's option B.", CARE, "B"),

@@ -1,4 +1,5 @@
-"""Questions in the words of people who chat: those with one answer, and those with none that could be compared."""
+"""Questions in the words of people who chat: those with one answer, and those with none that
+could be compared."""
 
 COMPARABLE = """\
 what is the tallest mountain in africa
@@ -13,7 +14,8 @@ who is the CEO of microsoft
 What is the chemical symbol for gold?
 What's the square root of 144?
 If I have 3 apples and eat 2, how many are left?
-A bat and a ball cost $1.10 in total. The bat costs $1.00 more than the ball. How much does the ball cost?
+A bat and a ball cost $1.10 in total. The bat costs $1.00 more than the ball. \
+How much does the ball cost?
 Is a tomato a fruit or a vegetable?
 Is it legal to own a gun in Texas?
 does water boil at a lower temperature at altitude?

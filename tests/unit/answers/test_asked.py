@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 
+from benchmarks.data import DATA
 from benchmarks.votable import outcome
 from tests.unit.answers.requests import COMPARABLE, OPEN
 from ttrl_server.answers import Kind, asked
@@ -78,11 +77,16 @@ def test_nothing_is_known_of_no_question() -> None:
 @pytest.mark.parametrize(
     "request_",
     [
-        "### Task:\nGenerate 1-3 broad tags categorizing the main themes.\n<chat_history>7*8?</chat_history>",
-        "### Task:\nSuggest 3-5 relevant follow-up questions or prompts that the user might naturally ask next.",
-        "Provide a concise, 5-word-or-less title for the conversation. Only return the title itself.",
-        "Please generate a four to five word title summarizing our conversation without any lead-in.",
-        "Summarize the discussion briefly in 200 words or less to use as a prompt for future context.",
+        "### Task:\nGenerate 1-3 broad tags categorizing the main "
+        "themes.\n<chat_history>7*8?</chat_history>",
+        "### Task:\nSuggest 3-5 relevant follow-up questions or prompts that the user might "
+        "naturally ask next.",
+        "Provide a concise, 5-word-or-less title for the conversation. Only return the title "
+        "itself.",
+        "Please generate a four to five word title summarizing our conversation without any "
+        "lead-in.",
+        "Summarize the discussion briefly in 200 words or less to use as a prompt for future "
+        "context.",
         "Based on the chat history, give this conversation a name.",
         "请将用户的会话总结为 10 个字以内的标题",
     ],
@@ -97,10 +101,11 @@ def test_a_question_of_a_person_is_no_housekeeping(question: str) -> None:
     assert not housekeeping(question)
 
 
-# ---------------------------------------------------------------- real requests, where they are at hand
+# ------------------------------------------------------------ real requests, where they are at hand
 
-DATA = Path(os.environ.get("TTRL_TEST_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
-with_data = pytest.mark.skipif(not (DATA / "chat.jsonl").is_file(), reason=f"no requests in {DATA} (TTRL_TEST_DATA)")
+with_data = pytest.mark.skipif(
+    not (DATA / "chat.jsonl").is_file(), reason=f"no requests in {DATA} (TTRL_TEST_DATA)"
+)
 
 
 @with_data
@@ -117,5 +122,8 @@ def test_of_open_requests_hardly_any_is_voted_on_and_of_answers_most() -> None:
 
 @with_data
 def test_every_question_of_mathematics_is_voted_on() -> None:
-    rows = (json.loads(line) for line in (DATA / "math_samples.jsonl").read_text(encoding="utf-8").splitlines())
+    rows = (
+        json.loads(line)
+        for line in (DATA / "math_samples.jsonl").read_text(encoding="utf-8").splitlines()
+    )
     assert all(outcome(row["question"], row["responses"])[0] for row in rows)

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 
+from benchmarks.data import CASES as FOLDER
 from tests.unit.answers.groups import GROUPS
 from tests.unit.answers.reported import REPORTED
 from ttrl_server.types import Rollout
 from ttrl_server.voting import vote_over
 
-CASES = [(kind, *group) for kind, groups in (*GROUPS.items(), *REPORTED.items()) for group in groups]
-DATA = Path(os.environ.get("TTRL_TEST_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
-SHARED = DATA.parent / "cases" / "votes.jsonl"
+CASES = [
+    (kind, *group) for kind, groups in (*GROUPS.items(), *REPORTED.items()) for group in groups
+]
+SHARED = FOLDER / "votes.jsonl"
 
 
 def counted(question: str, responses: list[str]) -> list[tuple[int, ...]]:
-    vote = vote_over([Rollout(i, (), (), text, "stop") for i, text in enumerate(responses)], question)
+    vote = vote_over(
+        [Rollout(i, (), (), text, "stop") for i, text in enumerate(responses)], question
+    )
     return sorted(cluster.members for cluster in vote.clusters)
 
 
 def wanted(letters: str) -> list[tuple[int, ...]]:
-    return sorted(tuple(i for i, c in enumerate(letters) if c == letter) for letter in set(letters) - {"-"})
+    return sorted(
+        tuple(i for i, c in enumerate(letters) if c == letter) for letter in set(letters) - {"-"}
+    )
 
 
 @pytest.mark.parametrize(("kind", "question", "responses", "letters"), CASES)

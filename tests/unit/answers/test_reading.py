@@ -15,7 +15,9 @@ def answer(text: str, finish_reason: str, question: str | None = None) -> str | 
 
 
 @pytest.mark.parametrize(("text", "expected"), WRITTEN)
-def test_a_finished_sample_answers_what_it_says_last_in_the_strongest_form(text: str, expected: str | None) -> None:
+def test_a_finished_sample_answers_what_it_says_last_in_the_strongest_form(
+    text: str, expected: str | None
+) -> None:
     assert answer(text, "stop") == expected
 
 
@@ -27,7 +29,9 @@ def test_a_choice_is_read_where_it_is_stated_and_never_from_a_stray_capital(
 
 
 def alike(found: str | None, wanted: str | None, question: str | None) -> bool:
-    return found == wanted if found is None or wanted is None else same(found, wanted, asked(question))
+    return (
+        found == wanted if found is None or wanted is None else same(found, wanted, asked(question))
+    )
 
 
 @pytest.mark.parametrize(("text", "question", "wanted"), CASES)
@@ -46,7 +50,9 @@ def test_a_cut_sample_answers_only_what_a_complete_box_holds(
     assert alike(found, wanted, question), f"{found!r} instead of {wanted!r}"
 
 
-@pytest.mark.parametrize("text", ["The answer is 5. To check we", "2 * 8 = 16 and 3", r"so \boxed{12", "(B)"])
+@pytest.mark.parametrize(
+    "text", ["The answer is 5. To check we", "2 * 8 = 16 and 3", r"so \boxed{12", "(B)"]
+)
 def test_a_sample_cut_off_without_a_complete_box_has_no_answer(text: str) -> None:
     assert answer(text, "length", CHOICES) is None
     assert answer(text, "abort", CHOICES) is None
@@ -143,7 +149,10 @@ QUESTIONS = [
     ("Pick one: (A) 3, (B) 4, or (C) 5.", {"A": "3", "B": "4", "C": "5"}),
     (r"$\textbf{(A)}\ \frac{1}{2} \qquad \textbf{(B)}\ 2\pi$", {"A": r"\frac{1}{2}", "B": r"2\pi"}),
     ("**A.** red\n**B.** green", {"A": "red", "B": "green"}),
-    ("First example:\nA) old\nB) older\nC) oldest\n\nNow:\nA) new\nB) newer", {"A": "new", "B": "newer"}),
+    (
+        "First example:\nA) old\nB) older\nC) oldest\n\nNow:\nA) new\nB) newer",
+        {"A": "new", "B": "newer"},
+    ),
     ("Options:\n(a) it rains. Often.\n(b) it snows", {"A": "it rains. Often", "B": "it snows"}),
     ("Q: What is 2 + 2?\nA: ", {}),
     ("Triangle ABC has a right angle at B. Find AC.", {}),
@@ -153,7 +162,9 @@ QUESTIONS = [
 
 
 @pytest.mark.parametrize(("question", "choices"), QUESTIONS)
-def test_the_choices_of_a_question_are_its_last_run_of_markers(question: str | None, choices: dict[str, str]) -> None:
+def test_the_choices_of_a_question_are_its_last_run_of_markers(
+    question: str | None, choices: dict[str, str]
+) -> None:
     assert asked(question).choices == choices
 
 
@@ -170,5 +181,7 @@ def test_the_choices_of_a_question_are_its_last_run_of_markers(question: str | N
         ("What is 1/2 + 1/3?", False),
     ],
 )
-def test_an_integer_is_expected_where_the_question_asks_for_one(question: str, integer: bool) -> None:
+def test_an_integer_is_expected_where_the_question_asks_for_one(
+    question: str, integer: bool
+) -> None:
     assert asked(question).integer is integer

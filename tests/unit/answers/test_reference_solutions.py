@@ -1,22 +1,26 @@
-"""The worked solutions of MATH, read and checked as samples would be. The data lies beside the project, not in it."""
+"""The worked solutions of MATH, read and checked as samples would be. The data lies beside the
+project, not in it."""
 
 from __future__ import annotations
 
 import json
-import os
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
+from benchmarks.data import DATA
 from ttrl_server.answers import Asked, asked, keys, read, same
 
-DATA = Path(os.environ.get("TTRL_TEST_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no benchmark data in {DATA} (TTRL_TEST_DATA)")
+pytestmark = pytest.mark.skipif(
+    not DATA.is_dir(), reason=f"no benchmark data in {DATA} (TTRL_TEST_DATA)"
+)
 
 
 def records(name: str = "math_l1_l4") -> list[dict[str, str]]:
-    return [json.loads(line) for line in (DATA / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line)
+        for line in (DATA / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def test_what_is_read_from_a_solution_is_its_answer() -> None:

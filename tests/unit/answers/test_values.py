@@ -1,4 +1,5 @@
-r"""Expressions are worth what they say: beside mpmath, from trees of our own and of sympy's, in their own writing."""
+r"""Expressions are worth what they say: beside mpmath, from trees of our own and of sympy's, in
+their own writing."""
 
 from __future__ import annotations
 
@@ -29,8 +30,13 @@ X, Y = sympy.symbols("x y")
 def tree(draw: random.Random, depth: int) -> Any:
     """A random expression of sympy's."""
     if depth == 0 or draw.random() < 0.15:
-        numbers = [sympy.Integer(draw.randint(-9, 12)), sympy.Rational(draw.randint(-9, 9), draw.randint(2, 9))]
-        return draw.choice([*numbers, X, Y, X, Y, sympy.pi, sympy.E, sympy.sqrt(draw.randint(2, 8))])
+        numbers = [
+            sympy.Integer(draw.randint(-9, 12)),
+            sympy.Rational(draw.randint(-9, 9), draw.randint(2, 9)),
+        ]
+        return draw.choice(
+            [*numbers, X, Y, X, Y, sympy.pi, sympy.E, sympy.sqrt(draw.randint(2, 8))]
+        )
     one, kind = tree(draw, depth - 1), draw.choice("smrprfal")
     if kind == "s":
         return one + tree(draw, depth - 1)
@@ -60,7 +66,10 @@ def test_what_sympy_writes_in_latex_has_sympys_value() -> None:
         head, _, rest = found.full.partition(":")
         shown = (rest or head).split("|")[0].split(";")
         try:
-            read = [float(mpmath.mpf(a) / mpmath.mpf(b or 1)) for a, _, b in (one.partition("/") for one in shown)]
+            read = [
+                float(mpmath.mpf(a) / mpmath.mpf(b or 1))
+                for a, _, b in (one.partition("/") for one in shown)
+            ]
         except ValueError:
             continue  # refused: compared as it is spelt
         if any(abs(a - b.real) > 1e-9 * (1 + abs(b)) for a, b in zip(read, values, strict=False)):
@@ -69,7 +78,8 @@ def test_what_sympy_writes_in_latex_has_sympys_value() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["x/2y", r"\sin x/2", "1 2", "2 3x", r"5\frac{9}{2}", "x!!", "|x", "hello", r"\foo{x}", ""]
+    "text",
+    ["x/2y", r"\sin x/2", "1 2", "2 3x", r"5\frac{9}{2}", "x!!", "|x", "hello", r"\foo{x}", ""],
 )
 def test_what_can_be_read_in_two_ways_or_none_is_refused(text: str) -> None:
     with pytest.raises(Unreadable):
@@ -89,7 +99,10 @@ def test_threads_do_not_spoil_each_others_precision() -> None:
     alone = [expression(text) for text in texts]
     expression.cache_clear()
     found: list[list[str | None]] = []
-    threads = [threading.Thread(target=lambda: found.append([expression(t) for t in texts])) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: found.append([expression(t) for t in texts]))
+        for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

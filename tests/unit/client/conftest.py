@@ -23,7 +23,8 @@ def drawn() -> None:
 
 @pytest.fixture(autouse=True)
 def quick_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Elsewhere they are written as always, with nothing in them: laying one out takes most of a replay's time here."""
+    """Elsewhere they are written as always, with nothing in them: laying one out takes most of a
+    replay's time here."""
     if "drawn" not in request.fixturenames:
         monkeypatch.setattr(plot, "figure", lambda *_: Figure(figsize=(1, 1)))
 
@@ -47,8 +48,13 @@ def late_server() -> Iterator[FakeServer]:
 @pytest.fixture
 def question_file(tmp_path: Path) -> Callable[..., Path]:
     def write(name: str, *pairs: tuple[int, int], failing: int = 0) -> Path:
-        records = [{"id": f"{a}x{b}", "prompt": f"What is {a} * {b}?", "answer": f"{a * b}.0"} for a, b in pairs]
-        records += [{"id": f"bad-{i}", "prompt": "This one fails", "answer": "1"} for i in range(failing)]
+        records = [
+            {"id": f"{a}x{b}", "prompt": f"What is {a} * {b}?", "answer": f"{a * b}.0"}
+            for a, b in pairs
+        ]
+        records += [
+            {"id": f"bad-{i}", "prompt": "This one fails", "answer": "1"} for i in range(failing)
+        ]
         path = tmp_path / name
         path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
         return path

@@ -1,4 +1,5 @@
-"""A small OpenAI server that votes and learns by counting, over real HTTP, for the client to talk to."""
+"""A small OpenAI server that votes and learns by counting, over real HTTP, for the client to
+talk to."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ KEY = "secret"
 
 
 class FakeServer:
-    """Answers "What is a * b?" rightly in ``skill`` of 16 samples; every version it trains adds 4 to that."""
+    """Answers "What is a * b?" rightly in ``skill`` of 16 samples; every version it trains adds
+    4 to that."""
 
     def __init__(self) -> None:
         self.version = 0
@@ -36,7 +38,9 @@ class FakeServer:
         self._socket.bind(("127.0.0.1", 0))  # ours from now on, and refused until it listens
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/v1"
-        self._server = uvicorn.Server(uvicorn.Config(self._app(), port=self.port, log_level="error", lifespan="off"))
+        self._server = uvicorn.Server(
+            uvicorn.Config(self._app(), port=self.port, log_level="error", lifespan="off")
+        )
 
     def start(self) -> None:
         threading.Thread(target=self._server.run, args=([self._socket],), daemon=True).start()
@@ -67,7 +71,10 @@ class FakeServer:
         if request.headers.get("authorization") != f"Bearer {KEY}":
             return JSONResponse({"error": {"message": "wrong key"}}, status_code=401)
         return JSONResponse(
-            {"object": "list", "data": [{"id": "tiny", "object": "model", "created": 0, "owned_by": "-"}]}
+            {
+                "object": "list",
+                "data": [{"id": "tiny", "object": "model", "created": 0, "owned_by": "-"}],
+            }
         )
 
     async def _status(self, request: Request) -> Response:
@@ -86,7 +93,8 @@ class FakeServer:
         )
 
     def _train_a_little(self) -> None:
-        """One step of the life of a batch each time somebody looks: pending, then training, then a version."""
+        """One step of the life of a batch each time somebody looks: pending, then training, then
+        a version."""
         if self.training:
             self.training -= 1
             self.version += self.training == 0
@@ -98,7 +106,9 @@ class FakeServer:
         self.bodies.append(body)
         prompt = body["messages"][0]["content"]
         if "fails" in prompt:
-            return JSONResponse({"error": {"message": "this one fails", "type": "server_error"}}, status_code=400)
+            return JSONResponse(
+                {"error": {"message": "this one fails", "type": "server_error"}}, status_code=400
+            )
         await asyncio.sleep(self.delay_s)
         a, b = map(int, re.findall(r"\d+", prompt)[:2])
         skill = min(16, 4 + 4 * self.version)
@@ -130,10 +140,21 @@ class FakeServer:
 
 def _completion(texts: list[str]) -> dict[str, Any]:
     choices = [
-        {"index": i, "message": {"role": "assistant", "content": text}, "finish_reason": "stop", "logprobs": None}
+        {
+            "index": i,
+            "message": {"role": "assistant", "content": text},
+            "finish_reason": "stop",
+            "logprobs": None,
+        }
         for i, text in enumerate(texts)
     ]
-    return {"id": "c-1", "object": "chat.completion", "created": 0, "model": "tiny", "choices": choices}
+    return {
+        "id": "c-1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "tiny",
+        "choices": choices,
+    }
 
 
 def _events(text: str, evidence: dict[str, Any]) -> Iterator[str]:

@@ -17,12 +17,16 @@ EXAMPLES = Path(__file__).parents[3] / "clients" / "examples"
 
 def run(command: list[str], server: FakeServer) -> str:
     environment = {**os.environ, "OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": KEY}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-@pytest.mark.parametrize("name", ["openai_sync.py", "openai_async.py", "openai_streaming.py", "langchain_chat.py"])
+@pytest.mark.parametrize(
+    "name", ["openai_sync.py", "openai_async.py", "openai_streaming.py", "langchain_chat.py"]
+)
 def test_a_python_example_prints_the_answer_and_the_evidence(name: str, server: FakeServer) -> None:
     if name.startswith("langchain"):
         pytest.importorskip("langchain_openai")

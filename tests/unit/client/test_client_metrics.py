@@ -53,7 +53,8 @@ def test_a_right_label_gives_every_sample_its_true_reward() -> None:
 
 
 def test_the_servers_word_decides_which_samples_were_rewarded() -> None:
-    """Two spellings that the server did not take for one: only the winner's voters earned the reward."""
+    """Two spellings that the server did not take for one: only the winner's voters earned the
+    reward."""
     graded = score_vote("5 cm", {"5 cm": 5, "5": 3}, votes=8, truth="5")
     assert (graded.label_accuracy, graded.ground_truth_ratio) == (1.0, 1.0)
     assert graded.reward_accuracy == pytest.approx(5 / 8)
@@ -68,6 +69,8 @@ def test_a_vote_without_a_winner_still_grades_its_samples() -> None:
 
 
 def test_a_vote_for_another_variable_is_wrong_and_so_are_its_rewards() -> None:
-    graded = score_vote("y = 5", {"y = 5": 3, "x = 4": 1}, votes=4, truth="x = 5", asked=asked("Find x and y."))
+    graded = score_vote(
+        "y = 5", {"y = 5": 3, "x = 4": 1}, votes=4, truth="x = 5", asked=asked("Find x and y.")
+    )
     assert (graded.label_accuracy, graded.ground_truth_ratio) == (0.0, 0.0)
     assert graded.reward_accuracy == pytest.approx(1 / 4)

@@ -19,21 +19,44 @@ PAIRS = [(a, b) for a in (2, 3, 4) for b in (5, 7)]
 Write = Callable[..., Path]
 
 
-def replay(server: FakeServer, out: Path, *arguments: str | Path, key: str = KEY, model: str = "tiny") -> int:
-    flags = ["--base-url", server.url, "--api-key", key, "--model", model, "--out", str(out), "--max-retries", "0"]
+def replay(
+    server: FakeServer, out: Path, *arguments: str | Path, key: str = KEY, model: str = "tiny"
+) -> int:
+    flags = [
+        "--base-url",
+        server.url,
+        "--api-key",
+        key,
+        "--model",
+        model,
+        "--out",
+        str(out),
+        "--max-retries",
+        "0",
+    ]
     return main([*map(str, arguments), *flags])
 
 
 def read(out: Path, name: str = "report.json") -> Any:
     text = (out / name).read_text(encoding="utf-8")
-    return json.loads(text) if name.endswith(".json") else [json.loads(line) for line in text.splitlines()]
+    return (
+        json.loads(text)
+        if name.endswith(".json")
+        else [json.loads(line) for line in text.splitlines()]
+    )
 
 
 def test_the_report_tells_what_every_set_gained(
     server: FakeServer, question_file: Write, tmp_path: Path, drawn: None
 ) -> None:
-    trained, held_out = question_file("questions.jsonl", *PAIRS), question_file("held_out.jsonl", (8, 9), (9, 9))
-    assert replay(server, tmp_path / "out", trained, "--eval", held_out, "--batch", "2", "--seed", "3") == 0
+    trained, held_out = (
+        question_file("questions.jsonl", *PAIRS),
+        question_file("held_out.jsonl", (8, 9), (9, 9)),
+    )
+    assert (
+        replay(server, tmp_path / "out", trained, "--eval", held_out, "--batch", "2", "--seed", "3")
+        == 0
+    )
     report = read(tmp_path / "out")
     assert report["model"] == "tiny"
     for name, size in (("trained", 6), ("held_out", 2)):
@@ -52,9 +75,25 @@ def test_the_report_tells_what_every_set_gained(
 def test_every_batch_is_learned_from_before_the_next_is_asked(
     server: FakeServer, question_file: Write, tmp_path: Path
 ) -> None:
-    assert replay(server, tmp_path, question_file("questions.jsonl", *PAIRS), "--batch", "3", "--episodes", "2") == 0
+    assert (
+        replay(
+            server,
+            tmp_path,
+            question_file("questions.jsonl", *PAIRS),
+            "--batch",
+            "3",
+            "--episodes",
+            "2",
+        )
+        == 0
+    )
     history = read(tmp_path)["history"]
-    assert [(record["episode"], record["batch"]) for record in history] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert [(record["episode"], record["batch"]) for record in history] == [
+        (1, 1),
+        (1, 2),
+        (2, 1),
+        (2, 2),
+    ]
     assert [record["adapters"] for record in history] == [[f"tiny@v{v}"] for v in range(4)]
     assert [record["ground_truth_ratio"] for record in history] == [0.25, 0.5, 0.75, 1.0]
     assert [record["majority_ratio"] for record in history] == [0.75, 0.5, 0.75, 1.0]
@@ -62,8 +101,15 @@ def test_every_batch_is_learned_from_before_the_next_is_asked(
     assert server.asked_while_training == 0
 
 
-def test_no_wait_asks_on_while_the_server_trains(server: FakeServer, question_file: Write, tmp_path: Path) -> None:
-    assert replay(server, tmp_path, question_file("questions.jsonl", *PAIRS), "--batch", "2", "--no-wait") == 0
+def test_no_wait_asks_on_while_the_server_trains(
+    server: FakeServer, question_file: Write, tmp_path: Path
+) -> None:
+    assert (
+        replay(
+            server, tmp_path, question_file("questions.jsonl", *PAIRS), "--batch", "2", "--no-wait"
+        )
+        == 0
+    )
     assert server.asked_while_training > 0
 
 
@@ -80,11 +126,16 @@ def test_a_wait_for_training_ends_at_its_time_out(
     server: FakeServer, question_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "_train_a_little", lambda: None)
-    assert replay(server, tmp_path, question_file("questions.jsonl", (2, 3)), "--wait-timeout", "0.2") == 0
+    assert (
+        replay(server, tmp_path, question_file("questions.jsonl", (2, 3)), "--wait-timeout", "0.2")
+        == 0
+    )
     assert 0.2 <= read(tmp_path)["history"][0]["wait_seconds"] < 5
 
 
-def test_a_failing_question_is_a_row_and_not_the_end(server: FakeServer, question_file: Write, tmp_path: Path) -> None:
+def test_a_failing_question_is_a_row_and_not_the_end(
+    server: FakeServer, question_file: Write, tmp_path: Path
+) -> None:
     assert replay(server, tmp_path, question_file("questions.jsonl", *PAIRS, failing=1)) == 0
     report = read(tmp_path)
     assert (report["questions_answered"], report["requests_failed"]) == (6, 3)
@@ -102,22 +153,36 @@ def test_a_run_in_which_nothing_is_answered_is_reported_and_exits_1(
     assert (tmp_path / "learning.png").exists()
 
 
-def test_evaluation_is_drawn_with_n_and_never_stored(server: FakeServer, question_file: Write, tmp_path: Path) -> None:
-    assert replay(server, tmp_path, question_file("questions.jsonl", (2, 3)), "--max-tokens", "24") == 0
+def test_evaluation_is_drawn_with_n_and_never_stored(
+    server: FakeServer, question_file: Write, tmp_path: Path
+) -> None:
+    assert (
+        replay(server, tmp_path, question_file("questions.jsonl", (2, 3)), "--max-tokens", "24")
+        == 0
+    )
     assert len(server.drawn) == 2
     for body in server.drawn:
-        assert (body["n"], body["store"], body["temperature"], body["top_p"]) == (16, False, 0.6, 0.95)
+        assert (body["n"], body["store"], body["temperature"], body["top_p"]) == (
+            16,
+            False,
+            0.6,
+            0.95,
+        )
     assert [set(body) for body in server.voted] == [{"model", "messages", "max_tokens"}]
     assert all(body["max_tokens"] == 24 for body in server.bodies)
 
 
-def test_true_labels_are_never_sent(server: FakeServer, question_file: Write, tmp_path: Path) -> None:
+def test_true_labels_are_never_sent(
+    server: FakeServer, question_file: Write, tmp_path: Path
+) -> None:
     assert replay(server, tmp_path, question_file("questions.jsonl", (7, 8))) == 0
     assert server.bodies
     assert all("56" not in json.dumps(body) for body in server.bodies)
 
 
-def test_the_same_seed_asks_in_the_same_order(server: FakeServer, question_file: Write, tmp_path: Path) -> None:
+def test_the_same_seed_asks_in_the_same_order(
+    server: FakeServer, question_file: Write, tmp_path: Path
+) -> None:
     path, orders = question_file("questions.jsonl", *PAIRS), []
     for seed in ("1", "1", "2"):
         del server.bodies[:]
@@ -135,12 +200,20 @@ def test_a_server_that_is_away_for_a_moment_is_waited_for(
 
 
 def test_patience_with_a_server_that_stays_away_ends(
-    late_server: FakeServer, question_file: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    late_server: FakeServer,
+    question_file: Write,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     started = time.monotonic()
-    assert replay(late_server, tmp_path, question_file("questions.jsonl", (2, 3)), "--patience", "1") == 2
+    assert (
+        replay(late_server, tmp_path, question_file("questions.jsonl", (2, 3)), "--patience", "1")
+        == 2
+    )
     assert time.monotonic() - started < 10
-    assert re.fullmatch(r"ttrl-replay: error: .*:\d+/v1 is not an OpenAI endpoint.*\n", capsys.readouterr().err)
+    assert re.fullmatch(
+        r"ttrl-replay: error: .*:\d+/v1 is not an OpenAI endpoint.*\n", capsys.readouterr().err
+    )
 
 
 def test_a_wrong_key_or_model_is_one_line(
@@ -208,8 +281,14 @@ def test_two_sets_cannot_share_a_name_in_the_report(
 
 
 def test_help_answers_without_importing_anything_heavy() -> None:
-    code = "import sys; from ttrl_client.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
-    code += "heavy = {'openai', 'matplotlib', 'rich', 'numpy', 'torch'} & set(sys.modules)\nassert not heavy, heavy"
+    code = (
+        "import sys; from ttrl_client.cli import main\ntry: main(['--help'])\nexcept SystemExit: "
+        "pass\n"
+    )
+    code += (
+        "heavy = {'openai', 'matplotlib', 'rich', 'numpy', 'torch'} & set(sys.modules)\nassert "
+        "not heavy, heavy"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "usage: ttrl-replay" in done.stdout

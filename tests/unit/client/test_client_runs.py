@@ -40,12 +40,16 @@ def html(run: Path) -> str:
 # ---------------------------------------------------------------- modes
 
 
-def test_frozen_stores_nothing_and_waits_for_nothing(server: FakeServer, question_file: Write, tmp_path: Path) -> None:
+def test_frozen_stores_nothing_and_waits_for_nothing(
+    server: FakeServer, question_file: Write, tmp_path: Path
+) -> None:
     assert replay(server, tmp_path, question_file("q.jsonl", *PAIRS), "--mode", "frozen") == 0
     assert all(body["store"] is False for body in server.voted)
 
 
-def test_oracle_gives_the_answers_along(server: FakeServer, question_file: Write, tmp_path: Path) -> None:
+def test_oracle_gives_the_answers_along(
+    server: FakeServer, question_file: Write, tmp_path: Path
+) -> None:
     assert replay(server, tmp_path, question_file("q.jsonl", (7, 8)), "--mode", "oracle") == 0
     assert [body["ttrl"] for body in server.voted] == [{"label": "56.0"}]
 
@@ -63,7 +67,9 @@ def test_prequential_scores_each_answer_before_it_is_learned_from(
     assert "asks every question once" in capsys.readouterr().err
 
 
-def test_every_set_is_evaluated_every_so_many_batches(server: FakeServer, question_file: Write, tmp_path: Path) -> None:
+def test_every_set_is_evaluated_every_so_many_batches(
+    server: FakeServer, question_file: Write, tmp_path: Path
+) -> None:
     path, other = question_file("q.jsonl", *PAIRS), question_file("other.jsonl", (8, 9))
     assert replay(server, tmp_path, path, "--eval", other, "--batch", "2", "--eval-every", "1") == 0
     evaluations = read(tmp_path)["evaluations"]
@@ -83,9 +89,20 @@ def test_every_set_is_evaluated_every_so_many_batches(server: FakeServer, questi
 def test_a_run_cut_at_a_random_point_goes_on_and_asks_nothing_twice(
     server: FakeServer, question_file: Write, tmp_path: Path, seed: int
 ) -> None:
-    """The journal is cut where a kill could have cut it, in the middle of a line too; the server repeats itself."""
-    flags = ("--mode", "frozen", "--batch", "2", "--eval-every", "1", "--eval", question_file("other.jsonl", (8, 9)))
-    path, whole, cut = question_file("q.jsonl", *PAIRS, failing=1), tmp_path / "whole", tmp_path / "cut"
+    """The journal is cut where a kill could have cut it, in the middle of a line too; the server
+    repeats itself."""
+    flags = (
+        "--mode",
+        "frozen",
+        "--batch",
+        "2",
+        "--eval-every",
+        "1",
+        "--eval",
+        question_file("other.jsonl", (8, 9)),
+    )
+    path = question_file("q.jsonl", *PAIRS, failing=1)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert replay(server, whole, path, *flags) == 0
     assert replay(server, cut, path, *flags) == 0
     rows = (cut / "rows.jsonl").read_bytes()
@@ -98,11 +115,27 @@ def test_a_run_cut_at_a_random_point_goes_on_and_asks_nothing_twice(
     assert len(server.bodies) - asked == len(everything - known)
 
 
-def process(server: FakeServer, out: Path, *arguments: str | Path, **how: Any) -> subprocess.Popen[bytes]:
+def process(
+    server: FakeServer, out: Path, *arguments: str | Path, **how: Any
+) -> subprocess.Popen[bytes]:
     """The command, as ``replay`` gives it, in a process of its own."""
-    flags = ["--base-url", server.url, "--api-key", KEY, "--model", "tiny", "--out", str(out), "--max-retries", "0"]
+    flags = [
+        "--base-url",
+        server.url,
+        "--api-key",
+        KEY,
+        "--model",
+        "tiny",
+        "--out",
+        str(out),
+        "--max-retries",
+        "0",
+    ]
     command = [sys.executable, "-m", "ttrl_client.cli", *map(str, arguments), *flags]
-    env = os.environ | {"PYTHONPATH": str(CLIENTS), "PYTHONDONTWRITEBYTECODE": "1"}  # none that a full disk cuts
+    env = os.environ | {
+        "PYTHONPATH": str(CLIENTS),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }  # none that a full disk cuts
     return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, **how)
 
 
@@ -110,8 +143,18 @@ def process(server: FakeServer, out: Path, *arguments: str | Path, **how: Any) -
 def test_a_run_killed_at_a_random_point_goes_on_and_reports_the_same(
     server: FakeServer, question_file: Write, tmp_path: Path, seed: int
 ) -> None:
-    flags = ("--mode", "frozen", "--batch", "2", "--concurrency", "1", "--eval", question_file("other.jsonl", (8, 9)))
-    path, whole, killed = question_file("q.jsonl", *PAIRS, failing=1), tmp_path / "whole", tmp_path / "killed"
+    flags = (
+        "--mode",
+        "frozen",
+        "--batch",
+        "2",
+        "--concurrency",
+        "1",
+        "--eval",
+        question_file("other.jsonl", (8, 9)),
+    )
+    path = question_file("q.jsonl", *PAIRS, failing=1)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert replay(server, whole, path, *flags) == 0
     every = {(row["phase"], row["id"]) for row in read(whole, "rows.jsonl") if row["id"]}
     server.delay_s = 0.1  # a row comes slower than the last one is seen
@@ -133,7 +176,8 @@ def test_a_run_killed_at_a_random_point_goes_on_and_reports_the_same(
 def test_a_full_disk_ends_a_run_with_one_line_and_loses_no_row(
     server: FakeServer, question_file: Write, tmp_path: Path
 ) -> None:
-    flags, run, kept = (question_file("q.jsonl", *PAIRS), "--mode", "frozen"), tmp_path / "run", 1500
+    flags = (question_file("q.jsonl", *PAIRS), "--mode", "frozen")
+    run, kept = tmp_path / "run", 1500
 
     def full() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (kept, kept))
@@ -176,7 +220,9 @@ def test_a_run_is_not_resumed_as_another_one(
     assert "was begun with other seed" in capsys.readouterr().err
 
 
-def test_the_time_of_a_run_is_that_of_all_its_lives(server: FakeServer, question_file: Write, tmp_path: Path) -> None:
+def test_the_time_of_a_run_is_that_of_all_its_lives(
+    server: FakeServer, question_file: Write, tmp_path: Path
+) -> None:
     path = question_file("q.jsonl", *PAIRS)
     assert replay(server, tmp_path, path, "--mode", "frozen") == 0
     rows = read(tmp_path, "rows.jsonl")
@@ -200,7 +246,11 @@ def test_a_folder_of_another_version_is_neither_resumed_nor_drawn_again(
     (tmp_path / "run.json").write_text('{"half')
     assert replay(server, tmp_path, path, "--mode", "frozen", "--resume") == 2
     said = capsys.readouterr().err.splitlines()
-    assert ["other format" in said[0], "another version" in said[1], "another version" in said[2]] == [True] * 3
+    assert [
+        "other format" in said[0],
+        "another version" in said[1],
+        "another version" in said[2],
+    ] == [True] * 3
     assert "cannot be read" in said[3]
 
 
@@ -233,7 +283,9 @@ def test_the_page_is_whole_in_itself_and_what_was_said_is_only_text(
     assert page.tags.count("details") == 2  # the settings, and the one question
 
 
-def test_the_notes_have_the_papers_form(server: FakeServer, question_file: Write, tmp_path: Path) -> None:
+def test_the_notes_have_the_papers_form(
+    server: FakeServer, question_file: Write, tmp_path: Path
+) -> None:
     assert replay(server, tmp_path, question_file("q.jsonl", *PAIRS), "--batch", "2") == 0
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "| trained | 6 | 0.250 (0.250–0.250) → 1.000 (1.000–1.000) | +0.750 | +300% |" in text
@@ -241,9 +293,24 @@ def test_the_notes_have_the_papers_form(server: FakeServer, question_file: Write
 
 
 def test_one_evaluation_is_no_before_and_after(
-    server: FakeServer, question_file: Write, tmp_path: Path, drawn: None, capsys: pytest.CaptureFixture[str]
+    server: FakeServer,
+    question_file: Write,
+    tmp_path: Path,
+    drawn: None,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert replay(server, tmp_path, question_file("q.jsonl", *PAIRS), "--mode", "frozen", "--episodes", "0") == 0
+    assert (
+        replay(
+            server,
+            tmp_path,
+            question_file("q.jsonl", *PAIRS),
+            "--mode",
+            "frozen",
+            "--episodes",
+            "0",
+        )
+        == 0
+    )
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "| set | questions | avg@16 | maj@16 | pass@16 |" in text
     assert "| trained | 6 | 0.250 (0.250–0.250) | 0.000 | 1.000 |" in text
@@ -257,9 +324,14 @@ def test_one_evaluation_is_no_before_and_after(
 
 def test_votes_are_worth_what_they_are_by_level(server: FakeServer, tmp_path: Path) -> None:
     path = tmp_path / "q.jsonl"
-    asked = [{"prompt": f"What is 2 * {b}?", "answer": str(2 * b + (b > 5)), "level": 1 + (b > 5)} for b in range(4, 8)]
+    asked = [
+        {"prompt": f"What is 2 * {b}?", "answer": str(2 * b + (b > 5)), "level": 1 + (b > 5)}
+        for b in range(4, 8)
+    ]
     path.write_text("".join(json.dumps(record) + "\n" for record in asked))
-    server.version = 2  # twelve of sixteen samples say the product, which is no right answer at level 2
+    server.version = (
+        2  # twelve of sixteen samples say the product, which is no right answer at level 2
+    )
     assert replay(server, tmp_path / "run", path, "--mode", "frozen") == 0
     votes = read(tmp_path / "run")["votes"]
     assert votes == {
@@ -279,30 +351,52 @@ def test_votes_are_worth_what_they_are_by_level(server: FakeServer, tmp_path: Pa
         },
     }
     rows = [row for row in read(tmp_path / "run", "rows.jsonl") if row.get("vote")]
-    assert [row["reward_accuracy"] for row in sorted(rows, key=lambda row: row["id"])] == [1, 1, 0.25, 0.25]
+    assert [row["reward_accuracy"] for row in sorted(rows, key=lambda row: row["id"])] == [
+        1,
+        1,
+        0.25,
+        0.25,
+    ]
     assert all(row["seconds"] >= 0 for row in rows)
-    assert "| 2 | 2 | 0.750 | 0.000 | 0.000 | 0.250 |" in (tmp_path / "run" / "report.md").read_text()
+    assert (
+        "| 2 | 2 | 0.750 | 0.000 | 0.000 | 0.250 |" in (tmp_path / "run" / "report.md").read_text()
+    )
 
 
 def test_a_run_is_drawn_again_from_its_folder(
-    server: FakeServer, question_file: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], drawn: None
+    server: FakeServer,
+    question_file: Write,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    drawn: None,
 ) -> None:
     path, run = question_file("q.jsonl", *PAIRS), tmp_path / "run"
-    assert replay(server, run, path, "--batch", "2", "--eval", question_file("other.jsonl", (8, 9))) == 0
-    first = {name: (run / name).read_text(encoding="utf-8") for name in ("report.md", "report.html")}
+    assert (
+        replay(server, run, path, "--batch", "2", "--eval", question_file("other.jsonl", (8, 9)))
+        == 0
+    )
+    first = {
+        name: (run / name).read_text(encoding="utf-8") for name in ("report.md", "report.html")
+    }
     path.unlink()
     for name in ("report.md", "report.html", "learning.png"):
         (run / name).unlink()
     assert main(["redraw", str(run)]) == 0
     assert (run / "report.md").read_text(encoding="utf-8") == first["report.md"]
     # matplotlib names the parts of a picture anew each time.
-    pages = [re.sub(r"<svg.*?</svg>", "<svg>", page, flags=re.DOTALL) for page in (first["report.html"], html(run))]
+    pages = [
+        re.sub(r"<svg.*?</svg>", "<svg>", page, flags=re.DOTALL)
+        for page in (first["report.html"], html(run))
+    ]
     assert pages[0] == pages[1]
     assert "What is 2 * 5?" in pages[0]
     assert (run / "learning.png").read_bytes().startswith(b"\x89PNG")
     assert "trained oracle" not in first["report.html"]
     assert main(["redraw", str(run), "--oracle", str(run)]) == 2  # that run learned from its votes
-    assert replay(server, tmp_path / "labels", question_file("q.jsonl", *PAIRS), "--mode", "oracle") == 0
+    assert (
+        replay(server, tmp_path / "labels", question_file("q.jsonl", *PAIRS), "--mode", "oracle")
+        == 0
+    )
     assert main(["redraw", str(run), "--oracle", str(tmp_path / "labels")]) == 0
     assert "trained oracle" in html(run)
     assert "other oracle" not in html(run)
@@ -320,7 +414,18 @@ def test_runs_are_compared_on_the_questions_they_share(
     assert replay(server, tmp_path / "frozen", path, "--mode", "frozen") == 0
     assert replay(server, tmp_path / "learned", path, "--batch", "2") == 0
     capsys.readouterr()
-    assert main(["compare", str(tmp_path / "frozen"), str(tmp_path / "learned"), "--out", str(tmp_path / "c.md")]) == 0
+    assert (
+        main(
+            [
+                "compare",
+                str(tmp_path / "frozen"),
+                str(tmp_path / "learned"),
+                "--out",
+                str(tmp_path / "c.md"),
+            ]
+        )
+        == 0
+    )
     lines = capsys.readouterr().out.splitlines()
     assert lines[3].startswith("| trained | learned | 0.250 → 1.000 | +0.750 | +0.750 to +0.750 | ")
     assert lines[3].endswith("| 6 |")

@@ -1,4 +1,5 @@
-"""What a scorer reads and when it is right: the server's own reader, told by the truth what to look for."""
+"""What a scorer reads and when it is right: the server's own reader, told by the truth what to
+look for."""
 
 from __future__ import annotations
 
@@ -83,5 +84,8 @@ def test_the_kind_of_a_true_answer(truth: str, kind: str) -> None:
     ],
 )
 def test_a_question_with_choices_is_answered_by_a_letter(text: str, answer: str | None) -> None:
-    question = "Which one?\n\nA) green\nB) blue\nC) red\nD) black\n\nAnswer with the letter of the right choice."
+    question = (
+        "Which one?\n\nA) green\nB) blue\nC) red\nD) black\n\nAnswer with the letter of the right "
+        "choice."
+    )
     assert read(text, "stop", expecting(question, "B")).answer == answer

@@ -28,7 +28,10 @@ def parquet(path: Path) -> None:
 
 
 def comma_separated(path: Path) -> None:
-    lines = ["id,problem,answer,level", *(f"{r['id']},{r['problem']},{r['answer']},{r['level']}" for r in ROWS)]
+    lines = [
+        "id,problem,answer,level",
+        *(f"{r['id']},{r['problem']},{r['answer']},{r['level']}" for r in ROWS),
+    ]
     path.write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
 
 
@@ -71,12 +74,28 @@ def test_fields_may_be_named_and_a_suffix_added(tmp_path: Path) -> None:
         ({"question": "Which?", "choices": ["red", "blue"], "answer": 1}, "B"),
         ({"question": "Which?", "choices": ["red", "blue"], "answer": "A"}, "A"),
         ({"question": "Which?", "options": ["red", "blue"], "answer": "blue"}, "B"),
-        ({"question": "Which?", "choices": {"text": ["red", "blue"], "label": ["A", "B"]}, "answer": "B"}, "B"),
-        ({"question": "Which?", "choices": {"text": ["red", "blue"], "label": ["1", "2"]}, "answerKey": "2"}, "B"),
+        (
+            {
+                "question": "Which?",
+                "choices": {"text": ["red", "blue"], "label": ["A", "B"]},
+                "answer": "B",
+            },
+            "B",
+        ),
+        (
+            {
+                "question": "Which?",
+                "choices": {"text": ["red", "blue"], "label": ["1", "2"]},
+                "answerKey": "2",
+            },
+            "B",
+        ),
         ({"question": "Which?", "options": {"A": "red", "B": "blue"}, "answer": "A"}, "A"),
     ],
 )
-def test_choices_are_laid_out_with_letters(tmp_path: Path, record: dict[str, Any], right: str) -> None:
+def test_choices_are_laid_out_with_letters(
+    tmp_path: Path, record: dict[str, Any], right: str
+) -> None:
     path = tmp_path / "choices.jsonl"
     path.write_text(json.dumps(record))
     (item,) = load(path).items
@@ -85,14 +104,27 @@ def test_choices_are_laid_out_with_letters(tmp_path: Path, record: dict[str, Any
 
 
 @pytest.mark.parametrize(("answer", "right"), [(2, "C"), ("2", "B"), (24, "C"), (0, "A")])
-def test_a_number_is_a_place_also_among_choices_that_are_numbers(tmp_path: Path, answer: Any, right: str) -> None:
+def test_a_number_is_a_place_also_among_choices_that_are_numbers(
+    tmp_path: Path, answer: Any, right: str
+) -> None:
     path = tmp_path / "choices.jsonl"
-    path.write_text(json.dumps({"question": "What is 4!?", "choices": ["8", "2", "24", "120"], "answer": answer}))
+    path.write_text(
+        json.dumps(
+            {"question": "What is 4!?", "choices": ["8", "2", "24", "120"], "answer": answer}
+        )
+    )
     assert load(path).items[0].answer == right
 
 
-def test_right_and_wrong_answers_in_their_own_fields_are_shuffled_the_same_way_each_time(tmp_path: Path) -> None:
-    record = {"Question": "Which?", "Correct Answer": "x", "Incorrect Answer 1": "y", "Incorrect Answer 2": "z"}
+def test_right_and_wrong_answers_in_their_own_fields_are_shuffled_the_same_way_each_time(
+    tmp_path: Path,
+) -> None:
+    record = {
+        "Question": "Which?",
+        "Correct Answer": "x",
+        "Incorrect Answer 1": "y",
+        "Incorrect Answer 2": "z",
+    }
     path = tmp_path / "gpqa.jsonl"
     path.write_text("\n".join(json.dumps(record | {"id": n}) for n in range(20)))
     items = load(path).items
@@ -117,7 +149,9 @@ def test_letters_go_with_their_options() -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_presets() -> None:
-    with pytest.raises(DatasetError, match="none of the presets aime24, amc, gpqa-diamond, gsm8k, math500"):
+    with pytest.raises(
+        DatasetError, match="none of the presets aime24, amc, gpqa-diamond, gsm8k, math500"
+    ):
         load("aime25")
 
 
@@ -135,14 +169,20 @@ class Hub(types.ModuleType):
         return self.rows
 
 
-def test_a_preset_brings_its_fields_and_the_papers_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_preset_brings_its_fields_and_the_papers_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     hub = Hub([{"problem": "2 + 2?", "answer": "4"}])
     monkeypatch.setitem(sys.modules, "datasets", hub)
     found = load("math500")
     assert hub.asked == [("HuggingFaceH4/MATH-500", None, "test")]
     assert found.items[0].prompt.endswith("put your final answer within \\boxed{}.")
     assert found.preset == PRESETS["math500"]
-    assert (PRESETS["aime24"].episodes, PRESETS["amc"].episodes, PRESETS["math500"].episodes) == (80, 30, 10)
+    assert (PRESETS["aime24"].episodes, PRESETS["amc"].episodes, PRESETS["math500"].episodes) == (
+        80,
+        30,
+        10,
+    )
 
 
 def test_a_hub_id_names_config_and_split(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +194,9 @@ def test_a_hub_id_names_config_and_split(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_hub_out_of_reach_says_what_to_pass_instead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", Hub(None))
-    with pytest.raises(DatasetError, match=r"could not be loaded from the hub \(ConnectionError\).*aime24\.jsonl"):
+    with pytest.raises(
+        DatasetError, match=r"could not be loaded from the hub \(ConnectionError\).*aime24\.jsonl"
+    ):
         load("aime24")
 
 
@@ -171,12 +213,18 @@ def test_tasks_are_generated_the_same_for_the_same_seed() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("c.jsonl", '{"question": "Which?", "choices": ["x", "y"], "answer": "z"}', "none of its 2 choices"),
+        (
+            "c.jsonl",
+            '{"question": "Which?", "choices": ["x", "y"], "answer": "z"}',
+            "none of its 2 choices",
+        ),
         ("c.csv", "id,prompt,answer\n1,What is 1,000 + 2?,1002\n", "quote commas"),
         ("c.jsonl", '{"prompt": "\\ud835", "answer": "1"}', "surrogate"),
     ],
 )
-def test_what_cannot_be_asked_as_it_stands_is_refused(tmp_path: Path, name: str, text: str, says: str) -> None:
+def test_what_cannot_be_asked_as_it_stands_is_refused(
+    tmp_path: Path, name: str, text: str, says: str
+) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(DatasetError, match=says):
         load(tmp_path / name)
@@ -191,5 +239,8 @@ def test_files_that_number_their_questions_can_be_joined(tmp_path: Path) -> None
 
 def test_a_line_may_hold_other_ends_of_lines(tmp_path: Path) -> None:
     path = tmp_path / "odd.jsonl"
-    path.write_text(json.dumps({"prompt": "a\u2028b", "answer": "1"}, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps({"prompt": "a\u2028b", "answer": "1"}, ensure_ascii=False) + "\n",
+        encoding="utf-8",
+    )
     assert load(path).items[0].prompt == "a\u2028b"

@@ -22,7 +22,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args): pass
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
-STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); "
+    "time.sleep(60)"
+)
 
 
 def test_the_sets_have_32_questions_each_with_the_right_answer() -> None:
@@ -31,7 +34,9 @@ def test_the_sets_have_32_questions_each_with_the_right_answer() -> None:
     for records in sets.values():
         assert len({record["id"] for record in records}) == 32
         for record in records:
-            a, sign, b = re.search(r"(\d) (\*|\+|times) (\d)", record["prompt"]).groups()  # type: ignore[union-attr]
+            found = re.search(r"(\d) (\*|\+|times) (\d)", record["prompt"])
+            assert found is not None
+            a, sign, b = found.groups()
             assert int(record["answer"]) == (int(a) + int(b) if sign == "+" else int(a) * int(b))
 
 
@@ -46,10 +51,14 @@ def test_no_held_out_pair_is_trained_and_the_paraphrases_are_the_held_out_pairs(
 
 
 def test_the_same_seed_writes_the_same_bytes(tmp_path: Path) -> None:
-    first, again, other = (questions.write(tmp_path / name, seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
+    first, again, other = (
+        questions.write(tmp_path / name, seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    )
     assert all(first[name].read_bytes() == again[name].read_bytes() for name in first)
     assert first["trained"].read_bytes() != other["trained"].read_bytes()
-    assert json.loads(first["addition"].read_text(encoding="utf-8").splitlines()[0])["id"].startswith("add-")
+    assert json.loads(first["addition"].read_text(encoding="utf-8").splitlines()[0])[
+        "id"
+    ].startswith("add-")
 
 
 def test_a_complete_model_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,7 +81,10 @@ def test_the_server_is_started_watched_and_stopped(tmp_path: Path) -> None:
 
 def test_a_server_that_dies_shows_the_end_of_its_log(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", "import sys; print('no such model'); sys.exit(3)"]
-    with Server(argv, tmp_path / "log", tmp_path / "pid") as server, pytest.raises(ServerDied) as caught:
+    with (
+        Server(argv, tmp_path / "log", tmp_path / "pid") as server,
+        pytest.raises(ServerDied) as caught,
+    ):
         server.wait_ready(f"http://127.0.0.1:{free_port()}/ready", 20, lambda _: None)
     assert "code 3" in str(caught.value)
     assert "no such model" in str(caught.value)
@@ -95,7 +107,10 @@ def test_a_server_that_ignores_sigterm_is_killed_also_after_an_error(tmp_path: P
 def test_a_former_runs_server_is_stopped_and_a_stranger_is_not(tmp_path: Path) -> None:
     mark, pid_file = str(tmp_path / "server"), tmp_path / "pid"
     sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
-    with subprocess.Popen([*sleeper, mark], start_new_session=True) as ours, subprocess.Popen(sleeper) as stranger:
+    with (
+        subprocess.Popen([*sleeper, mark], start_new_session=True) as ours,
+        subprocess.Popen(sleeper) as stranger,
+    ):
         pid_file.write_text(str(stranger.pid), encoding="utf-8")
         assert not stop_former(pid_file, mark)
         assert stranger.poll() is None

@@ -1,4 +1,5 @@
-"""The doctor is asked in a process of its own; the libraries it looks at are a folder of small stand-ins."""
+"""The doctor is asked in a process of its own; the libraries it looks at are a folder of small
+stand-ins."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ pathlib.Path(__file__).with_name("pip-was-told.json").write_text(json.dumps(sys.
 
 @pytest.fixture
 def libraries(tmp_path: Path) -> Path:
-    """Importable, empty modules in the place of all that is required; pip only writes down what it is told."""
+    """Importable, empty modules in the place of all that is required; pip only writes down what
+    it is told."""
     for name in (*doctor.REQUIRED, *doctor.UNUSED):
         (tmp_path / f"{name}.py").write_text("")
     (tmp_path / "pip.py").write_text(PIP)
@@ -63,7 +65,8 @@ def test_all_well_is_one_line_with_every_library(libraries: Path) -> None:
 
 def test_a_library_that_does_not_import_is_named_with_its_reason(libraries: Path) -> None:
     (libraries / "deepspeed.py").write_text("raise ImportError('no module named mpi')")
-    (libraries / "vllm.py").write_text("import os\nos.abort()")  # a broken native library does not just raise
+    # A broken native library does not just raise.
+    (libraries / "vllm.py").write_text("import os\nos.abort()")
     code, said = examine(libraries)
     assert code == 1
     assert "deepspeed does not import: ImportError: no module named mpi" in said
@@ -71,7 +74,9 @@ def test_a_library_that_does_not_import_is_named_with_its_reason(libraries: Path
     assert "imports:" not in said
 
 
-def test_a_torchvision_for_another_torch_is_found_and_mended_only_when_asked(libraries: Path) -> None:
+def test_a_torchvision_for_another_torch_is_found_and_mended_only_when_asked(
+    libraries: Path,
+) -> None:
     installed(libraries, "torchvision", f"raise RuntimeError({NMS!r})")
     installed(libraries, "torchaudio", "")
     told = libraries / "pip-was-told.json"

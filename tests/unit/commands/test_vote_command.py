@@ -12,9 +12,21 @@ import pytest
 
 CHOICES = "Which acid is the strongest? (A) acetic (B) nitric (C) boric"
 LINES: list[Any] = [
-    {"id": "half", "responses": [r"\boxed{\frac12}", "The answer is 0.5.", "It is 3"], "answer": "1/2"},
-    {"id": 2, "question": CHOICES, "responses": ["The answer is (B).", "B) nitric", "The answer is C."], "answer": "C"},
-    {"id": "root", "responses": [r"\boxed{\frac{1}{\sqrt2}}", r"\boxed{\frac{\sqrt2}{2}}", r"\boxed{2}"]},
+    {
+        "id": "half",
+        "responses": [r"\boxed{\frac12}", "The answer is 0.5.", "It is 3"],
+        "answer": "1/2",
+    },
+    {
+        "id": 2,
+        "question": CHOICES,
+        "responses": ["The answer is (B).", "B) nitric", "The answer is C."],
+        "answer": "C",
+    },
+    {
+        "id": "root",
+        "responses": [r"\boxed{\frac{1}{\sqrt2}}", r"\boxed{\frac{\sqrt2}{2}}", r"\boxed{2}"],
+    },
     {"id": "prose", "responses": ["Hello.", "Hi."], "answer": 7},
 ]
 
@@ -59,7 +71,13 @@ def test_a_file_is_read_and_another_written(tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_no_record_is_a_row_with_its_error_and_the_rest_goes_on() -> None:
-    wrong = ["{not json", [1, 2], {"id": "x"}, {"id": "y", "responses": "7"}, {"id": "z", "responses": []}]
+    wrong = [
+        "{not json",
+        [1, 2],
+        {"id": "x"},
+        {"id": "y", "responses": "7"},
+        {"id": "z", "responses": []},
+    ]
     done = run("--quiet", "--jobs", "1", given=text_of(*wrong, LINES[0]))
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 1
@@ -70,7 +88,9 @@ def test_a_line_that_is_no_record_is_a_row_with_its_error_and_the_rest_goes_on()
 
 
 def test_a_response_that_speaks_of_an_error_is_not_one() -> None:
-    done = run("--jobs", "1", "--quiet", given=text_of({"id": 1, "responses": [r'The answer is "error":']}))
+    done = run(
+        "--jobs", "1", "--quiet", given=text_of({"id": 1, "responses": [r'The answer is "error":']})
+    )
     assert done.returncode == 0
 
 

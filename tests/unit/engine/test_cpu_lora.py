@@ -1,4 +1,5 @@
-"""The CPU LoRA kernels against a row-by-row reference, and inside vLLM's own wrapper. No server, no model."""
+"""The CPU LoRA kernels against a row-by-row reference, and inside vLLM's own wrapper. No server,
+no model."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ from vllm.lora.ops.torch_ops import lora_ops as stock
 from vllm.lora.punica_wrapper import punica_cpu
 
 SLOTS, RANK, HIDDEN = 3, 8, 24
-TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}  # of the largest output: 2^-8 is bfloat16's own step
+# Of the largest output: 2^-8 is bfloat16's own step.
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Case:
 
     @property
     def sequences(self) -> tuple[Tensor, Tensor, Tensor, int, int, int]:
-        """The rows as vLLM passes them to the sgmv forms: starts, lengths, slots, count, longest, rows."""
+        """The rows as vLLM passes them to the sgmv forms: starts, lengths, slots, count,
+        longest, rows."""
         slots, lengths = torch.unique_consecutive(self.indices, return_counts=True)
         starts = lengths.cumsum(0) - lengths
         return starts, lengths, slots, len(slots), int(lengths.max()), len(self.slots)
@@ -55,13 +58,27 @@ class Case:
 def cases(draw: st.DrawFn, lowest_slot: int = -1) -> Case:
     slot_count = draw(st.integers(1, 4))
     runs = draw(
-        st.lists(st.tuples(st.integers(lowest_slot, slot_count - 1), st.integers(1, 5)), min_size=1, max_size=12)
+        st.lists(
+            st.tuples(st.integers(lowest_slot, slot_count - 1), st.integers(1, 5)),
+            min_size=1,
+            max_size=12,
+        )
     )
     slots = [slot for slot, length in runs for _ in range(length)]
-    in_size, out_size, padding = draw(st.integers(1, 40)), draw(st.integers(1, 40)), draw(st.integers(0, 3))
-    input_dtype, weight_dtype, output_dtype = (draw(st.sampled_from([torch.float32, torch.bfloat16])) for _ in range(3))
+    in_size, out_size, padding = (
+        draw(st.integers(1, 40)),
+        draw(st.integers(1, 40)),
+        draw(st.integers(0, 3)),
+    )
+    input_dtype, weight_dtype, output_dtype = (
+        draw(st.sampled_from([torch.float32, torch.bfloat16])) for _ in range(3)
+    )
     torch.manual_seed(draw(st.integers(0, 2**16)))
-    shape = (slot_count, 1, out_size, in_size) if draw(st.booleans()) else (slot_count, out_size, in_size)
+    shape = (
+        (slot_count, 1, out_size, in_size)
+        if draw(st.booleans())
+        else (slot_count, out_size, in_size)
+    )
     return Case(
         slots=slots,
         inputs=torch.randn(len(slots), in_size).to(input_dtype),
@@ -72,7 +89,8 @@ def cases(draw: st.DrawFn, lowest_slot: int = -1) -> Case:
 
 
 def reference(case: Case, *, alpha: float, beta: float, offset: int = 0) -> Tensor:
-    """beta · output + alpha · W[slot] @ x row by row in float32, from operands rounded to the output's dtype."""
+    """beta · output + alpha · W[slot] @ x row by row in float32, from operands rounded to the
+    output's dtype."""
     dtype, out_size = case.output.dtype, case.weights.shape[-2]
     result = case.output.float()
     for n, slot in enumerate(case.slots):
@@ -80,18 +98,24 @@ def reference(case: Case, *, alpha: float, beta: float, offset: int = 0) -> Tens
         if slot >= 0:
             weight = case.weights[slot].reshape(out_size, -1).to(dtype).float()
             product = alpha * weight @ case.inputs[n].to(dtype).float()
-        result[n, offset : offset + out_size] = beta * result[n, offset : offset + out_size] + product
+        result[n, offset : offset + out_size] = (
+            beta * result[n, offset : offset + out_size] + product
+        )
     return result
 
 
 def assert_near(actual: Tensor, expected: Tensor) -> None:
     scale = max(1.0, float(expected.abs().max()))
-    torch.testing.assert_close(actual.float(), expected.float(), rtol=0, atol=TOLERANCE[actual.dtype] * scale)
+    torch.testing.assert_close(
+        actual.float(), expected.float(), rtol=0, atol=TOLERANCE[actual.dtype] * scale
+    )
 
 
 @given(cases(), st.booleans())
 @settings(max_examples=150)
-def test_shrinking_is_a_product_per_row_and_zero_without_an_adapter(case: Case, by_sequence: bool) -> None:
+def test_shrinking_is_a_product_per_row_and_zero_without_an_adapter(
+    case: Case, by_sequence: bool
+) -> None:
     output = case.output.clone()
     if by_sequence:
         cpu_lora.sgmv_shrink(case.inputs, case.weights, output, *case.sequences, case.alpha)
@@ -102,7 +126,9 @@ def test_shrinking_is_a_product_per_row_and_zero_without_an_adapter(case: Case, 
 
 @given(cases(), st.booleans(), st.booleans())
 @settings(max_examples=150)
-def test_expanding_adds_or_sets_a_product_per_row(case: Case, by_sequence: bool, add_inputs: bool) -> None:
+def test_expanding_adds_or_sets_a_product_per_row(
+    case: Case, by_sequence: bool, add_inputs: bool
+) -> None:
     output = case.output.clone()
     if by_sequence:
         cpu_lora.sgmv_expand(case.inputs, case.weights, output, *case.sequences, add_inputs)
@@ -113,21 +139,33 @@ def test_expanding_adds_or_sets_a_product_per_row(case: Case, by_sequence: bool,
 
 @given(cases(), st.booleans(), st.booleans())
 @settings(max_examples=150)
-def test_expanding_into_a_slice_leaves_the_other_columns(case: Case, by_sequence: bool, add_inputs: bool) -> None:
+def test_expanding_into_a_slice_leaves_the_other_columns(
+    case: Case, by_sequence: bool, add_inputs: bool
+) -> None:
     output, out_size = case.output.clone(), case.weights.shape[-2]
     offset = output.shape[1] - out_size
     if by_sequence:
-        cpu_lora.sgmv_expand_slice(case.inputs, case.weights, output, *case.sequences, offset, out_size, add_inputs)
+        cpu_lora.sgmv_expand_slice(
+            case.inputs, case.weights, output, *case.sequences, offset, out_size, add_inputs
+        )
     else:
-        cpu_lora.bgmv_expand_slice(case.inputs, case.weights, output, case.indices, offset, out_size, add_inputs)
+        cpu_lora.bgmv_expand_slice(
+            case.inputs, case.weights, output, case.indices, offset, out_size, add_inputs
+        )
     assert_near(output, reference(case, alpha=1, beta=int(add_inputs), offset=offset))
     assert torch.equal(output[:, :offset], case.output[:, :offset])
 
 
 @given(cases(lowest_slot=0), st.sampled_from(["shrink", "expand", "expand_slice"]))
 @settings(max_examples=100)
-def test_where_every_row_has_an_adapter_the_kernels_agree_with_vllm(case: Case, operation: str) -> None:
-    last = {"shrink": (case.alpha,), "expand": (True,), "expand_slice": (0, case.weights.shape[-2], True)}[operation]
+def test_where_every_row_has_an_adapter_the_kernels_agree_with_vllm(
+    case: Case, operation: str
+) -> None:
+    last = {
+        "shrink": (case.alpha,),
+        "expand": (True,),
+        "expand_slice": (0, case.weights.shape[-2], True),
+    }[operation]
     for form, metadata in (("bgmv", (case.indices,)), ("sgmv", case.sequences)):
         ours, theirs = case.output.clone(), case.output.clone()
         getattr(cpu_lora, f"{form}_{operation}")(case.inputs, case.weights, ours, *metadata, *last)
@@ -136,21 +174,35 @@ def test_where_every_row_has_an_adapter_the_kernels_agree_with_vllm(case: Case, 
 
 
 def test_an_adapter_wider_than_the_output_is_cut_to_it() -> None:
-    inputs, weights, output = torch.randn(2, RANK), torch.randn(SLOTS, 1, HIDDEN, RANK), torch.zeros(2, HIDDEN - 5)
+    inputs, weights, output = (
+        torch.randn(2, RANK),
+        torch.randn(SLOTS, 1, HIDDEN, RANK),
+        torch.zeros(2, HIDDEN - 5),
+    )
     cpu_lora.bgmv_expand(inputs, weights, output, torch.tensor([1, 1]))
     torch.testing.assert_close(output, (inputs @ weights[1, 0].T)[:, : HIDDEN - 5])
 
 
 @pytest.mark.parametrize("kernels", [cpu_lora, stock], ids=["ours", "vllm"])
 def test_a_single_index_speaks_for_every_row(kernels: Any) -> None:
-    inputs, weights, output = torch.randn(5, HIDDEN), torch.randn(SLOTS, 1, RANK, HIDDEN), torch.zeros(5, RANK)
+    inputs, weights, output = (
+        torch.randn(5, HIDDEN),
+        torch.randn(SLOTS, 1, RANK, HIDDEN),
+        torch.zeros(5, RANK),
+    )
     kernels.bgmv_shrink(inputs, weights, output, torch.tensor([1]), 1.0)
     torch.testing.assert_close(output, inputs @ weights[1, 0].T)
 
 
 def test_indices_that_do_not_cover_the_batch_are_refused() -> None:
     with pytest.raises(ValueError, match="indices for 3 rows do not fit a batch of 4 rows"):
-        cpu_lora.bgmv_shrink(torch.ones(4, 2), torch.ones(1, 1, 2, 2), torch.zeros(4, 2), torch.tensor([0, 0, 0]), 1.0)
+        cpu_lora.bgmv_shrink(
+            torch.ones(4, 2),
+            torch.ones(1, 1, 2, 2),
+            torch.zeros(4, 2),
+            torch.tensor([0, 0, 0]),
+            1.0,
+        )
 
 
 def test_a_broken_adapter_does_not_leak_into_rows_that_do_not_use_it() -> None:
@@ -198,7 +250,9 @@ class Layer:
     def output(self, x: Tensor, slots: list[int], *, is_prefill: bool) -> Tensor:
         """Through vLLM's wrapper, with slot s holding the adapter of id s + 1."""
         ids = tuple(slot + 1 for slot in slots)
-        wrapper = punica_cpu.PunicaWrapperCPU(max_num_batched_tokens=64, max_batches=64, device="cpu")
+        wrapper = punica_cpu.PunicaWrapperCPU(
+            max_num_batched_tokens=64, max_batches=64, device="cpu"
+        )
         wrapper.update_metadata(LoRAMapping(ids, ids, is_prefill), [1, 2, 3], SLOTS, vocab_size=100)
         y = self.base_output(x)
         wrapper.add_lora_linear(y, x, self.lora_a, self.lora_b, 0.5, (HIDDEN, HIDDEN))
@@ -207,7 +261,10 @@ class Layer:
     def expected(self, x: Tensor, slots: list[int]) -> Tensor:
         rows = []
         for row, slot in zip(x, slots, strict=True):
-            deltas = [0.5 * b[slot, 0] @ (a[slot, 0] @ row) for a, b in zip(self.lora_a, self.lora_b, strict=True)]
+            deltas = [
+                0.5 * b[slot, 0] @ (a[slot, 0] @ row)
+                for a, b in zip(self.lora_a, self.lora_b, strict=True)
+            ]
             rows.append(self.base @ row + (torch.cat(deltas) if slot >= 0 else 0))
         return torch.stack(rows)
 
@@ -232,7 +289,9 @@ both_phases = pytest.mark.parametrize("is_prefill", [True, False], ids=["prefill
 @both_phases
 @pytest.mark.parametrize("slots", BATCHES.values(), ids=BATCHES.keys())
 @pytest.mark.usefixtures("registered")
-def test_each_row_of_a_batch_gets_its_own_adapter(layer: Layer, slots: list[int], is_prefill: bool) -> None:
+def test_each_row_of_a_batch_gets_its_own_adapter(
+    layer: Layer, slots: list[int], is_prefill: bool
+) -> None:
     x = torch.randn(len(slots), HIDDEN)
     actual = layer.output(x, slots, is_prefill=is_prefill)
     torch.testing.assert_close(actual, layer.expected(x, slots), rtol=1e-4, atol=1e-3)
@@ -241,19 +300,26 @@ def test_each_row_of_a_batch_gets_its_own_adapter(layer: Layer, slots: list[int]
 def worst_change_of_base_rows(layer: Layer, *, is_prefill: bool) -> float:
     slots = BATCHES["scattered"]
     x, without = torch.randn(len(slots), HIDDEN), torch.tensor(slots) < 0
-    return float((layer.output(x, slots, is_prefill=is_prefill) - layer.base_output(x))[without].abs().max())
+    return float(
+        (layer.output(x, slots, is_prefill=is_prefill) - layer.base_output(x))[without].abs().max()
+    )
 
 
 @both_phases
 @pytest.mark.usefixtures("registered")
-def test_a_base_request_is_untouched_by_adapters_in_its_batch(layer: Layer, is_prefill: bool) -> None:
+def test_a_base_request_is_untouched_by_adapters_in_its_batch(
+    layer: Layer, is_prefill: bool
+) -> None:
     assert worst_change_of_base_rows(layer, is_prefill=is_prefill) == 0
 
 
 @both_phases
 @pytest.mark.usefixtures("stock_wrapper")
-def test_vllm_alone_still_answers_a_base_request_with_an_adapter(layer: Layer, is_prefill: bool) -> None:
-    """When this fails vLLM has mended its kernels: weigh whether the plugin is still worth its keep."""
+def test_vllm_alone_still_answers_a_base_request_with_an_adapter(
+    layer: Layer, is_prefill: bool
+) -> None:
+    """When this fails vLLM has mended its kernels: weigh whether the plugin is still worth its
+    keep."""
     assert worst_change_of_base_rows(layer, is_prefill=is_prefill) > 1
 
 
@@ -261,8 +327,11 @@ def test_vllm_alone_still_answers_a_base_request_with_an_adapter(layer: Layer, i
 
 
 @pytest.fixture
-def plugin_log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.LogCaptureFixture]:
-    """What the plugin's logger alone says, whether or not vLLM has configured logging in this process."""
+def plugin_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[pytest.LogCaptureFixture]:
+    """What the plugin's logger alone says, whether or not vLLM has configured logging in this
+    process."""
     logger = logging.getLogger("vllm.ttrl_cpu_lora")
     monkeypatch.setattr(logger, "propagate", False)
     caplog.set_level(logging.INFO, logger=logger.name)
@@ -272,10 +341,14 @@ def plugin_log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.usefixtures("stock_wrapper")
-def test_registering_twice_changes_and_says_nothing_more(plugin_log: pytest.LogCaptureFixture) -> None:
+def test_registering_twice_changes_and_says_nothing_more(
+    plugin_log: pytest.LogCaptureFixture,
+) -> None:
     cpu_lora.register()
     cpu_lora.register()
-    assert [getattr(punica_cpu, kernel.__name__) for kernel in cpu_lora.KERNELS] == list(cpu_lora.KERNELS)
+    assert [getattr(punica_cpu, kernel.__name__) for kernel in cpu_lora.KERNELS] == list(
+        cpu_lora.KERNELS
+    )
     assert plugin_log.messages == ["CPU LoRA: ttrl-server's grouped kernels are active"]
 
 
@@ -295,7 +368,9 @@ def test_a_vllm_without_the_expected_kernels_is_refused(monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("stock_wrapper")
-def test_a_vllm_whose_kernels_take_other_parameters_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vllm_whose_kernels_take_other_parameters_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(punica_cpu, "sgmv_expand", lambda inputs, weights: None)
     with pytest.raises(EngineError, match=r"sgmv_expand takes \(inputs, weights\)"):
         cpu_lora.register()

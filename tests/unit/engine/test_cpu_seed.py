@@ -1,4 +1,5 @@
-"""The plugin that keeps a seeded request from ending a CPU engine. The engine itself is met in tests/e2e."""
+"""The plugin that keeps a seeded request from ending a CPU engine. The engine itself is met in
+tests/e2e."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from ttrl_server.engine.cpu_seed import without_discarded_generators
 def runner(*discarded: bool) -> Any:
     generators = {row: torch.Generator().manual_seed(row) for row in range(len(discarded))}
     batch = SimpleNamespace(num_reqs=len(discarded), generators=generators)
-    mask = SimpleNamespace(np=numpy.array([*discarded, True, True]))  # a buffer, longer than the batch
+    # A buffer, longer than the batch.
+    mask = SimpleNamespace(np=numpy.array([*discarded, True, True]))
     return SimpleNamespace(input_batch=batch, discard_request_mask=mask)
 
 

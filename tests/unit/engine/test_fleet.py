@@ -15,7 +15,9 @@ from ttrl_server.settings.config import Config
 
 def fleet(replicas: int = 1, *, ready: bool = True, max_loras: int = 4) -> Fleet:
     """Replicas whose engines are never called."""
-    config = Config.model_validate({"model": "org/tiny", "hardware": "cpu", "engine": {"max_loras": max_loras}})
+    config = Config.model_validate(
+        {"model": "org/tiny", "hardware": "cpu", "engine": {"max_loras": max_loras}}
+    )
     made = Fleet(config, [EngineClient(socket=f"/nowhere/{i}") for i in range(replicas)])
     for replica in made.replicas:
         replica.ready = ready
@@ -105,7 +107,11 @@ async def test_a_pinned_version_that_is_gone_is_a_404_that_names_the_living_ones
     one.serving = 10
     with pytest.raises(RequestError) as error, one.hold(7):
         pass
-    assert (error.value.status, error.value.param, error.value.code) == (404, "model", "model_not_found")
+    assert (error.value.status, error.value.param, error.value.code) == (
+        404,
+        "model",
+        "model_not_found",
+    )
     assert "tiny@v7" in error.value.message
     assert error.value.message.endswith("tiny@base, tiny@v2, tiny@v10")
     assert one.idle

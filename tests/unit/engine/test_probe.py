@@ -32,7 +32,8 @@ BASE = [-abs(value) for value in nats(0, 2.0)]
 
 
 def trained(change: list[float]) -> tuple[Probe, list[float]]:
-    """A probe whose adapter changes the log-probabilities by ``change``, and those log-probabilities."""
+    """A probe whose adapter changes the log-probabilities by ``change``, and those
+    log-probabilities."""
     adapter = shifted(BASE, change)
     sequences = tuple(tuple(range(LENGTH + 3)) for _ in range(SEQUENCES))
     return Probe(sequences, (3,) * SEQUENCES, rows(adapter), rows(BASE)), adapter
@@ -40,16 +41,22 @@ def trained(change: list[float]) -> tuple[Probe, list[float]]:
 
 @pytest.mark.parametrize("rounding", [0.0, 1e-5, 0.02])
 @pytest.mark.parametrize("change", [0.005, 0.05, 0.5])
-def test_an_engine_with_the_trained_weights_passes_at_any_precision(rounding: float, change: float) -> None:
+def test_an_engine_with_the_trained_weights_passes_at_any_precision(
+    rounding: float, change: float
+) -> None:
     probe, adapter = trained(nats(1, change))
-    figures = compare(probe, shifted(adapter, nats(2, rounding)), shifted(BASE, nats(3, rounding)), tolerance=4)
+    figures = compare(
+        probe, shifted(adapter, nats(2, rounding)), shifted(BASE, nats(3, rounding)), tolerance=4
+    )
     assert figures["probe_change"] == pytest.approx(change, rel=0.3)
     assert figures["probe_on"] == pytest.approx(rounding, rel=0.3, abs=1e-12)
     assert figures["probe_off"] == pytest.approx(rounding, rel=0.3, abs=1e-12)
 
 
 @pytest.mark.parametrize("change", [1e-5, 0.05, 0.5])
-def test_an_engine_that_ignores_the_adapter_is_found_out_however_small_the_step(change: float) -> None:
+def test_an_engine_that_ignores_the_adapter_is_found_out_however_small_the_step(
+    change: float,
+) -> None:
     probe, _ = trained(nats(1, change))
     served = shifted(BASE, nats(2, 0.02))
     with pytest.raises(RejectedVersion, match="as if there were no adapter") as error:
@@ -76,13 +83,16 @@ def test_the_tolerance_is_measured_against_the_difference_with_the_adapter_off()
     served, without = shifted(adapter, [0.05] * len(adapter)), shifted(BASE, [0.02] * len(BASE))
     assert compare(probe, served, without, tolerance=4)["probe_on"] == pytest.approx(0.05)
     with pytest.raises(
-        RejectedVersion, match=r"differ by 5\.00e-02 nats with the adapter on, by 2\.00e-02 with it off"
+        RejectedVersion,
+        match=r"differ by 5\.00e-02 nats with the adapter on, by 2\.00e-02 with it off",
     ):
         compare(probe, served, without, tolerance=2)
 
 
 @pytest.mark.parametrize("change", [0.0, 1e-9])
-def test_an_adapter_that_changes_nothing_is_rejected_before_the_engine_is_blamed(change: float) -> None:
+def test_an_adapter_that_changes_nothing_is_rejected_before_the_engine_is_blamed(
+    change: float,
+) -> None:
     probe, adapter = trained([change] * len(BASE))
     with pytest.raises(RejectedVersion, match="the adapter changes nothing"):
         compare(probe, adapter, BASE, tolerance=4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,11 +17,15 @@ GUARD = GuardConfig(min_majority=0.5, min_margin=0.15, min_extractable=0.5)
 QUESTION = Question("q", "t", "1 + 1?", "completion", "m", None, Sampling(0.6), VoteOptions(10))
 
 
-def admission(answers: str, question: Question = QUESTION, guard: GuardConfig = GUARD, **rollout: object) -> str:
+def admission(
+    answers: str, question: Question = QUESTION, guard: GuardConfig = GUARD, **rollout: Any
+) -> str:
     """The admission on a group that answers one letter each, a dot for no answer."""
-    outcome: Vote = vote([None if letter == "." else letter for letter in answers], [-1.0] * len(answers))
+    outcome: Vote = vote(
+        [None if letter == "." else letter for letter in answers], [-1.0] * len(answers)
+    )
     drawn = [Rollout(i, (1, 2), (-0.1, -0.2), letter, "stop") for i, letter in enumerate(answers)]
-    drawn[0] = replace(drawn[0], **rollout)  # type: ignore[arg-type]
+    drawn[0] = replace(drawn[0], **rollout)
     group = Group("q", (1,), tuple(drawn), 0, 0.6)
     return admit(question, group, outcome, agreement(outcome, len(answers)), guard).reason
 
@@ -58,7 +63,7 @@ def test_a_given_label_needs_no_consensus() -> None:
     ],
 )
 def test_samples_that_are_not_what_the_trainer_would_score_are_never_trained_on(
-    change: dict[str, object], reason: str
+    change: dict[str, Any], reason: str
 ) -> None:
     assert admission("aaaaaaabbc", **change) == reason
     assert admission("aaaaaaabbc", replace(QUESTION, label="a"), **change) == reason
@@ -67,4 +72,7 @@ def test_samples_that_are_not_what_the_trainer_would_score_are_never_trained_on(
 def test_bent_sampling_is_not_trained_on() -> None:
     bent = replace(QUESTION, sampling=Sampling(0.6, extra={"top_p": 0.9}))
     assert admission("aaaaaaabbc", bent) == "sampling_parameters"
-    assert admission("aaaaaaabbc", replace(QUESTION, sampling=Sampling(0.6, extra={"top_p": 1.0}))) == "queued"
+    assert (
+        admission("aaaaaaabbc", replace(QUESTION, sampling=Sampling(0.6, extra={"top_p": 1.0})))
+        == "queued"
+    )

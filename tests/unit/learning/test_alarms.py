@@ -19,11 +19,20 @@ from ttrl_server.types import Signals
 
 BASE = "org/tiny"
 PROMOTED, OTHER_WEIGHTS = Judgement("promoted", ""), Judgement("rejected", "probe: other weights")
-GUARD = GuardConfig(watch_groups=4, min_entropy=0.1, max_entropy=3, min_length=0.5, max_length=4, min_extractable=0.5)
+GUARD = GuardConfig(
+    watch_groups=4,
+    min_entropy=0.1,
+    max_entropy=3,
+    min_length=0.5,
+    max_length=4,
+    min_extractable=0.5,
+)
 THEN = Signals(0, 8, majority=0.4, entropy=1.0, length=10, extractable=1.0)
 
 
-def now(majority: float = 0.6, entropy: float = 0.5, length: float = 9, extractable: float = 1.0) -> Signals:
+def now(
+    majority: float = 0.6, entropy: float = 0.5, length: float = 9, extractable: float = 1.0
+) -> Signals:
     return Signals(2, 8, majority, entropy, length, extractable)
 
 
@@ -42,8 +51,9 @@ class Watched:
 
     def __init__(self, root: Path, pair: Pair | None = None, **guard: Any) -> None:
         self.ledger, self.way_back, self.pair = Ledger(root), WayBack(), pair
-        config = Config(model=BASE, hardware="cpu", guard=guard)  # type: ignore[arg-type]
-        self.alarms = Alarms(config, self.ledger, self.way_back, self.paired)  # type: ignore[arg-type]
+        config = Config(model=BASE, hardware="cpu", guard=guard)
+        way_back: Any = self.way_back
+        self.alarms = Alarms(config, self.ledger, way_back, self.paired)
 
     async def paired(self, number: int) -> Pair | None:
         return self.pair
@@ -55,7 +65,9 @@ class Watched:
     async def refused(self, stage: str) -> str | None:
         """The next candidate is refused at ``stage``, by the ledger and to the alarms."""
         number = self.ledger.reserve(BASE)
-        self.ledger.reject(number, f"v{number:06d}-0000000{number % 10}", BASE, stage, "worse", by="gate")
+        self.ledger.reject(
+            number, f"v{number:06d}-0000000{number % 10}", BASE, stage, "worse", by="gate"
+        )
         return await self.judged(Judgement("rejected", f"{stage}: worse"))
 
 
@@ -107,11 +119,12 @@ def test_few_questions_that_were_asked_again_say_nothing_yet() -> None:
     assert outside(None, GUARD) is None
 
 
-async def test_three_steps_in_a_row_that_are_not_finite_end_learning_and_a_good_one_between_starts_anew(
+async def test_three_steps_in_a_row_that_are_not_finite_end_learning_and_a_good_one_counts_anew(
     watched: Callable[..., Watched],
 ) -> None:
     life, bad = watched(), {"groups": 4.0}
-    for figures in (bad, bad, None, bad, bad, {"groups": 0.0}, bad, bad):  # None: a step that made a version
+    # None: a step that made a version.
+    for figures in (bad, bad, None, bad, bad, {"groups": 0.0}, bad, bad):
         await (life.judged(PROMOTED) if figures is None else life.alarms.after_skip(figures))
         assert life.alarms.stopped is None
     await life.alarms.after_skip(bad)
@@ -121,12 +134,16 @@ async def test_three_steps_in_a_row_that_are_not_finite_end_learning_and_a_good_
 
 async def test_candidates_refused_in_a_row_end_learning(watched: Callable[..., Watched]) -> None:
     life = watched(refusals=2)
-    assert [await life.refused(stage) for stage in ("canary", "probe", "gate", "stale")] == [None] * 4
+    assert [await life.refused(stage) for stage in ("canary", "probe", "gate", "stale")] == [
+        None
+    ] * 4
     assert str(await life.refused("canary")).startswith("held_back: 2 candidates")
     assert life.way_back.gone == [("sound or serving", "alarm")]
 
 
-async def test_refusals_in_a_row_are_counted_over_a_restart(watched: Callable[..., Watched]) -> None:
+async def test_refusals_in_a_row_are_counted_over_a_restart(
+    watched: Callable[..., Watched],
+) -> None:
     assert await watched(refusals=2).refused("canary") is None
     assert str(await watched(refusals=2).refused("canary")).startswith("held_back")
 
@@ -152,7 +169,9 @@ async def test_resuming_forgives_what_was_refused(watched: Callable[..., Watched
     assert await life.refused("canary") is None
 
 
-async def test_a_step_too_far_from_the_base_model_goes_back_to_its_parent(watched: Callable[..., Watched]) -> None:
+async def test_a_step_too_far_from_the_base_model_goes_back_to_its_parent(
+    watched: Callable[..., Watched],
+) -> None:
     life = watched(max_kl=1)
     assert str(await life.judged(PROMOTED, kl_base=1.5)).startswith("kl: 1.5 nats")
     assert life.way_back.gone == [(7, "alarm")]
@@ -168,6 +187,8 @@ async def test_a_candidate_that_was_refused_casts_no_doubt_on_what_is_served(
     assert await watched(max_kl=1).judged(OTHER_WEIGHTS, kl_base=1.5) is None
 
 
-@pytest.mark.parametrize(("ratio", "alarmed"), [(1.0, False), (0.51, False), (0.4, True), (2.5, True)])
+@pytest.mark.parametrize(
+    ("ratio", "alarmed"), [(1.0, False), (0.51, False), (0.4, True), (2.5, True)]
+)
 def test_a_mean_importance_ratio_outside_its_band_is_said(ratio: float, alarmed: bool) -> None:
     assert (importance_alarm({"ratio": ratio}) is not None) == alarmed

@@ -31,14 +31,21 @@ def test_the_reservoir_keeps_the_newest_and_what_was_said_to_them() -> None:
 
 
 def test_a_sheet_holds_sums_and_gives_the_signals_that_the_reply_and_the_store_give() -> None:
-    rollouts = (Rollout(0, (1, 2), (-1.0, -2.0), "7", "stop"), Rollout(1, (1,), (-3.0,), "no idea", "stop"))
+    rollouts = (
+        Rollout(0, (1, 2), (-1.0, -2.0), "7", "stop"),
+        Rollout(1, (1,), (-3.0,), "no idea", "stop"),
+    )
     found = Sheet.of(rollouts, ("7", None))
     assert found + found == Sheet(("7", None, "7", None), 6, 12.0)
     ballot = Ballot(None)
     for rollout in rollouts:
         ballot.add(rollout)
-    assert found.signals(3, ("7", None)) == signals.of_group(Group("q", (1,), rollouts, 3, 0.6), ballot.count())
-    assert found.signals(3, ("7", None)) == Signals(3, 1, majority=0.5, entropy=2.0, length=1.5, extractable=0.5)
+    assert found.signals(3, ("7", None)) == signals.of_group(
+        Group("q", (1,), rollouts, 3, 0.6), ballot.count()
+    )
+    assert found.signals(3, ("7", None)) == Signals(
+        3, 1, majority=0.5, entropy=2.0, length=1.5, extractable=0.5
+    )
 
 
 def test_no_sentinel_is_answered_by_an_echo_but_for_the_zero() -> None:
@@ -49,7 +56,8 @@ def test_no_sentinel_is_answered_by_an_echo_but_for_the_zero() -> None:
 def test_a_labelled_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "labelled.jsonl"
     path.write_text(
-        '{"prompt": "2 + 2?", "answer": 4}\n\n{"messages": [{"role": "user", "content": "x"}], "answer": "y"}'
+        '{"prompt": "2 + 2?", "answer": 4}\n\n{"messages": [{"role": "user", "content": "x"}], '
+        '"answer": "y"}'
     )
     one, two = read_labelled(path, SAMPLING)
     assert (one.messages[-1]["content"], one.answer) == ("2 + 2?", "4")

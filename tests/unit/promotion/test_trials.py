@@ -12,9 +12,11 @@ RIGHT = {n: str(10 * n) for n in range(8)}
 
 
 def drawn(rng: random.Random, share: float, other: int = 12) -> list[list[str | None]]:
-    """8 questions × 16 samples: each the question's own answer with probability ``share``, else one of a few."""
+    """8 questions × 16 samples: each the question's own answer with probability ``share``, else
+    one of a few."""
     return [
-        [RIGHT[n] if rng.random() < share else str(rng.randrange(other)) for _ in range(16)] for n in range(len(RIGHT))
+        [RIGHT[n] if rng.random() < share else str(rng.randrange(other)) for _ in range(16)]
+        for n in range(len(RIGHT))
     ]
 
 
@@ -84,7 +86,8 @@ def test_a_better_and_an_equal_model_are_shown_to_be_no_worse() -> None:
 
 
 def test_trials_that_go_on_and_on_hardly_ever_err_once() -> None:
-    """One bad candidate after another meets the same served version: in all they pass with a chance below α."""
+    """One bad candidate after another meets the same served version: in all they pass with a
+    chance below α."""
     rng = random.Random(5)
     passed = 0
     for _ in range(60):

@@ -13,7 +13,9 @@ GUARD = GuardConfig(watch_groups=8, watch_window=16)
 
 
 def seen(watch: Watch, version: int, answers: list[str], question: int, length: int = 4) -> Group:
-    rollouts = tuple(Rollout(i, (1,) * length, (-0.5,) * length, text, "stop") for i, text in enumerate(answers))
+    rollouts = tuple(
+        Rollout(i, (1,) * length, (-0.5,) * length, text, "stop") for i, text in enumerate(answers)
+    )
     group = Group(f"q{question}-{version}", (question,), rollouts, version, 0.6)
     ballot = Ballot(None)
     for rollout in rollouts:
@@ -23,11 +25,17 @@ def seen(watch: Watch, version: int, answers: list[str], question: int, length: 
     return group
 
 
-def run(watch: Watch, version: int, share: float, groups: int, *, length: int = 4, seed: int = 0) -> None:
-    """Groups of eight, each sample the question's answer with probability ``share``, else something else or nothing."""
+def run(
+    watch: Watch, version: int, share: float, groups: int, *, length: int = 4, seed: int = 0
+) -> None:
+    """Groups of eight, each sample the question's answer with probability ``share``, else
+    something else or nothing."""
     rng = random.Random(seed + version)
     for n in range(groups):
-        said = [str(n) if rng.random() < share else rng.choice(["9999", "-1", "no idea"]) for _ in range(8)]
+        said = [
+            str(n) if rng.random() < share else rng.choice(["9999", "-1", "no idea"])
+            for _ in range(8)
+        ]
         seen(watch, version, said, n, length)
 
 

@@ -62,7 +62,12 @@ def stage(
 
 
 def publish(
-    root: Path, number: int = 1, staged: Path | None = None, *, rank: int = RANK, parent: int | None = None
+    root: Path,
+    number: int = 1,
+    staged: Path | None = None,
+    *,
+    rank: int = RANK,
+    parent: int | None = None,
 ) -> AdapterVersion:
     return folders.publish(
         root,
@@ -77,10 +82,15 @@ def publish(
 
 
 def safetensors_file(entries: dict[str, tuple[str, list[int], bytes]]) -> bytes:
-    """A file of the safetensors format from name → (dtype, shape, data): numpy cannot write bfloat16."""
+    """A file of the safetensors format from name → (dtype, shape, data): numpy cannot write
+    bfloat16."""
     header, data = {}, b""
     for name, (dtype, shape, part) in entries.items():
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(part)]}
+        header[name] = {
+            "dtype": dtype,
+            "shape": shape,
+            "data_offsets": [len(data), len(data) + len(part)],
+        }
         data += part
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + data

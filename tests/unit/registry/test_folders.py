@@ -34,11 +34,23 @@ publish(Path(sys.argv[1]))
 
 def test_a_published_version_is_read_as_it_was_described(tmp_path: Path) -> None:
     version = publish(tmp_path, 7)
-    digest = hashlib.sha256((tmp_path / version.folder / "adapter_model.safetensors").read_bytes()).hexdigest()
+    digest = hashlib.sha256(
+        (tmp_path / version.folder / "adapter_model.safetensors").read_bytes()
+    ).hexdigest()
     assert version.folder == f"v000007-{digest[:8]}"
     assert version.sha256["adapter_model.safetensors"] == digest
-    assert set(version.sha256) == {"adapter_config.json", "adapter_model.safetensors", "probe.json", "trainer.pt"}
-    assert (version.number, version.parent, version.base_model, version.metrics) == (7, 6, BASE, {"loss": 0.25})
+    assert set(version.sha256) == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "probe.json",
+        "trainer.pt",
+    }
+    assert (version.number, version.parent, version.base_model, version.metrics) == (
+        7,
+        6,
+        BASE,
+        {"loss": 0.25},
+    )
     assert folders.read(tmp_path, version.folder) == version
     assert [path.name for path in tmp_path.iterdir()] == [version.folder]
 
@@ -51,7 +63,9 @@ def test_a_number_is_used_once_even_for_other_weights(tmp_path: Path) -> None:
     assert again.is_dir()
 
 
-def test_a_publisher_killed_before_the_rename_leaves_only_what_sweep_removes(tmp_path: Path) -> None:
+def test_a_publisher_killed_before_the_rename_leaves_only_what_sweep_removes(
+    tmp_path: Path,
+) -> None:
     command = [sys.executable, "-c", PUBLISH_AND_DIE_BEFORE_THE_RENAME, str(tmp_path)]
     died = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
     assert died.returncode == -signal.SIGKILL
@@ -62,7 +76,9 @@ def test_a_publisher_killed_before_the_rename_leaves_only_what_sweep_removes(tmp
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors", "probe.json", "trainer.pt"])
+@pytest.mark.parametrize(
+    "name", ["adapter_config.json", "adapter_model.safetensors", "probe.json", "trainer.pt"]
+)
 def test_a_version_without_one_of_its_files_is_not_published(tmp_path: Path, name: str) -> None:
     staged = stage(tmp_path)
     (staged / name).unlink()
@@ -114,8 +130,12 @@ def test_a_link_in_place_of_a_version_is_refused(tmp_path: Path) -> None:
         folders.read(tmp_path, "v000002-00000000")
 
 
-@pytest.mark.parametrize("manifest", [None, b"", b"{", b"[]", b'{"number": "1"}', b"\xff", b'{"a":' + b"[" * 100_000])
-def test_a_manifest_that_is_missing_or_malformed_rejects_the_version(tmp_path: Path, manifest: bytes | None) -> None:
+@pytest.mark.parametrize(
+    "manifest", [None, b"", b"{", b"[]", b'{"number": "1"}', b"\xff", b'{"a":' + b"[" * 100_000]
+)
+def test_a_manifest_that_is_missing_or_malformed_rejects_the_version(
+    tmp_path: Path, manifest: bytes | None
+) -> None:
     path = tmp_path / publish(tmp_path).folder / "manifest.json"
     path.unlink()
     if manifest is not None:
@@ -131,7 +151,9 @@ def test_a_manifest_of_another_folder_rejects_the_version(tmp_path: Path) -> Non
         folders.read(tmp_path, "v000002-00000000")
 
 
-def test_sweep_removes_what_nothing_refers_to_and_leaves_what_is_not_its_own(tmp_path: Path) -> None:
+def test_sweep_removes_what_nothing_refers_to_and_leaves_what_is_not_its_own(
+    tmp_path: Path,
+) -> None:
     served, orphan = publish(tmp_path, 1), publish(tmp_path, 2)
     staged = stage(tmp_path)
     (tmp_path / "ledger.jsonl").touch()
@@ -141,8 +163,15 @@ def test_sweep_removes_what_nothing_refers_to_and_leaves_what_is_not_its_own(tmp
     outside.mkdir()
     (outside / "precious").touch()
     (tmp_path / ".tmp-link").symlink_to(outside)
-    assert folders.sweep(tmp_path, {served.folder}) == sorted([staged.name, ".tmp-link", orphan.folder])
-    assert {path.name for path in tmp_path.iterdir()} == {served.folder, "ledger.jsonl", "README.md", "mine"}
+    assert folders.sweep(tmp_path, {served.folder}) == sorted(
+        [staged.name, ".tmp-link", orphan.folder]
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {
+        served.folder,
+        "ledger.jsonl",
+        "README.md",
+        "mine",
+    }
     assert (outside / "precious").exists()
 
 

@@ -56,7 +56,14 @@ def test_each_event_is_one_line_with_its_own_fields(ledger: Ledger) -> None:
         about | {"event": "reserved", "number": 1},
         about | {"event": "proposed", "number": 1, "folder": ONE},
         about | {"event": "promoted", "number": 1, "folder": ONE},
-        about | {"event": "rejected", "number": 2, "folder": TWO, "stage": "probe", "reason": "changes nothing"},
+        about
+        | {
+            "event": "rejected",
+            "number": 2,
+            "folder": TWO,
+            "stage": "probe",
+            "reason": "changes nothing",
+        },
         about | {"event": "rolled_back", "number": 0, "from": 1, "reason": "worse"},
         about | {"event": "retired", "number": 1, "folder": ONE, "reason": "retention"},
     ]
@@ -71,7 +78,12 @@ def test_the_last_promoted_version_is_served_and_a_restart_knows_it(ledger: Ledg
         assert known.served(BASE) == (2, TWO)
         assert known.promoted(BASE) == [(1, ONE), (2, TWO)]
         assert known.states() == {1: "promoted", 2: "promoted", 3: "candidate"}
-        assert [known.judgement(number) for number in (1, 2, 3, 4)] == ["promoted", "promoted", None, None]
+        assert [known.judgement(number) for number in (1, 2, 3, 4)] == [
+            "promoted",
+            "promoted",
+            None,
+            None,
+        ]
 
 
 def test_each_base_model_has_its_own_history_and_all_share_the_numbers(ledger: Ledger) -> None:
@@ -82,7 +94,9 @@ def test_each_base_model_has_its_own_history_and_all_share_the_numbers(ledger: L
     assert ledger.served("org/third") is None
 
 
-def test_rolling_back_serves_the_earlier_version_and_keeps_the_later_one_to_return_to(ledger: Ledger) -> None:
+def test_rolling_back_serves_the_earlier_version_and_keeps_the_later_one_to_return_to(
+    ledger: Ledger,
+) -> None:
     ledger.promote(1, ONE, BASE)
     ledger.promote(2, TWO, BASE)
     ledger.roll_back(1, BASE, "worse")
@@ -99,7 +113,9 @@ def test_only_a_promoted_version_that_is_not_retired_can_be_rolled_back_to(ledge
     ledger.promote(3, THREE, BASE)
     ledger.retire(1, ONE, BASE, "retention")
     for number in (1, 2, 4):
-        with pytest.raises(VersionRefused, match=f"v{number} cannot be rolled back to; promoted versions: v3"):
+        with pytest.raises(
+            VersionRefused, match=f"v{number} cannot be rolled back to; promoted versions: v3"
+        ):
             ledger.roll_back(number, BASE, "worse")
     assert ledger.served(BASE) == (3, THREE)
 
@@ -110,8 +126,11 @@ def test_the_served_version_cannot_be_retired(ledger: Ledger) -> None:
         ledger.retire(1, ONE, BASE, "retention")
 
 
-def test_tries_are_counted_against_what_was_served_over_restarts_and_returns(ledger: Ledger) -> None:
-    """Each candidate the gate decided on beside v1 spent some of its α, whatever was served between."""
+def test_tries_are_counted_against_what_was_served_over_restarts_and_returns(
+    ledger: Ledger,
+) -> None:
+    """Each candidate the gate decided on beside v1 spent some of its α, whatever was served
+    between."""
     ledger.promote(1, ONE, BASE, by="gate")
     ledger.reject(2, TWO, BASE, "gate", "worse", by="gate")
     ledger.reject(3, THREE, BASE, "probe", "other weights", by="gate")  # met no question
@@ -119,7 +138,11 @@ def test_tries_are_counted_against_what_was_served_over_restarts_and_returns(led
     ledger.reject(5, "v000005-00000005", BASE, "gate", "worse", by="gate")
     ledger.roll_back(1, BASE, "worse", by="watch")
     again = reopen(ledger)
-    assert (again.tried_against(BASE, 0), again.tried_against(BASE, 1), again.tried_against(BASE, 4)) == (1, 2, 1)
+    assert (
+        again.tried_against(BASE, 0),
+        again.tried_against(BASE, 1),
+        again.tried_against(BASE, 4),
+    ) == (1, 2, 1)
     assert again.tried_against("org/other", 1) == 0
 
 
@@ -167,8 +190,12 @@ def test_a_last_line_that_only_lacks_its_newline_is_kept(ledger: Ledger) -> None
     assert reopen(mended).promoted(BASE) == [(1, ONE), (2, TWO)]
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"\xff", b'{"time":1,"event":"eaten","number":1,"base":"b"}'])
-def test_a_damaged_line_in_the_middle_is_named_and_nothing_is_changed(ledger: Ledger, damage: bytes) -> None:
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"\xff", b'{"time":1,"event":"eaten","number":1,"base":"b"}']
+)
+def test_a_damaged_line_in_the_middle_is_named_and_nothing_is_changed(
+    ledger: Ledger, damage: bytes
+) -> None:
     for number, folder in ((1, ONE), (2, TWO), (3, THREE)):
         ledger.promote(number, folder, BASE)
     ledger.close()
@@ -207,7 +234,9 @@ except OSError:
 """
 
 
-def test_a_full_disk_leaves_no_half_line_and_the_ledger_goes_on_when_there_is_room(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_no_half_line_and_the_ledger_goes_on_when_there_is_room(
+    tmp_path: Path,
+) -> None:
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

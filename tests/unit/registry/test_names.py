@@ -18,17 +18,24 @@ from ttrl_server.registry.names import (
 def test_what_is_spelt_is_parsed(number: int) -> None:
     name = version_name("org/tiny@x", number)
     assert number_in(name) == number_of_pin(name.rpartition("@")[2]) == number
-    assert number_of_folder(folder_name(number, "ab12cd34" * 8)) == number_in(folder_name(number, "ab12cd34" * 8))
+    assert number_of_folder(folder_name(number, "ab12cd34" * 8)) == number_in(
+        folder_name(number, "ab12cd34" * 8)
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "number"),
     [("7", 7), ("v7", 7), ("v000007-ab12cd34", 7), ("base", 0), ("tiny@base", 0), ("tiny@v7", 7)]
-    + [(text, None) for text in ("", "v", "-7", "v-7", "x7", "7.0", "٧", "v²", "based", "v" + "9" * 99, "v7-ab")],
+    + [
+        (text, None)
+        for text in ("", "v", "-7", "v-7", "x7", "7.0", "٧", "v²", "based", "v" + "9" * 99, "v7-ab")
+    ],
 )
 def test_what_a_person_means(text: str, number: int | None) -> None:
     assert number_in(text) == number
 
 
 def test_only_versions_of_this_model_are_found_among_an_engines_names() -> None:
-    assert numbers_among({"tiny@v3", "tiny@base", "tiny", "other@v4", "xtiny@v5", "tiny@v6x"}, "tiny") == {3}
+    assert numbers_among(
+        {"tiny@v3", "tiny@base", "tiny", "other@v4", "xtiny@v5", "tiny@v6x"}, "tiny"
+    ) == {3}

@@ -64,7 +64,9 @@ def test_a_rejected_folder_that_went_is_gone_for_good_and_its_verdict_stays(ledg
     assert ledger.judgement(8) == "rejected"
 
 
-def test_what_fell_is_never_rolled_back_to_and_what_the_operator_left_may_be(ledger: Ledger) -> None:
+def test_what_fell_is_never_rolled_back_to_and_what_the_operator_left_may_be(
+    ledger: Ledger,
+) -> None:
     ledger.roll_back(6, BASE, "an operator's choice", by="operator")
     ledger.roll_back(5, BASE, "worse", by="watch")
     assert ledger.fallen(BASE) == {6}

@@ -17,7 +17,8 @@ FOLDERS = {n: f"v{n:06d}-0000000{n}" for n in range(1, 8)}
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    """1 retired, 2 fallen, 3 promoted and served, 4 refused for its answers, 5 refused for its weights, 6 a candidate."""
+    """1 retired, 2 fallen, 3 promoted and served, 4 refused for its answers, 5 refused for its
+    weights, 6 a candidate."""
     made = Ledger(tmp_path)
     for number in (1, 2, 3, 4, 5, 6):
         made.propose(number, FOLDERS[number], BASE)
@@ -65,7 +66,9 @@ def retire(ledger: Ledger, number: int) -> object:
         (retire, 4, FOLDERS[4]),
     ],
 )
-def test_what_may_be(ledger: Ledger, wish: Callable[[Ledger, int], object], number: int, granted: object) -> None:
+def test_what_may_be(
+    ledger: Ledger, wish: Callable[[Ledger, int], object], number: int, granted: object
+) -> None:
     assert wish(ledger, number) == granted
 
 

@@ -79,15 +79,24 @@ def test_eight_a100_serve_qwen3_on_five_and_train_on_three() -> None:
     argv, environment = trainer(config)
     assert argv == [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3"),
-        *("-m", "ttrl_server.training.worker", "--config", str(Path.cwd() / "runs" / "Qwen3-8B" / "resolved.json")),
+        *(
+            "-m",
+            "ttrl_server.training.worker",
+            "--config",
+            str(Path.cwd() / "runs" / "Qwen3-8B" / "resolved.json"),
+        ),
         *("--gateway", "http://127.0.0.1:8000"),
     ]
     assert environment == {"CUDA_VISIBLE_DEVICES": "5,6,7"}
 
 
-@pytest.mark.parametrize(("rank", "buffers"), [(1, "1"), (4, "8"), (12, "16"), (16, "16"), (320, "320"), (400, "512")])
+@pytest.mark.parametrize(
+    ("rank", "buffers"), [(1, "1"), (4, "8"), (12, "16"), (16, "16"), (320, "320"), (400, "512")]
+)
 def test_the_engine_has_room_for_any_rank_in_one_of_its_own_sizes(rank: int, buffers: str) -> None:
-    argv, _ = engine_command(settings("--model", "org/model", "--train.rank", str(rank), "--gpus", "1"), 0)
+    argv, _ = engine_command(
+        settings("--model", "org/model", "--train.rank", str(rank), "--gpus", "1"), 0
+    )
     assert flag(argv, "--max-lora-rank") == buffers
 
 
@@ -98,12 +107,17 @@ def test_deepspeed_is_told_what_the_preset_says() -> None:
         "gradient_accumulation_steps": 1,
         "gradient_clipping": 1.0,
         "zero_optimization": {"stage": 2},
-        "optimizer": {"type": "AdamW", "params": {"lr": 5e-6, "weight_decay": 0.01, "torch_adam": True}},
+        "optimizer": {
+            "type": "AdamW",
+            "params": {"lr": 5e-6, "weight_decay": 0.01, "torch_adam": True},
+        },
     }
 
 
 def test_eight_gpus_may_be_divided_four_to_four() -> None:
-    config = settings("--model", "Qwen3-8B", "--engine.devices", "0,1,2,3", "--train.devices", "4,5,6,7")
+    config = settings(
+        "--model", "Qwen3-8B", "--engine.devices", "0,1,2,3", "--train.devices", "4,5,6,7"
+    )
     assert (config.replicas, config.train_ranks) == (4, 4)
     visible = [engine_command(config, replica)[1]["CUDA_VISIBLE_DEVICES"] for replica in range(4)]
     assert visible == ["0", "1", "2", "3"]
@@ -133,7 +147,14 @@ def test_a_preset_on_a_single_gpu_leaves_the_trainer_its_share_too(preset: str) 
 
 
 def test_a_tensor_parallel_replica_sees_its_own_team_of_gpus() -> None:
-    teams = ("--engine.tensor-parallel", "2", "--engine.devices", "0,1,2,5", "--train.devices", "6,7")
+    teams = (
+        "--engine.tensor-parallel",
+        "2",
+        "--engine.devices",
+        "0,1,2,5",
+        "--train.devices",
+        "6,7",
+    )
     config = settings("--model", "Qwen3-8B", *teams)
     assert config.replicas == 2
     for replica, devices in ((0, "0,1"), (1, "2,5")):
@@ -143,17 +164,30 @@ def test_a_tensor_parallel_replica_sees_its_own_team_of_gpus() -> None:
 
 
 @pytest.mark.parametrize(
-    ("when", "waiting"), [("idle", {}), ("always", {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"})]
+    ("when", "waiting"),
+    [("idle", {}), ("always", {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"})],
 )
 def test_a_cpu_engine_sleeps_while_it_waits_only_beside_a_trainer_that_works_at_once(
     when: str, waiting: dict[str, str]
 ) -> None:
     config = settings(
-        "--model", "org/tiny", "--hardware", "cpu", "--train.when", when, "--engine.cpu-kv-cache-gib", "1.5"
+        "--model",
+        "org/tiny",
+        "--hardware",
+        "cpu",
+        "--train.when",
+        when,
+        "--engine.cpu-kv-cache-gib",
+        "1.5",
     )
     argv, environment = engine_command(config, 0)
     assert flag(argv, "--block-size") == "32"
-    assert not {"--tensor-parallel-size", "--gpu-memory-utilization", "--max-model-len", "--revision"} & set(argv)
+    assert not {
+        "--tensor-parallel-size",
+        "--gpu-memory-utilization",
+        "--max-model-len",
+        "--revision",
+    } & set(argv)
     cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
     own = {"VLLM_CPU_OMP_THREADS_BIND": cores, "VLLM_CPU_KVCACHE_SPACE": "1.5"}
     assert environment == COMMON_ENVIRONMENT | own | waiting
@@ -162,14 +196,33 @@ def test_a_cpu_engine_sleeps_while_it_waits_only_beside_a_trainer_that_works_at_
 
 
 def test_a_cpu_engine_without_a_trainer_waits_as_it_likes_on_the_cores_it_was_given() -> None:
-    cpu = ("--model", "org/tiny", "--hardware", "cpu", "--train.enabled", "false", "--engine.cpu-threads", "0-3")
+    cpu = (
+        "--model",
+        "org/tiny",
+        "--hardware",
+        "cpu",
+        "--train.enabled",
+        "false",
+        "--engine.cpu-threads",
+        "0-3",
+    )
     _, environment = engine_command(settings(*cpu), 0)
     assert environment["VLLM_CPU_OMP_THREADS_BIND"] == "0-3"
     assert "OMP_WAIT_POLICY" not in environment
 
 
 def test_a_revision_reaches_vllm_and_ones_own_flags_come_last() -> None:
-    config = settings("--model", "org/tiny", "--hardware", "cpu", "--revision", "abc", "--", "--enforce-eager", "a b")
+    config = settings(
+        "--model",
+        "org/tiny",
+        "--hardware",
+        "cpu",
+        "--revision",
+        "abc",
+        "--",
+        "--enforce-eager",
+        "a b",
+    )
     argv, _ = engine_command(config, 0)
     assert flag(argv, "--revision") == "abc"
     assert argv[-2:] == ["--enforce-eager", "a b"]
@@ -193,7 +246,10 @@ def test_sockets_are_short_and_differ_by_replica_and_by_run(tmp_path: Path) -> N
 
 def test_a_version_has_a_name_of_its_own() -> None:
     config = settings("--model", "models/some/Qwen3-8B/", "--served-model-name", "tutor")
-    assert (version_name(config.name, 0), version_name(config.name, 7)) == ("tutor@base", "tutor@v7")
+    assert (version_name(config.name, 0), version_name(config.name, 7)) == (
+        "tutor@base",
+        "tutor@v7",
+    )
 
 
 # ---------------------------------------------------------------- the dry run
@@ -217,7 +273,10 @@ def test_a_dry_run_shows_no_engine_that_somebody_else_runs_and_no_trainer_that_i
         "trainer",
         "deepspeed",
     ]
-    assert list(sections(dry_run(settings(*cpu, "--train.enabled", "false")))) == ["settings", "engine 0"]
+    assert list(sections(dry_run(settings(*cpu, "--train.enabled", "false")))) == [
+        "settings",
+        "engine 0",
+    ]
 
 
 SECRETS = {
@@ -230,7 +289,9 @@ SECRETS = {
 @pytest.mark.parametrize("preset", ["smollm2-135m", "qwen3-8b"])
 def test_no_key_is_in_a_command_line_or_on_the_screen(preset: str) -> None:
     values: dict[str, Any] = yaml.safe_load(sources.presets()[preset].read_text())
-    config = Config.model_validate(values | SECRETS | {"engine": values["engine"] | SECRETS["engine"]})
+    config = Config.model_validate(
+        values | SECRETS | {"engine": values["engine"] | SECRETS["engine"]}
+    )
     assert "s3cret" not in str([engine_command(config, 0), trainer(config)])
     shown = sections(dry_run(config))
     assert "VLLM_API_KEY=<random>" in shown["engine 0"]
@@ -243,8 +304,8 @@ def test_no_key_is_in_a_command_line_or_on_the_screen(preset: str) -> None:
 WATCHED = """
 import os, sys
 seen = []
-STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.exec", "os.posix_spawn", "os.system", "socket.bind",
-          "socket.connect", "os.mkdir")
+STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.exec", "os.posix_spawn", "os.system",
+          "socket.bind", "socket.connect", "os.mkdir")
 sys.addaudithook(lambda event, args: seen.append(event) if event in STARTS else None)
 from ttrl_server.commands import serve
 sys.argv = ["ttrl-serve", *sys.argv[1:]]
@@ -262,7 +323,11 @@ def watched(*argv: str) -> tuple[str, str]:
     command = [sys.executable, "-c", WATCHED.replace("HEAVY", repr(HEAVY)), *argv]
     started = time.monotonic()
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env=os.environ | {"PYTHONPATH": str(ROOT)}
+        command,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     print(f"ttrl-serve {' '.join(argv)}: {time.monotonic() - started:.2f} s")
     assert done.returncode == 0, done.stderr
@@ -288,10 +353,21 @@ def test_help_names_every_setting_and_what_follows_the_dashes() -> None:
 
 def test_the_installed_command_answers() -> None:
     """Measured, not promised: the figure is on the screen with -s."""
-    command = [sys.executable, "-m", "ttrl_server.commands.serve", "--model", "Qwen3-8B", "--dry-run"]
+    command = [
+        sys.executable,
+        "-m",
+        "ttrl_server.commands.serve",
+        "--model",
+        "Qwen3-8B",
+        "--dry-run",
+    ]
     started = time.monotonic()
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env=os.environ | {"PYTHONPATH": str(ROOT)}
+        command,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     print(f"ttrl-serve --dry-run: {time.monotonic() - started:.2f} s")
     assert (done.returncode, done.stderr) == (0, "")

@@ -27,7 +27,13 @@ TURNED: dict[str, Any] = {
     "hardware": "cuda",
     "gpus": 6,
     "run_dir": "/run/other",
-    "api": {"host": "0.0.0.0", "port": 0, "keys": ["first", "second"], "admin_key": "boss", "max_body_mib": 1.5},
+    "api": {
+        "host": "0.0.0.0",
+        "port": 0,
+        "keys": ["first", "second"],
+        "admin_key": "boss",
+        "max_body_mib": 1.5,
+    },
     "vote": {
         "policy": "always",
         "samples": 16,
@@ -175,14 +181,16 @@ def as_flags(values: dict[str, Any]) -> list[str]:
     argv = []
     for path, value in leaves(values):
         flag = "--" + ".".join(path).replace("_", "-")
-        for one in value if isinstance(value, list) else [value]:
-            argv.append(f"{flag}={json.dumps(one) if isinstance(one, dict) else one}")
+        each = value if isinstance(value, list) else [value]
+        argv += [f"{flag}={json.dumps(v) if isinstance(v, dict) else v}" for v in each]
     return argv
 
 
 def as_environment(values: dict[str, Any]) -> dict[str, str]:
     return {
-        "TTRL_" + "__".join(path).upper(): json.dumps(value) if isinstance(value, (dict, list)) else str(value)
+        "TTRL_" + "__".join(path).upper(): json.dumps(value)
+        if isinstance(value, (dict, list))
+        else str(value)
         for path, value in leaves(values)
     }
 
@@ -199,7 +207,13 @@ def test_the_table_above_turns_every_setting_away_from_its_default() -> None:
 
 @pytest.mark.parametrize("source", ["flags", "environment", "file"])
 def test_every_setting_can_be_turned_from(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    argv = as_flags(TURNED) if source == "flags" else ["--config", written(TURNED)] if source == "file" else []
+    argv = (
+        as_flags(TURNED)
+        if source == "flags"
+        else ["--config", written(TURNED)]
+        if source == "file"
+        else []
+    )
     for name, value in as_environment(TURNED).items() if source == "environment" else ():
         monkeypatch.setenv(name, value)
     assert parse(*argv).model_dump(mode="json") == TURNED
@@ -207,10 +221,20 @@ def test_every_setting_can_be_turned_from(source: str, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     ("flag", "environment", "file", "winner"),
-    [(48, 40, 36, 48), (None, 40, 36, 40), (None, None, 36, 36), (None, None, None, 64), (48, None, 36, 48)],
+    [
+        (48, 40, 36, 48),
+        (None, 40, 36, 40),
+        (None, None, 36, 36),
+        (None, None, None, 64),
+        (48, None, 36, 48),
+    ],
 )
 def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(
-    flag: int | None, environment: int | None, file: int | None, winner: int, monkeypatch: pytest.MonkeyPatch
+    flag: int | None,
+    environment: int | None,
+    file: int | None,
+    winner: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     argv = [*CPU, "--config", written({"vote": {"samples": file} if file else {}})]
     if flag:
@@ -220,7 +244,9 @@ def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_defau
     assert parse(*argv).vote.samples == winner
 
 
-def test_sources_are_merged_setting_by_setting_not_section_by_section(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sources_are_merged_setting_by_setting_not_section_by_section(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("TTRL_VOTE__TEMPERATURE", "0.9")
     file = written({"vote": {"samples": 40, "temperature": 0.1, "max_tokens": 5}})
     vote = parse(*CPU, "--config", file, "--vote.max-tokens", "7").vote
@@ -228,28 +254,75 @@ def test_sources_are_merged_setting_by_setting_not_section_by_section(monkeypatc
 
 
 def test_the_short_flags_of_vllm_users_work() -> None:
-    config = parse(*CPU, "--host", "0.0.0.0", "--port", "9000", "--api-key", "a", "--api-key", "b", "--engine-url", "u")
-    assert (config.api.host, config.api.port, config.api.keys, config.engine.url) == ("0.0.0.0", 9000, ["a", "b"], "u")
+    config = parse(
+        *CPU,
+        "--host",
+        "0.0.0.0",
+        "--port",
+        "9000",
+        "--api-key",
+        "a",
+        "--api-key",
+        "b",
+        "--engine-url",
+        "u",
+    )
+    assert (config.api.host, config.api.port, config.api.keys, config.engine.url) == (
+        "0.0.0.0",
+        9000,
+        ["a", "b"],
+        "u",
+    )
 
 
 def test_a_list_may_be_given_with_commas_or_as_json() -> None:
     for flags in (["0,1"], ["[0, 1]"], ["0", "--engine.devices", "1"]):
-        config = parse("--model", "m", "--hardware", "cuda", "--train.enabled", "false", "--engine.devices", *flags)
+        config = parse(
+            "--model",
+            "m",
+            "--hardware",
+            "cuda",
+            "--train.enabled",
+            "false",
+            "--engine.devices",
+            *flags,
+        )
         assert config.engine.devices == [0, 1]
 
 
 def test_a_model_named_by_flag_beats_the_one_of_the_file() -> None:
     assert (
-        parse("--config", written({"model": "org/file", "hardware": "cpu"}), "--model", "org/flag").model == "org/flag"
+        parse(
+            "--config", written({"model": "org/file", "hardware": "cpu"}), "--model", "org/flag"
+        ).model
+        == "org/flag"
     )
 
 
 def test_whatever_follows_two_dashes_goes_to_vllm_untouched() -> None:
     invocation = sources.parse(
-        [*CPU, "--engine.extra-args=--first", "--", "--model", "x", "--dry-run", "--", "a b", "--help"]
+        [
+            *CPU,
+            "--engine.extra-args=--first",
+            "--",
+            "--model",
+            "x",
+            "--dry-run",
+            "--",
+            "a b",
+            "--help",
+        ]
     )
     assert invocation.config.model == "org/tiny"
-    assert invocation.config.engine.extra_args == ["--first", "--model", "x", "--dry-run", "--", "a b", "--help"]
+    assert invocation.config.engine.extra_args == [
+        "--first",
+        "--model",
+        "x",
+        "--dry-run",
+        "--",
+        "a b",
+        "--help",
+    ]
     assert not invocation.dry_run
 
 
@@ -277,7 +350,9 @@ def test_a_preset_named_in_the_environment_is_a_preset_too(monkeypatch: pytest.M
     assert parse().model == "Qwen/Qwen3-8B"
 
 
-def test_a_preset_named_by_flag_beats_a_model_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_preset_named_by_flag_beats_a_model_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("TTRL_MODEL", "org/other")
     assert parse("--model", "Qwen3-8B").model == "Qwen/Qwen3-8B"
 
@@ -302,22 +377,40 @@ def test_every_shipped_preset_stands_for_its_model(preset: str) -> None:
 
 @pytest.mark.parametrize(
     ("gpus", "serving", "training"),
-    [(8, [0, 1, 2, 3, 4], [5, 6, 7]), (4, [0, 1], [2, 3]), (2, [0], [1]), (3, [0, 1], [2]), (1, [0], [0])],
+    [
+        (8, [0, 1, 2, 3, 4], [5, 6, 7]),
+        (4, [0, 1], [2, 3]),
+        (2, [0], [1]),
+        (3, [0, 1], [2]),
+        (1, [0], [0]),
+    ],
 )
 def test_gpus_are_divided_five_to_three_and_a_single_one_is_shared(
     gpus: int, serving: list[int], training: list[int]
 ) -> None:
     assert split_devices(gpus, learning=True) == (serving, training)
     config = parse("--model", "m", "--gpus", str(gpus))
-    assert (config.hardware, config.engine.devices, config.train.devices) == ("cuda", serving, training)
-    assert (config.replicas, config.train_ranks, config.shares_devices) == (len(serving), len(training), gpus == 1)
+    assert (config.hardware, config.engine.devices, config.train.devices) == (
+        "cuda",
+        serving,
+        training,
+    )
+    assert (config.replicas, config.train_ranks, config.shares_devices) == (
+        len(serving),
+        len(training),
+        gpus == 1,
+    )
 
 
 @pytest.mark.parametrize("no", ["false", "False", "0", "no", "off", "n", "f"])
 def test_all_gpus_serve_when_nothing_learns_however_no_is_spelt(no: str) -> None:
     config = parse("--model", "m", "--gpus", "4", "--train.enabled", no)
     assert not config.train.enabled
-    assert (config.engine.devices, config.train.devices, config.train_ranks) == ([0, 1, 2, 3], [], 0)
+    assert (config.engine.devices, config.train.devices, config.train_ranks) == (
+        [0, 1, 2, 3],
+        [],
+        0,
+    )
 
 
 def test_gpus_named_for_one_side_are_not_divided_again() -> None:
@@ -343,15 +436,19 @@ def test_printed_settings_hold_no_secret_and_are_settings_again() -> None:
     assert shown["api"]["keys"] == ["***", "***"]
     assert "ttrl" in shown["store"]["url"]
     again = Config.model_validate(json.loads(json.dumps(shown)))
-    assert again.model_copy(update={"api": config.api, "engine": config.engine, "store": config.store}) == (
-        config.model_copy(update={"adapters": again.adapters})
-    )
+    assert again.model_copy(
+        update={"api": config.api, "engine": config.engine, "store": config.store}
+    ) == (config.model_copy(update={"adapters": again.adapters}))
     assert again.adapters.dir.is_absolute()
 
 
 def test_no_secret_is_shown_where_none_was_given() -> None:
     shown = sources.redacted(parse(*CPU))
-    assert (shown["api"]["keys"], shown["api"]["admin_key"], shown["engine"]["key"]) == ([], None, None)
+    assert (shown["api"]["keys"], shown["api"]["admin_key"], shown["engine"]["key"]) == (
+        [],
+        None,
+        None,
+    )
 
 
 def test_serving_gpus_come_in_whole_teams() -> None:

@@ -1,4 +1,5 @@
-"""A setting that cannot work is one line that names it, with the value and what to write instead."""
+"""A setting that cannot work is one line that names it, with the value and what to write
+instead."""
 
 from __future__ import annotations
 
@@ -52,14 +53,20 @@ def written(text: str) -> str:
         (["--vote.samples"], ["--vote.samples"]),
         (["--vote.samples", "many"], ["vote.samples", "'many'", "integer"]),
         (["--vote.samples", "0"], ["vote.samples", "'0'"]),
-        (["--vote.policy", "sometimes"], ["vote.policy", "'sometimes'", "'auto', 'always' or 'never'"]),
+        (
+            ["--vote.policy", "sometimes"],
+            ["vote.policy", "'sometimes'", "'auto', 'always' or 'never'"],
+        ),
         (["--vote.samples", "300"], ["vote.samples", "300", "vote.max_samples 256"]),
         (["--train.samples", "65"], ["train.samples", "65", "64", "vote.samples"]),
         (["--limits.samples-in-flight", "63"], ["limits.samples_in_flight", "63", "64"]),
         (["--train.rank", "0"], ["train.rank", "'0'"]),
         (["--train.rank", "513"], ["train.rank", "'513'", "512"]),
         (["--vote.level", "1"], ["vote.level", "1"]),
-        (["--vote.weighting", "confidence", "--vote.stop", "beta"], ["vote.stop beta", "exact or none"]),
+        (
+            ["--vote.weighting", "confidence", "--vote.stop", "beta"],
+            ["vote.stop beta", "exact or none"],
+        ),
         (["--train.learning-rate", "nan"], ["train.learning_rate", "'nan'", "finite"]),
         (["--train.learning-rate", "inf"], ["train.learning_rate", "'inf'", "finite"]),
         (["--api.host", "0.0.0.0"], ["api.host", "0.0.0.0", "--api-key"]),
@@ -99,7 +106,9 @@ def test_a_mistake_on_the_command_line_is_one_line_with_the_setting_and_the_valu
         ("model: !!python/object/apply:os.getcwd []", ["settings.yaml", "not valid YAML"]),
     ],
 )
-def test_a_mistake_in_the_file_is_one_line_with_the_setting_and_the_value(text: str, says: list[str]) -> None:
+def test_a_mistake_in_the_file_is_one_line_with_the_setting_and_the_value(
+    text: str, says: list[str]
+) -> None:
     message = refusal(*CPU, "--config", written(text))
     assert [part for part in says if part not in message] == []
 
@@ -139,13 +148,20 @@ def test_a_flag_without_its_value_is_one_line_too(flag: str) -> None:
 
 def test_gpus_that_are_not_there_for_both_sides_are_named() -> None:
     cuda = ["--model", "m", "--hardware", "cuda"]
-    assert "train.devices is empty while learning is on" in refusal(*cuda, "--engine.devices", "0,1")
+    assert "train.devices is empty while learning is on" in refusal(
+        *cuda, "--engine.devices", "0,1"
+    )
     assert "engine.devices is empty" in refusal(*cuda, "--train.devices", "0")
-    teams = refusal(*cuda, "--engine.devices", "0,1,2", "--train.devices", "3", "--engine.tensor-parallel", "2")
+    teams = refusal(
+        *cuda, "--engine.devices", "0,1,2", "--train.devices", "3", "--engine.tensor-parallel", "2"
+    )
     assert "engine.devices has 3 GPUs, not a multiple of engine.tensor_parallel (2)" in teams
     elsewhere = ["--train.launch", "elsewhere"]
     assert "no api.admin_key" in refusal(*cuda, "--engine.devices", "0,1", *elsewhere)
-    assert parse(*cuda, "--engine.devices", "0,1", *elsewhere, "--api.admin-key", "k").train.devices == []
+    assert (
+        parse(*cuda, "--engine.devices", "0,1", *elsewhere, "--api.admin-key", "k").train.devices
+        == []
+    )
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
@@ -156,25 +172,38 @@ def test_only_a_loopback_address_may_go_without_a_key(host: str) -> None:
 
 
 def test_the_console_command_ends_with_code_2_and_that_one_line() -> None:
-    for argv in (["--train.rank", "0"], ["--config", "missing.yaml"], ["--nope"], ["--host", "0.0.0.0"]):
+    for argv in (
+        ["--train.rank", "0"],
+        ["--config", "missing.yaml"],
+        ["--nope"],
+        ["--host", "0.0.0.0"],
+    ):
         command = [sys.executable, "-m", "ttrl_server.commands.serve", *CPU, *argv]
         source = str(Path(sources.__file__).parents[2])
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=60, env=os.environ | {"PYTHONPATH": source}
+            command,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=os.environ | {"PYTHONPATH": source},
         )
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith("ttrl-serve: ")
         assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("text", ["api: {keys: s3cret}", "api: {admin_key: [s3cret]}", "engine: {key: [s3cret]}"])
+@pytest.mark.parametrize(
+    "text", ["api: {keys: s3cret}", "api: {admin_key: [s3cret]}", "engine: {key: [s3cret]}"]
+)
 def test_a_secret_that_is_spelt_wrongly_is_not_repeated_in_the_message(text: str) -> None:
     message = refusal(*CPU, "--config", written(text))
     assert "key" in message
     assert "s3cret" not in message
 
 
-def test_a_secret_of_the_environment_is_not_repeated_either(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_of_the_environment_is_not_repeated_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("TTRL_API__KEYS", "s3cret")
     message = refusal(*CPU)
     assert "keys" in message

@@ -15,7 +15,9 @@ class Clock:
         return self.now
 
 
-def experience(name: str = "q", *, version: int = 0, admitted: bool = True, reason: str = "admitted") -> Experience:
+def experience(
+    name: str = "q", *, version: int = 0, admitted: bool = True, reason: str = "admitted"
+) -> Experience:
     """Two rollouts that disagree; the log-probabilities are exact in 32 bits."""
     rollouts = (
         Rollout(0, (7, 8, 2), (-0.5, -0.25, -1.5), "It is 56.", "stop"),

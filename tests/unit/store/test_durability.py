@@ -43,7 +43,9 @@ time.sleep(600)
 
 def start(program: str, url: str) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, "-c", program, url], stdout=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        [sys.executable, "-c", program, url], stdout=subprocess.PIPE, text=True, env=environment
+    )
 
 
 def kill(process: subprocess.Popen[str]) -> str:
@@ -102,7 +104,11 @@ def test_a_full_disk_is_an_error_that_costs_only_the_group_it_hit(url: str, cloc
     assert "store.sqlite refused: database or disk is full" in refusal
     limit(store, 100_000)
     store.add(experience("after"))
-    assert {name for name in (*kept, "before", "after") if store.get(name)} == {*kept, "before", "after"}
+    assert {name for name in (*kept, "before", "after") if store.get(name)} == {
+        *kept,
+        "before",
+        "after",
+    }
     assert store.pending() == len(kept) + 2
     store.close()
     reopened = Experiences.open(url)
@@ -141,7 +147,10 @@ def test_a_store_of_another_schema_says_what_to_do(url: str, tmp_path: Path) -> 
     with sqlite3.connect(tmp_path / "run" / "store.sqlite") as connection:
         connection.execute("UPDATE schema_version SET version = 99")
     connection.close()
-    with pytest.raises(ConfigError, match="has schema version 99, this program writes 1: run the ttrl-server release"):
+    with pytest.raises(
+        ConfigError,
+        match="has schema version 99, this program writes 1: run the ttrl-server release",
+    ):
         Experiences.open(url)
 
 
@@ -173,7 +182,9 @@ def test_a_password_never_gets_into_a_message() -> None:
     assert "secret" not in str(refusal.value)
 
 
-def test_the_store_may_be_used_from_another_thread_than_the_one_that_opened_it(store: Experiences) -> None:
+def test_the_store_may_be_used_from_another_thread_than_the_one_that_opened_it(
+    store: Experiences,
+) -> None:
     thread = threading.Thread(target=store.add, args=(experience("a"),))
     thread.start()
     thread.join()
@@ -181,7 +192,10 @@ def test_the_store_may_be_used_from_another_thread_than_the_one_that_opened_it(s
 
 
 def test_the_tables_are_plain_enough_for_postgresql() -> None:
-    tables = [str(CreateTable(t).compile(dialect=postgresql.dialect())) for t in schema.metadata.sorted_tables]
+    tables = [
+        str(CreateTable(t).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+        for t in schema.metadata.sorted_tables
+    ]
     assert "token_ids BYTEA NOT NULL" in "".join(tables)
     assert "seq BIGSERIAL NOT NULL" in "".join(tables)
 

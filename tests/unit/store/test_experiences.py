@@ -40,7 +40,9 @@ def test_adding_the_same_id_again_changes_nothing(store: Experiences) -> None:
     assert store.pending() == 1
 
 
-def test_a_group_that_was_not_admitted_is_kept_with_its_reason_and_never_leased(store: Experiences) -> None:
+def test_a_group_that_was_not_admitted_is_kept_with_its_reason_and_never_leased(
+    store: Experiences,
+) -> None:
     refused = experience("a", admitted=False, reason="unanimous")
     store.add(refused)
     assert store.get("a") == refused
@@ -57,7 +59,9 @@ def test_a_group_that_was_not_admitted_is_kept_with_its_reason_and_never_leased(
     }
 
 
-def test_the_oldest_groups_are_leased_first_and_no_more_than_asked_for(store: Experiences, clock: Clock) -> None:
+def test_the_oldest_groups_are_leased_first_and_no_more_than_asked_for(
+    store: Experiences, clock: Clock
+) -> None:
     store.add(experience("z"))
     clock.now += 5
     fill(store, "y", "x")
@@ -77,7 +81,9 @@ def test_only_one_lease_lives_at_a_time(store: Experiences) -> None:
     assert ids(lease(store, 1, number=3)) == ["b"]
 
 
-def test_a_consumed_batch_can_be_neither_renewed_nor_consumed_nor_released_again(store: Experiences) -> None:
+def test_a_consumed_batch_can_be_neither_renewed_nor_consumed_nor_released_again(
+    store: Experiences,
+) -> None:
     fill(store, "a")
     batch = lease(store)
     store.consume(batch.id, folder="v000001-00000000", reason="proposed")
@@ -135,7 +141,9 @@ def test_groups_of_old_versions_are_dropped_and_counted(store: Experiences) -> N
     assert store.get("old") == experience("old", version=1)
 
 
-def test_a_group_leased_three_times_without_a_step_is_dropped(store: Experiences, clock: Clock) -> None:
+def test_a_group_leased_three_times_without_a_step_is_dropped(
+    store: Experiences, clock: Clock
+) -> None:
     fill(store, "poison")
     for number in (1, 2, 3):
         lease(store, number=number)
@@ -145,7 +153,9 @@ def test_a_group_leased_three_times_without_a_step_is_dropped(store: Experiences
     assert store.counts()["dropped/attempts"] == 1
 
 
-def test_proposals_come_in_the_order_they_were_leased_and_without_the_empty_ones(store: Experiences) -> None:
+def test_proposals_come_in_the_order_they_were_leased_and_without_the_empty_ones(
+    store: Experiences,
+) -> None:
     for number, folder in ((3, "v000003-aaaaaaaa"), (4, None), (5, "v000005-bbbbbbbb")):
         fill(store, str(number))
         store.consume(lease(store, number=number).id, folder=folder, reason="step")

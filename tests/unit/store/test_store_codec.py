@@ -28,7 +28,10 @@ VOTES = st.builds(
     Vote,
     answers=st.lists(st.none() | WILD_TEXT, max_size=5).map(tuple),
     clusters=st.lists(
-        st.builds(Cluster, answer=WILD_TEXT, members=st.lists(st.integers(0, 9), max_size=3).map(tuple)), max_size=3
+        st.builds(
+            Cluster, answer=WILD_TEXT, members=st.lists(st.integers(0, 9), max_size=3).map(tuple)
+        ),
+        max_size=3,
     ).map(tuple),
     pseudo_label=st.none() | WILD_TEXT,
     majority_ratio=st.none() | st.floats(0, 1),
@@ -50,7 +53,9 @@ EXPERIENCES = st.builds(
     ),
     vote=VOTES,
     rewards=st.lists(st.floats(-1, 1), max_size=4).map(tuple),
-    admission=st.builds(Admission, admitted=st.booleans(), reason=st.sampled_from(["admitted", "unanimous"])),
+    admission=st.builds(
+        Admission, admitted=st.booleans(), reason=st.sampled_from(["admitted", "unanimous"])
+    ),
 )
 
 

@@ -21,7 +21,12 @@ def knobs(algorithm: Algorithm, **changed: Any) -> Knobs:
 
 
 def tokens_of(
-    ratios: Rows, advantages: Sequence[float], *, old: float = 0.0, ref: Rows | None = None, value: Rows | None = None
+    ratios: Rows,
+    advantages: Sequence[float],
+    *,
+    old: float = 0.0,
+    ref: Rows | None = None,
+    value: Rows | None = None,
 ) -> Tokens:
     """Completions with these ratios token by token, ``old`` being log π_old at all of them."""
     lengths = torch.tensor([len(row) for row in ratios])
@@ -43,12 +48,21 @@ def flat(rows: Rows) -> Tensor:
 def weights(tokens: Tokens, how: Aggregate, length: int = 1) -> Tensor:
     """[N] share of each token where these completions are the whole batch."""
     completions = len(tokens.lengths)
-    each = {"token": tokens.lengths.sum(), "sequence": completions * tokens.lengths, "constant": completions * length}
+    each = {
+        "token": tokens.lengths.sum(),
+        "sequence": completions * tokens.lengths,
+        "constant": completions * length,
+    }
     return 1.0 / tokens.spread(torch.ones(completions, dtype=torch.float64) * each[how])
 
 
-def loss_and_gradient(algorithm: Algorithm, tokens: Tokens, settings: Knobs) -> tuple[list[float], list[float]]:
-    """[N] loss of each token, and [N] derivative of the batch's loss, added up as the algorithm does, by log π_θ."""
+def loss_and_gradient(
+    algorithm: Algorithm, tokens: Tokens, settings: Knobs
+) -> tuple[list[float], list[float]]:
+    """[N] loss of each token, and [N] derivative of the batch's loss, added up as the algorithm
+    does, by log π_θ."""
     loss = algorithm.loss(tokens, settings)
-    (gradient,) = torch.autograd.grad((loss * weights(tokens, algorithm.aggregate)).sum(), tokens.logp)
+    (gradient,) = torch.autograd.grad(
+        (loss * weights(tokens, algorithm.aggregate)).sum(), tokens.logp
+    )
     return loss.tolist(), gradient.tolist()

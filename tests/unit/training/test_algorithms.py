@@ -31,7 +31,9 @@ def test_every_name_of_the_settings_has_its_algorithm() -> None:
 
 
 def test_knobs_are_the_settings_and_the_algorithms_own_clip_where_they_name_none() -> None:
-    settings = TrainConfig(kl=0.5, importance="mask", importance_cap=3.0, gae_lambda=0.9, value_weight=0.2)
+    settings = TrainConfig(
+        kl=0.5, importance="mask", importance_cap=3.0, gae_lambda=0.9, value_weight=0.2
+    )
     found = GSPO.knobs(settings)
     assert (found.clip_low, found.clip_high) == (3e-4, 4e-4)
     assert (found.kl, found.importance, found.cap) == (0.5, "mask", 3.0)
@@ -68,7 +70,9 @@ def part_of(tokens: Tokens, start: int, end: int, completion: int) -> Tokens:
 def test_no_loss_depends_on_how_a_batch_is_cut(name: str) -> None:
     algorithm, together = ALGORITHMS[name], two_completions()
     settings = knobs(algorithm, kl=0.1, gae_lambda=0.5)
-    apart = [algorithm.loss(part_of(together, *where), settings) for where in ((0, 3, 0), (3, 4, 1))]
+    apart = [
+        algorithm.loss(part_of(together, *where), settings) for where in ((0, 3, 0), (3, 4, 1))
+    ]
     assert torch.equal(algorithm.loss(together, settings), torch.cat(apart))
 
 
@@ -103,11 +107,16 @@ def test_the_std_is_an_option_where_the_paper_divides_by_it(name: str) -> None:
         ("off", [16.0, 1.0], -0.5, 2.0, 1.0),  # s = 4
         ("truncate", [16.0, 1.0], -0.5, 1.0, 0.5),  # w = 2/4
         ("mask", [16.0, 1.0], -0.5, 0.0, 0.0),
-        ("mask", [3.0, 0.5], -0.5, 0.5 * 1.5**0.5, 0.25 * 1.5**0.5),  # s = √1.5: no mask for the token at 3
+        # s = √1.5: no mask for the token at 3
+        ("mask", [3.0, 0.5], -0.5, 0.5 * 1.5**0.5, 0.25 * 1.5**0.5),
     ],
 )
-def test_gspo_by_hand(importance: str, ratios: list[float], advantage: float, loss: float, gradient: float) -> None:
-    found = loss_and_gradient(GSPO, tokens_of([ratios], [advantage]), knobs(GSPO, importance=importance, **WINDOW))
+def test_gspo_by_hand(
+    importance: str, ratios: list[float], advantage: float, loss: float, gradient: float
+) -> None:
+    found = loss_and_gradient(
+        GSPO, tokens_of([ratios], [advantage]), knobs(GSPO, importance=importance, **WINDOW)
+    )
     assert found == (pytest.approx([loss, loss]), pytest.approx([gradient, gradient]))
 
 
@@ -140,13 +149,16 @@ def test_gspo_clips_at_the_papers_narrow_window() -> None:
         ({}, 8.0, -0.5, 2.5),
         ({}, 0.1, 0.5, -0.05),  # no lower bound
         ({"clip_low": 0.2}, 0.1, 0.5, -0.4),  # unless one is asked for
-        ({"importance": "truncate", "cap": 2.0}, 4.0, 0.5, -2.0),  # CISPO's own bound is the truncation
+        # CISPO's own bound is the truncation.
+        ({"importance": "truncate", "cap": 2.0}, 4.0, 0.5, -2.0),
         ({"importance": "off"}, 4.0, 0.5, -2.0),
         ({"importance": "mask", "cap": 2.0}, 4.0, 0.5, 0.0),
         ({"importance": "mask", "cap": 2.0}, 1.5, 0.5, -0.75),
     ],
 )
-def test_cispo_by_hand(changed: dict[str, float], ratio: float, advantage: float, gradient: float) -> None:
+def test_cispo_by_hand(
+    changed: dict[str, float], ratio: float, advantage: float, gradient: float
+) -> None:
     tokens = tokens_of([[ratio]], [advantage], old=-1.0)
     # the loss is its gradient times log π_θ = ln ρ − 1
     loss = gradient * (math.log(ratio) - 1)
@@ -182,8 +194,12 @@ def test_rloo_leaves_a_completion_out_of_its_own_baseline() -> None:
         ("mask", [4.0, 0.25], -0.5, 0.5, 0.5),  # ρ = 1
     ],
 )
-def test_rloo_by_hand(importance: str, ratios: list[float], advantage: float, loss: float, gradient: float) -> None:
-    found = loss_and_gradient(RLOO, tokens_of([ratios], [advantage]), knobs(RLOO, importance=importance))
+def test_rloo_by_hand(
+    importance: str, ratios: list[float], advantage: float, loss: float, gradient: float
+) -> None:
+    found = loss_and_gradient(
+        RLOO, tokens_of([ratios], [advantage]), knobs(RLOO, importance=importance)
+    )
     assert found == (pytest.approx([loss, loss]), pytest.approx([gradient, gradient]))
 
 
@@ -199,7 +215,9 @@ def test_rloo_averages_over_completions_of_different_length() -> None:
 @pytest.mark.parametrize("importance", ["truncate", "mask", "off"])
 def test_rloos_ratio_of_a_long_drifted_completion_stays_a_number(importance: str) -> None:
     logp = torch.zeros(1000, requires_grad=True)
-    tokens = Tokens(logp, torch.full((1000,), -0.2), torch.full((1000,), -1.0), torch.tensor([1000]))
+    tokens = Tokens(
+        logp, torch.full((1000,), -0.2), torch.full((1000,), -1.0), torch.tensor([1000])
+    )
     loss = RLOO.loss(tokens, knobs(RLOO, importance=importance))
     (gradient,) = torch.autograd.grad(loss.mean(), logp)
     assert loss.isfinite().all()
@@ -252,9 +270,17 @@ def test_gae_of_a_single_token_is_its_reward_less_its_value() -> None:
     ("decay", "loss", "by_value"),
     [
         # −A + 0.1 · ½ (V − R)², R = A + V: errors −0.5 −0.4 −0.2; second completion A = −0.3
-        (1.0, [-0.5 + 0.0125, -0.4 + 0.008, -0.2 + 0.002, 0.3 + 0.0045], [-0.05, -0.04, -0.02, 0.03]),
+        (
+            1.0,
+            [-0.5 + 0.0125, -0.4 + 0.008, -0.2 + 0.002, 0.3 + 0.0045],
+            [-0.05, -0.04, -0.02, 0.03],
+        ),
         # errors −0.25 −0.3 −0.2
-        (0.5, [-0.25 + 0.003125, -0.3 + 0.0045, -0.2 + 0.002, 0.3 + 0.0045], [-0.025, -0.03, -0.02, 0.03]),
+        (
+            0.5,
+            [-0.25 + 0.003125, -0.3 + 0.0045, -0.2 + 0.002, 0.3 + 0.0045],
+            [-0.025, -0.03, -0.02, 0.03],
+        ),
     ],
 )
 def test_ppo_by_hand(decay: float, loss: list[float], by_value: list[float]) -> None:
@@ -264,8 +290,11 @@ def test_ppo_by_hand(decay: float, loss: list[float], by_value: list[float]) -> 
     assert found.tolist() == pytest.approx(loss)
     by_logp, by_v = torch.autograd.grad(found.sum(), (tokens.logp, tokens.value))
     assert by_v.tolist() == pytest.approx(by_value)
-    # At ρ = 1 the derivative by log π_θ is −A: no part of the value loss reaches the policy's output.
-    assert by_logp.tolist() == pytest.approx([-x for x in (*gae(1.0, [0.5, 0.6, 0.8], decay), -0.3)])
+    # At ρ = 1 the derivative by log π_θ is −A: no part of the value loss reaches the policy's
+    # output.
+    assert by_logp.tolist() == pytest.approx(
+        [-x for x in (*gae(1.0, [0.5, 0.6, 0.8], decay), -0.3)]
+    )
 
 
 def test_ppo_clips_and_truncates_the_policys_part_only() -> None:
@@ -314,7 +343,9 @@ def test_primes_process_has_no_advantage_in_a_group_of_one() -> None:
 
 
 def test_the_reward_models_cross_entropy_by_hand() -> None:
-    tokens = replace(tokens_of([[math.e**3, math.e], [math.e**-2]], [0, 0]), ref=flat([[0, 0], [0]]))
+    tokens = replace(
+        tokens_of([[math.e**3, math.e], [math.e**-2]], [0, 0]), ref=flat([[0, 0], [0]])
+    )
     loss = reward_model_loss(tokens, torch.tensor([1.0, 0.0], dtype=torch.float64), beta=0.5)
     # β Σ log-ratio = 2 and −1: −ln σ(2), −ln(1 − σ(−1))
     assert loss.tolist() == pytest.approx([0.126928, 0.313262], abs=1e-6)
@@ -325,9 +356,9 @@ def test_the_reward_models_cross_entropy_by_hand() -> None:
 
 def test_an_untrained_reward_model_is_undecided() -> None:
     tokens = replace(tokens_of([[1.0, 1.0]], [0]), ref=flat([[0, 0]]))
-    assert reward_model_loss(tokens, torch.ones(1, dtype=torch.float64), beta=0.05).tolist() == pytest.approx(
-        [math.log(2)]
-    )
+    assert reward_model_loss(
+        tokens, torch.ones(1, dtype=torch.float64), beta=0.05
+    ).tolist() == pytest.approx([math.log(2)])
 
 
 def test_a_reward_model_without_a_reference_is_an_error() -> None:
@@ -340,7 +371,11 @@ def test_a_reward_model_without_a_reference_is_an_error() -> None:
 
 @pytest.mark.parametrize(
     ("how", "expected"),
-    [("token", [1 / 4] * 4), ("sequence", [1 / 6, 1 / 6, 1 / 6, 1 / 2]), ("constant", [1 / 20] * 4)],
+    [
+        ("token", [1 / 4] * 4),
+        ("sequence", [1 / 6, 1 / 6, 1 / 6, 1 / 2]),
+        ("constant", [1 / 20] * 4),
+    ],
 )
 def test_the_weights_these_tests_use_by_hand(how: Aggregate, expected: list[float]) -> None:
     tokens = tokens_of([[1.0, 1.0, 1.0], [1.0]], [0, 0])

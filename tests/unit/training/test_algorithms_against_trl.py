@@ -1,7 +1,7 @@
 """Our losses and TRL's, value and gradient by log π_θ, on the same random log-probabilities.
 
-TRL's trainers are built as its users build them, around a Llama of no size, and asked for the loss of a batch; only
-the pass through the model is replaced, by the log-probabilities given.
+TRL's trainers are built as its users build them, around a Llama of no size, and asked for the loss
+of a batch; only the pass through the model is replaced, by the log-probabilities given.
 """
 
 from __future__ import annotations
@@ -36,7 +36,12 @@ GRPO_CASES: list[tuple[str, Aggregate, float, dict[str, Any]]] = [
         "gspo",
         "sequence",
         1e-3,  # some completions inside the narrow window, some beyond
-        {"loss_type": "grpo", "importance_sampling_level": "sequence", "epsilon": 3e-4, "epsilon_high": 4e-4},
+        {
+            "loss_type": "grpo",
+            "importance_sampling_level": "sequence",
+            "epsilon": 3e-4,
+            "epsilon_high": 4e-4,
+        },
     ),
     ("cispo", "token", 1.5, {"loss_type": "cispo", "epsilon_high": 5.0}),
 ]
@@ -45,31 +50,45 @@ GRPO_CASES: list[tuple[str, Aggregate, float, dict[str, Any]]] = [
 @pytest.mark.parametrize("beta", [0.0, 0.04])
 @pytest.mark.parametrize(("name", "aggregate", "drift", "settings"), GRPO_CASES)
 def test_a_loss_of_the_grpo_family_is_trls(
-    name: str, aggregate: Aggregate, drift: float, settings: dict[str, Any], beta: float, tmp_path: Path
+    name: str,
+    aggregate: Aggregate,
+    drift: float,
+    settings: dict[str, Any],
+    beta: float,
+    tmp_path: Path,
 ) -> None:
     trainer = grpo_trainer(tmp_path, **settings)
     trainer.beta = beta
     for seed, lengths in enumerate(LENGTHS * 2):
         tokens = random_tokens(seed, lengths, drift, with_reference=beta > 0)
-        compare(ours(name, tokens, aggregate, importance="off", kl=beta), trls(trainer, tokens), tokens)
+        compare(
+            ours(name, tokens, aggregate, importance="off", kl=beta), trls(trainer, tokens), tokens
+        )
 
 
 @pytest.mark.parametrize("importance", ["truncate", "mask"])
 def test_an_importance_correction_is_trls_of_the_same_name(importance: str, tmp_path: Path) -> None:
-    """TRL corrects for the engine apart from PPO's ratio, which is 1 in a first step: so our clip is opened wide."""
+    """TRL corrects for the engine apart from PPO's ratio, which is 1 in a first step: so our
+    clip is opened wide."""
     trainer = grpo_trainer(tmp_path, loss_type="dapo")
     trainer.use_vllm = trainer.vllm_importance_sampling_correction = True
     for seed, lengths in enumerate(LENGTHS * 2):
         tokens = random_tokens(seed, lengths, drift=1.0)
         ratio = torch.exp(tokens.logp.detach() - tokens.old)
-        correction = ratio.clamp(max=2.0) if importance == "truncate" else ratio * ((ratio >= 0.5) & (ratio <= 2.0))
+        correction = (
+            ratio.clamp(max=2.0)
+            if importance == "truncate"
+            else ratio * ((ratio >= 0.5) & (ratio <= 2.0))
+        )
         theirs = trls(
             trainer,
             tokens,
             old_per_token_logps=padded(tokens.logp.detach(), tokens),
             importance_sampling_ratio=padded(correction, tokens),
         )
-        found = ours("grpo", tokens, "token", importance=importance, cap=2.0, clip_low=1.0, clip_high=1e9)
+        found = ours(
+            "grpo", tokens, "token", importance=importance, cap=2.0, clip_low=1.0, clip_high=1e9
+        )
         compare(found, theirs, tokens)
 
 
@@ -91,20 +110,30 @@ def compare(loss: Tensor, theirs: Tensor, tokens: Tokens) -> None:
 
 def ours(name: str, tokens: Tokens, aggregate: Aggregate, **changed: Any) -> Tensor:
     algorithm = ALGORITHMS[name]
-    return (algorithm.loss(tokens, knobs(algorithm, **changed)) * weights(tokens, aggregate, LONGEST)).sum()
+    return (
+        algorithm.loss(tokens, knobs(algorithm, **changed)) * weights(tokens, aggregate, LONGEST)
+    ).sum()
 
 
 def trls(trainer: Any, tokens: Tokens, **inputs: Tensor) -> Tensor:
-    """TRL's loss of the completions as one batch; ``inputs`` beyond or instead of what every loss of GRPO's takes."""
+    """TRL's loss of the completions as one batch; ``inputs`` beyond or instead of what every
+    loss of GRPO's takes."""
     logp = padded(tokens.logp, tokens)
-    ids, mask = torch.zeros_like(logp, dtype=torch.long), padded(torch.ones_like(tokens.old), tokens).long()
-    trainer._get_per_token_logps_and_entropies = lambda *args, **kwargs: (logp, torch.zeros_like(logp), None)
+    ids = torch.zeros_like(logp, dtype=torch.long)
+    mask = padded(torch.ones_like(tokens.old), tokens).long()
+    trainer._get_per_token_logps_and_entropies = lambda *args, **kwargs: (
+        logp,
+        torch.zeros_like(logp),
+        None,
+    )
     batch = {
         "prompt_ids": ids[:, :1],
         "prompt_mask": torch.ones_like(mask[:, :1]),
         "completion_ids": ids,
         "completion_mask": mask,
-        "advantages": torch.stack([piece[0] for piece in tokens.advantage.split(tokens.lengths.tolist())]),
+        "advantages": torch.stack(
+            [piece[0] for piece in tokens.advantage.split(tokens.lengths.tolist())]
+        ),
         "old_per_token_logps": padded(tokens.old, tokens),
         "ref_per_token_logps": None if tokens.ref is None else padded(tokens.ref, tokens),
         "num_items_in_batch": tokens.lengths.sum(),
@@ -118,7 +147,9 @@ def padded(per_token: Tensor, tokens: Tokens) -> Tensor:
     return pad_sequence(list(per_token.split(tokens.lengths.tolist())), batch_first=True)
 
 
-def random_tokens(seed: int, lengths: tuple[int, ...], drift: float, *, with_reference: bool = False) -> Tokens:
+def random_tokens(
+    seed: int, lengths: tuple[int, ...], drift: float, *, with_reference: bool = False
+) -> Tokens:
     generator = torch.Generator().manual_seed(seed)
 
     def normal(count: int) -> Tensor:
@@ -136,22 +167,36 @@ def random_tokens(seed: int, lengths: tuple[int, ...], drift: float, *, with_ref
 
 
 def grpo_trainer(directory: Path, **settings: Any) -> Any:
-    """With DeepSeekMath's penalty, like ours; by default TRL multiplies k3 by the ratio (DeepSeek-V3.2)."""
+    """With DeepSeekMath's penalty, like ours; by default TRL multiplies k3 by the ratio
+    (DeepSeek-V3.2)."""
     return built(GRPOTrainer, GRPOConfig, directory, use_bias_correction_kl=False, **settings)
 
 
 def built(trainer: Any, config: Any, directory: Path, **settings: Any) -> Any:
     shape = LlamaConfig(
-        vocab_size=4, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, pad_token_id=0
+        vocab_size=4,
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        pad_token_id=0,
     )
     words = Tokenizer(WordLevel({"<pad>": 0, "</s>": 1, "a": 2}, unk_token="<pad>"))
-    batches = {"per_device_train_batch_size": 2, "num_generations": 2, "max_completion_length": LONGEST}
+    batches = {
+        "per_device_train_batch_size": 2,
+        "num_generations": 2,
+        "max_completion_length": LONGEST,
+    }
     made = trainer(
         model=LlamaForCausalLM(shape),
         reward_funcs=lambda **_: [0.0],
-        args=config(str(directory), use_cpu=True, bf16=False, report_to="none", **batches, **settings),
+        args=config(
+            str(directory), use_cpu=True, bf16=False, report_to="none", **batches, **settings
+        ),
         train_dataset=Dataset.from_list([{"prompt": "a"}] * 2),
-        processing_class=PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="</s>"),
+        processing_class=PreTrainedTokenizerFast(
+            tokenizer_object=words, pad_token="<pad>", eos_token="</s>"
+        ),
     )
     made.current_gradient_accumulation_steps = 1  # As Trainer.train sets it.
     return made

@@ -24,13 +24,17 @@ pytestmark = pytest.mark.usefixtures("ranks")
 WITH_PARTS_OF_THEIR_OWN = ("ppo", "prime")
 
 
-@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name not in WITH_PARTS_OF_THEIR_OWN])
+@pytest.mark.parametrize(
+    "algorithm", [name for name in ALGORITHMS if name not in WITH_PARTS_OF_THEIR_OWN]
+)
 @pytest.mark.parametrize("aggregate", ["auto", "constant"])
 def test_a_step_is_the_reference_step_however_it_is_cut(algorithm: str, aggregate: str) -> None:
     cfg = tiny_config(algorithm=algorithm, aggregate=aggregate, micro_batch_tokens=16)
     policy, engine = tiny_policy(cfg), engine_for(cfg)
     trained = trained_parameters(policy)
-    adam = torch.optim.AdamW(trained.values(), lr=cfg.train.learning_rate, weight_decay=cfg.train.weight_decay)
+    adam = torch.optim.AdamW(
+        trained.values(), lr=cfg.train.learning_rate, weight_decay=cfg.train.weight_decay
+    )
     batch = tiny_batch(policy)
     loss = reference_step(policy, adam, batch, cfg.train)
     metrics = train_step(engine, batch, cfg.train)
@@ -38,7 +42,8 @@ def test_a_step_is_the_reference_step_however_it_is_cut(algorithm: str, aggregat
     got = state.capture(engine).weights
     # AdamW's first step has the rate's size where a gradient is all but zero, whatever its sign.
     far = sum(
-        ((got[name] - p.detach()).abs() > 0.01 * cfg.train.learning_rate).sum().item() for name, p in trained.items()
+        ((got[name] - p.detach()).abs() > 0.01 * cfg.train.learning_rate).sum().item()
+        for name, p in trained.items()
     )
     assert far <= 0.002 * sum(p.numel() for p in trained.values())
 
@@ -56,7 +61,10 @@ def test_a_part_of_its_own_is_trained_and_kept_but_never_published(
     trained = state.capture(engine)
     own = {name for name in trained.weights if not is_served(name)}
     assert own
-    assert all(any((trained.weights[n] != before[n]).any() for n in names) for names in (own, set(before) - own))
+    assert all(
+        any((trained.weights[n] != before[n]).any() for n in names)
+        for names in (own, set(before) - own)
+    )
     state.save(trained, tmp_path)
     published = safetensors.torch.load_file(tmp_path / "adapter_model.safetensors")
     assert published.keys() == state.initial(tiny_policy(tiny_config())).weights.keys()
@@ -109,7 +117,9 @@ def test_the_teacher_is_the_running_average_and_the_student_goes_on(tmp_path: Pa
     assert any((again.served[name] != back.served[name]).any() for name in back.served)
 
 
-def test_the_probe_is_of_the_teacher_that_is_served_and_the_student_is_back_afterwards(ranks: Ranks) -> None:
+def test_the_probe_is_of_the_teacher_that_is_served_and_the_student_is_back_afterwards(
+    ranks: Ranks,
+) -> None:
     cfg = tiny_config(teacher_decay=0.5)
     engine, start, batch = engine_for(cfg), state.initial(tiny_policy(cfg)), tiny_batch(None)
     room = Room.of(engine.module.policy.get_base_model(), cfg.train)
@@ -127,5 +137,8 @@ def test_the_probe_is_of_the_teacher_that_is_served_and_the_student_is_back_afte
 def replace_step(trained: state.TrainerState) -> state.TrainerState:
     """Another step's weights."""
     return state.TrainerState(
-        trained.step + 1, {n: v + 0.1 for n, v in trained.weights.items()}, trained.moments, trained.rng
+        trained.step + 1,
+        {n: v + 0.1 for n, v in trained.weights.items()},
+        trained.moments,
+        trained.rng,
     )

@@ -69,9 +69,15 @@ def test_a_leased_batch_arrives_whole(server: Script) -> None:
 
 
 def test_a_verdict_names_the_version_to_go_on_from(server: Script) -> None:
-    server.answers = [(200, b'{"state":"rejected","reason":"probe: off","parent":{"number":3,"folder":"v3"}}')]
+    server.answers = [
+        (200, b'{"state":"rejected","reason":"probe: off","parent":{"number":3,"folder":"v3"}}')
+    ]
     outcome = Gateway(server.url, "key").propose("b1", "v4", {"loss": 0.1})
-    assert (outcome.state, outcome.reason, outcome.parent) == ("rejected", "probe: off", Parent(3, "v3"))
+    assert (outcome.state, outcome.reason, outcome.parent) == (
+        "rejected",
+        "probe: off",
+        Parent(3, "v3"),
+    )
     assert server.asked[0][2] == {"batch": "b1", "folder": "v4", "metrics": {"loss": 0.1}}
 
 
@@ -92,7 +98,9 @@ def test_a_refused_key_is_a_wrong_setting(server: Script) -> None:
         Gateway(server.url, "key").renew("b1")
 
 
-def test_a_restarting_gateway_is_waited_for(server: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_restarting_gateway_is_waited_for(
+    server: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(gateway, "FIRST_PAUSE_S", 0.01)
     server.answers = [(503, b""), (502, b""), (204, b"")]
     Gateway(server.url, "key").renew("b1")

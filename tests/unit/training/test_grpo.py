@@ -15,7 +15,10 @@ BY_TOKEN = [ALGORITHMS[name] for name in ("grpo", "dapo", "reinforce++", "prime"
 
 
 def test_an_advantage_is_the_reward_less_the_groups_mean() -> None:
-    assert GRPO.advantages([[1, 0, 0, 1], [1, 0, 0, 0]], False) == ((0.5, -0.5, -0.5, 0.5), (0.75, -0.25, -0.25, -0.25))
+    assert GRPO.advantages([[1, 0, 0, 1], [1, 0, 0, 0]], False) == (
+        (0.5, -0.5, -0.5, 0.5),
+        (0.75, -0.25, -0.25, -0.25),
+    )
 
 
 def test_std_normalisation_makes_the_winners_advantage_root_of_one_minus_f_over_f() -> None:
@@ -48,7 +51,10 @@ def test_the_clipped_surrogate_by_hand(
 ) -> None:
     tokens = tokens_of([[ratio]], [advantage])
     settings = knobs(algorithm, clip_low=0.2, clip_high=0.28)
-    assert loss_and_gradient(algorithm, tokens, settings) == (pytest.approx([loss]), pytest.approx([gradient]))
+    assert loss_and_gradient(algorithm, tokens, settings) == (
+        pytest.approx([loss]),
+        pytest.approx([gradient]),
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -31,15 +33,22 @@ def gradient(policy: PeftModel, loss: torch.Tensor) -> torch.Tensor:
 
 
 @settings(max_examples=25)
-@given(prompt=sequences, completions=st.lists(sequences, min_size=1, max_size=6), seed=st.integers(0, 99))
+@given(
+    prompt=sequences,
+    completions=st.lists(sequences, min_size=1, max_size=6),
+    seed=st.integers(0, 99),
+)
 def test_a_prompt_computed_once_gives_the_log_probabilities_and_gradients_of_the_naive_pass(
     policy: PeftModel, prompt: tuple[int, ...], completions: list[tuple[int, ...]], seed: int
 ) -> None:
     fast = completion_logprobs(policy, prompt, completions, 0.6)
-    naive = torch.cat([naive_logprobs(policy, prompt, completion, 0.6) for completion in completions])
+    naive = torch.cat(
+        [naive_logprobs(policy, prompt, completion, 0.6) for completion in completions]
+    )
     weights = torch.randn(len(naive), generator=torch.Generator().manual_seed(seed))
     assert (fast - naive).abs().max() < 1e-4
-    g_fast, g_naive = gradient(policy, (weights * fast).sum()), gradient(policy, (weights * naive).sum())
+    g_fast = gradient(policy, (weights * fast).sum())
+    g_naive = gradient(policy, (weights * naive).sum())
     assert torch.cosine_similarity(g_fast, g_naive, dim=0) >= 0.99999
     assert (g_fast.norm() / g_naive.norm()).item() == pytest.approx(1, abs=1e-4)
 
@@ -54,17 +63,23 @@ def test_chunks_do_not_change_what_is_computed(monkeypatch: pytest.MonkeyPatch) 
     assert torch.allclose(whole, pieces, atol=1e-6)
     assert torch.allclose(whole, plain, atol=1e-6)
     above = torch.randn(40)
-    slopes = [torch.autograd.grad((above * value).sum(), states)[0] for value in (plain, whole, pieces)]
+    slopes = [
+        torch.autograd.grad((above * value).sum(), states)[0] for value in (plain, whole, pieces)
+    ]
     assert torch.allclose(slopes[0], slopes[1], atol=1e-6)
     assert torch.allclose(slopes[0], slopes[2], atol=1e-6)
 
 
-def test_no_tensor_of_all_tokens_times_the_vocabulary_ever_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_tensor_of_all_tokens_times_the_vocabulary_ever_exists(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(logprobs, "CHUNK_BYTES", 1)
     most = 0
 
-    class Sees(TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+    class Sees(TorchDispatchMode):  # type: ignore[misc]
+        def __torch_dispatch__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
             nonlocal most
             out = function(*args, **(kwargs or {}))
             if isinstance(out, torch.Tensor) and out.dim() > 1 and out.shape[-1] == VOCABULARY:
@@ -78,11 +93,18 @@ def test_no_tensor_of_all_tokens_times_the_vocabulary_ever_exists(monkeypatch: p
 
 
 @pytest.mark.parametrize("temperature", [0.6, 1.0])
-def test_a_checkpointed_pass_gives_the_same_gradients(policy: PeftModel, temperature: float) -> None:
+def test_a_checkpointed_pass_gives_the_same_gradients(
+    policy: PeftModel, temperature: float
+) -> None:
     prompt, completions = (1, 2, 3), [(4, 5), (6, 7, 8, 9), (10,)]
     weights = torch.randn(7)
     slopes = [
-        gradient(policy, (weights * Scorer(policy)(prompt, completions, temperature, checkpointed=flag)[0]).sum())
+        gradient(
+            policy,
+            (
+                weights * Scorer(policy)(prompt, completions, temperature, checkpointed=flag)[0]
+            ).sum(),
+        )
         for flag in (False, True)
     ]
     assert torch.allclose(*slopes, atol=1e-4)
@@ -92,7 +114,9 @@ def test_a_checkpointed_pass_gives_the_same_gradients(policy: PeftModel, tempera
 def test_a_model_that_bends_its_logits_is_refused(policy: PeftModel) -> None:
     check_head(policy)
     causal = policy.get_base_model()
-    bent = causal.register_forward_hook(lambda module, args, out: setattr(out, "logits", out.logits.tanh()))
+    bent = causal.register_forward_hook(
+        lambda module, args, out: setattr(out, "logits", out.logits.tanh())
+    )
     try:
         with pytest.raises(ConfigError, match="LlamaForCausalLM"):
             check_head(policy)
@@ -100,7 +124,9 @@ def test_a_model_that_bends_its_logits_is_refused(policy: PeftModel) -> None:
         bent.remove()
 
 
-def test_the_reference_policy_is_the_base_model_and_leaves_the_adapter_trainable(policy: PeftModel) -> None:
+def test_the_reference_policy_is_the_base_model_and_leaves_the_adapter_trainable(
+    policy: PeftModel,
+) -> None:
     prompt, completion = (1, 2, 3), (4, 5)
     with torch.no_grad():
         reference = Scorer(policy)(prompt, [completion], 1.0, adapter=None)[0]

@@ -24,14 +24,27 @@ def on_gpus(*devices: int) -> Config:
 
 def test_one_rank_needs_no_launcher() -> None:
     argv, _ = trainer_command(on_gpus(1), Path("/run/c.json"), "http://127.0.0.1:8000")
-    worker = ["-m", "ttrl_server.training.worker", "--config", "/run/c.json", "--gateway", "http://127.0.0.1:8000"]
+    worker = [
+        "-m",
+        "ttrl_server.training.worker",
+        "--config",
+        "/run/c.json",
+        "--gateway",
+        "http://127.0.0.1:8000",
+    ]
     assert argv == [sys.executable, *worker]
 
 
 @pytest.mark.parametrize("devices", [(1, 2, 3), (4, 5, 6, 7)])
 def test_several_gpus_run_one_rank_each_under_torchrun(devices: tuple[int, ...]) -> None:
     argv, env = trainer_command(on_gpus(*devices), Path("c.json"), "http://g")
-    assert argv[1:6] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(len(devices))]
+    assert argv[1:6] == [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(len(devices)),
+    ]
     assert env == {"CUDA_VISIBLE_DEVICES": ",".join(map(str, devices))}
 
 
@@ -40,18 +53,33 @@ def test_several_machines_run_under_deepspeeds_launcher(tmp_path: Path) -> None:
     hosts.write_text("first slots=4\nsecond slots=4\n")
     cfg = config(hardware="cuda", engine={"devices": [0]}, train={"hostfile": str(hosts)})
     argv, env = trainer_command(cfg, Path("/shared/c.json"), "http://first:8000")
-    worker = ["ttrl_server.training.worker", "--config", "/shared/c.json", "--gateway", "http://first:8000"]
-    launcher = ["-m", "deepspeed.launcher.runner", "--hostfile", str(hosts), "--no_local_rank", "--module"]
+    worker = [
+        "ttrl_server.training.worker",
+        "--config",
+        "/shared/c.json",
+        "--gateway",
+        "http://first:8000",
+    ]
+    launcher = [
+        "-m",
+        "deepspeed.launcher.runner",
+        "--hostfile",
+        str(hosts),
+        "--no_local_rank",
+        "--module",
+    ]
     assert argv == [sys.executable, *launcher, *worker]
     assert env == {}
     read = (
         "import sys; from deepspeed.launcher import runner; a = runner.parse_args(sys.argv[1:]); "
         "print(dict(runner.fetch_hostfile(a.hostfile)), a.module, a.user_script, a.user_args)"
     )
-    done = subprocess.run([sys.executable, "-c", read, *argv[3:]], capture_output=True, text=True, timeout=100)
-    assert done.stdout.strip().endswith(f"{{'first': 4, 'second': 4}} True {worker[0]} {worker[1:]}"), (
-        done.stdout + done.stderr[-500:]
+    done = subprocess.run(
+        [sys.executable, "-c", read, *argv[3:]], capture_output=True, text=True, timeout=100
     )
+    assert done.stdout.strip().endswith(
+        f"{{'first': 4, 'second': 4}} True {worker[0]} {worker[1:]}"
+    ), done.stdout + done.stderr[-500:]
 
 
 def test_only_the_first_of_several_machines_needs_the_gateways_key(tmp_path: Path) -> None:
@@ -79,7 +107,12 @@ def test_a_cpu_trainer_that_works_beside_a_busy_engine_waits_asleep() -> None:
 
 def test_a_local_model_is_never_looked_for_on_the_hub(tmp_path: Path) -> None:
     assert "HF_HUB_OFFLINE" not in trainer_command(config(hardware="cpu"), Path("c"), "")[1]
-    assert trainer_command(config(hardware="cpu", model=str(tmp_path)), Path("c"), "")[1]["HF_HUB_OFFLINE"] == "1"
+    assert (
+        trainer_command(config(hardware="cpu", model=str(tmp_path)), Path("c"), "")[1][
+            "HF_HUB_OFFLINE"
+        ]
+        == "1"
+    )
 
 
 @pytest.mark.parametrize("cfg", [config(hardware="cpu"), on_gpus(1), on_gpus(1, 2, 3)])
@@ -90,7 +123,12 @@ def test_no_secret_is_in_the_command_or_its_environment(cfg: Config) -> None:
 @pytest.mark.parametrize("ranks", [1, 3, 4])
 @pytest.mark.parametrize("stage", [0, 3])
 def test_deepspeed_gets_plain_json_with_torchs_own_adamw(ranks: int, stage: int) -> None:
-    train = {"devices": list(range(1, ranks + 1)), "zero_stage": stage, "grad_clip": 0.5, "learning_rate": 1e-4}
+    train = {
+        "devices": list(range(1, ranks + 1)),
+        "zero_stage": stage,
+        "grad_clip": 0.5,
+        "learning_rate": 1e-4,
+    }
     settings = deepspeed_config(config(hardware="cuda", engine={"devices": [0]}, train=train))
     assert json.loads(json.dumps(settings)) == settings
     assert settings["zero_optimization"] == {"stage": stage}

@@ -13,7 +13,14 @@ import torch
 from peft import PeftModel
 from safetensors import safe_open
 
-from tests.unit.training.tiny import batch_of, experience, tiny_base, tiny_batch, tiny_config, tiny_policy
+from tests.unit.training.tiny import (
+    batch_of,
+    experience,
+    tiny_base,
+    tiny_batch,
+    tiny_config,
+    tiny_policy,
+)
 from ttrl_server.training import publish, state
 from ttrl_server.training.logprobs import Scorer
 from ttrl_server.training.reference import naive_logprobs
@@ -25,7 +32,9 @@ def policy() -> PeftModel:
     return tiny_policy(tiny_config(model="org/tiny"))
 
 
-def test_peft_loads_the_files_and_they_score_as_the_probe_says(policy: PeftModel, tmp_path: Path) -> None:
+def test_peft_loads_the_files_and_they_score_as_the_probe_says(
+    policy: PeftModel, tmp_path: Path
+) -> None:
     known = publish.probe(Scorer(policy), tiny_batch(policy))
     folder = publish.write_files(tmp_path, policy, state.initial(policy), known)
     assert {path.name for path in folder.iterdir()} == {
@@ -36,9 +45,13 @@ def test_peft_loads_the_files_and_they_score_as_the_probe_says(policy: PeftModel
     }
     read = msgspec.json.decode((folder / "probe.json").read_bytes(), type=Probe)
     loaded = PeftModel.from_pretrained(tiny_base(), str(folder))
-    for ids, start, on, off in zip(read.token_ids, read.start, read.adapter_logprobs, read.base_logprobs, strict=True):
+    for ids, start, on, off in zip(
+        read.token_ids, read.start, read.adapter_logprobs, read.base_logprobs, strict=True
+    ):
         with torch.no_grad():
-            assert naive_logprobs(loaded, ids[:start], ids[start:], 1.0).tolist() == pytest.approx(on, abs=1e-4)
+            assert naive_logprobs(loaded, ids[:start], ids[start:], 1.0).tolist() == pytest.approx(
+                on, abs=1e-4
+            )
             with loaded.disable_adapter():
                 base = naive_logprobs(loaded, ids[:start], ids[start:], 1.0)
         assert base.tolist() == pytest.approx(off, abs=1e-4)
@@ -58,8 +71,12 @@ def test_names_and_settings_are_the_ones_vllm_reads(policy: PeftModel, tmp_path:
     assert settings["modules_to_save"] is None
 
 
-def test_a_probe_takes_few_short_sequences_from_as_many_questions_as_there_are(policy: PeftModel) -> None:
-    batch = batch_of(experience(None, 150, (60, 60), (1, 0), seed=1), experience(None, 4, (9, 9), (1, 0), seed=2))
+def test_a_probe_takes_few_short_sequences_from_as_many_questions_as_there_are(
+    policy: PeftModel,
+) -> None:
+    batch = batch_of(
+        experience(None, 150, (60, 60), (1, 0), seed=1), experience(None, 4, (9, 9), (1, 0), seed=2)
+    )
     known = publish.probe(Scorer(policy), batch)
     assert [len(ids) for ids in known.token_ids] == [24, 13, 24, 13]
     assert known.start == (12, 4, 12, 4)

@@ -25,7 +25,14 @@ LENGTHS = ((5, (1, 2, 3, 7)), (9, (4, 4, 1)), (3, (6, 2, 5, 1, 3)))
 
 
 def tiny_config(model: str = "tiny", **train: Any) -> Config:
-    settings = {"rank": 8, "alpha": 16, "learning_rate": 1e-2, "kl": 0.05, "samples": 2, "cpu_threads": 1} | train
+    settings = {
+        "rank": 8,
+        "alpha": 16,
+        "learning_rate": 1e-2,
+        "kl": 0.05,
+        "samples": 2,
+        "cpu_threads": 1,
+    } | train
     return Config.model_validate({"model": model, "hardware": "cpu", "train": settings})
 
 
@@ -64,7 +71,8 @@ def experience(
     seed: int = 0,
     temperature: float = 0.6,
 ) -> Experience:
-    """A group of random tokens; π_old is a little off the policy's own log-probabilities (or −1 without a policy)."""
+    """A group of random tokens; π_old is a little off the policy's own log-probabilities (or −1
+    without a policy)."""
     generator = torch.Generator().manual_seed(seed)
     prompt = tuple(torch.randint(VOCABULARY, (prompt_tokens,), generator=generator).tolist())
     rollouts = []
@@ -82,24 +90,30 @@ def experience(
 
 
 def drawn_batch(seed: int) -> Batch:
-    """One to three groups of random sizes and lengths, groups of one and completions of one token among them."""
+    """One to three groups of random sizes and lengths, groups of one and completions of one
+    token among them."""
     draw = random.Random(seed)
     groups = []
     for place in range(draw.randint(1, 3)):
         lengths = [draw.choice((1, 1, 2, 5, 9)) for _ in range(draw.choice((1, 2, 3, 7)))]
         rewards = [float(draw.random() < 0.5) for _ in lengths]
         rewards[0] = 1 - rewards[-1] if len(rewards) > 1 else rewards[0]
-        groups.append(experience(None, draw.randint(1, 12), lengths, rewards, seed=100 * seed + place))
+        groups.append(
+            experience(None, draw.randint(1, 12), lengths, rewards, seed=100 * seed + place)
+        )
     return batch_of(*groups)
 
 
 def gradient(engine: Any, batch: Batch, cfg: Config) -> torch.Tensor:
-    """What the passes of a step leave behind, before clipping, as one vector; the engine is as it was afterwards."""
+    """What the passes of a step leave behind, before clipping, as one vector; the engine is as
+    it was afterwards."""
     room = Room.of(engine.module.policy.get_base_model(), cfg.train)
     todo, _ = step._passes(engine, batch, cfg.train, room)
     if not todo.tokens:
         return torch.zeros(1)
-    found = [safe_get_full_grad(p).flatten().clone() for p in trained_parameters(engine.module).values()]
+    found = [
+        safe_get_full_grad(p).flatten().clone() for p in trained_parameters(engine.module).values()
+    ]
     step._discard(engine)
     return torch.cat(found)
 
@@ -122,7 +136,13 @@ def tiny_batch(policy: PeftModel | None, first_seed: int = 0) -> Batch:
     """Three groups that disagree."""
     return batch_of(
         *(
-            experience(policy, prompt, lengths, [float(i % 2) for i in range(len(lengths))], seed=first_seed + seed)
+            experience(
+                policy,
+                prompt,
+                lengths,
+                [float(i % 2) for i in range(len(lengths))],
+                seed=first_seed + seed,
+            )
             for seed, (prompt, lengths) in enumerate(LENGTHS)
         )
     )

@@ -23,12 +23,18 @@ def winner(labels: list[str | None]) -> str | None:
 
 
 @given(LABELS, st.data())
-def test_whatever_comes_after_an_exact_stop_the_winner_stays(labels: list[str | None], data: st.DataObject) -> None:
+def test_whatever_comes_after_an_exact_stop_the_winner_stays(
+    labels: list[str | None], data: st.DataObject
+) -> None:
     total = len(labels)
     for drawn in range(total):
         if decided("exact", 0.99, labels[:drawn], total):
             rest = data.draw(
-                st.lists(st.sampled_from([None, "a", "b", "z"]), min_size=total - drawn, max_size=total - drawn)
+                st.lists(
+                    st.sampled_from([None, "a", "b", "z"]),
+                    min_size=total - drawn,
+                    max_size=total - drawn,
+                )
             )
             assert winner(labels[:drawn] + rest) == winner(labels[:drawn]) is not None
             return
@@ -77,12 +83,15 @@ def test_under_even_odds_the_evidence_is_expected_to_stay_as_it_is(wins: int, lo
 
 
 def test_a_certificate_is_hardly_ever_wrong_however_often_it_is_looked_at() -> None:
-    """The likeliest answer has 0.3 and its rival 0.28: a rule that peeks carelessly would certify the rival often."""
+    """The likeliest answer has 0.3 and its rival 0.28: a rule that peeks carelessly would
+    certify the rival often."""
     order = random.Random(0)
     wrong = 0
     for _ in range(1_000):
         labels = order.choices(["right", "rival", "other", None], [0.3, 0.28, 0.22, 0.2], k=128)
-        stop = next((n for n in range(1, 129) if decided("certificate", 0.9, labels[:n], 10**6)), None)
+        stop = next(
+            (n for n in range(1, 129) if decided("certificate", 0.9, labels[:n], 10**6)), None
+        )
         wrong += stop is not None and winner(list(labels[:stop])) != "right"
     assert wrong / 1_000 <= 0.1
 
@@ -96,11 +105,13 @@ def test_answers_that_appear_late_must_show_more() -> None:
 
 def test_nothing_is_decided_by_samples_without_an_answer() -> None:
     for rule in ("exact", "beta", "certificate"):
-        assert not decided(rule, 0.9, [None] * 40, 64)  # type: ignore[arg-type]
+        assert not decided(rule, 0.9, [None] * 40, 64)
 
 
 @given(LABELS, st.sampled_from(["exact", "beta", "certificate"]))
-def test_what_is_needed_is_the_least_after_which_the_rule_can_fire(labels: list[str | None], rule: str) -> None:
+def test_what_is_needed_is_the_least_after_which_the_rule_can_fire(
+    labels: list[str | None], rule: str
+) -> None:
     total, drawn = 64, len(labels)
     more = needed(rule, 0.99, labels, total)  # type: ignore[arg-type]
     leader = next(iter(Counter(x for x in labels if x is not None).most_common(1)), ("a", 0))[0]

@@ -14,8 +14,11 @@ from ttrl_server.voting import Ballot, agreement, vote_over
 from ttrl_server.voting.tally import confidence, most_certain, vote, weight
 
 
-def rollout(index: int, text: str, logprobs: tuple[float, ...] = (-0.5, -0.5), finish: str = "stop") -> Rollout:
-    return Rollout(index, tuple(range(len(logprobs))), logprobs, text, finish)  # type: ignore[arg-type]
+def rollout(
+    index: int, text: str, logprobs: tuple[float, ...] = (-0.5, -0.5), finish: str = "stop"
+) -> Rollout:
+    tokens = tuple(range(len(logprobs)))
+    return Rollout(index, tokens, logprobs, text, finish)  # type: ignore[arg-type]
 
 
 def test_the_worked_example_of_the_method_rewards_those_who_said_two() -> None:
@@ -42,7 +45,12 @@ def test_rollouts_without_an_answer_do_not_vote_but_stay_in_the_denominator() ->
 
 def test_no_answers_at_all_reward_nobody() -> None:
     outcome = vote([None, None], [-1.0, -2.0], "deadline")
-    assert (outcome.pseudo_label, outcome.majority_ratio, outcome.margin, outcome.chosen) == (None, None, None, 0)
+    assert (outcome.pseudo_label, outcome.majority_ratio, outcome.margin, outcome.chosen) == (
+        None,
+        None,
+        None,
+        0,
+    )
     assert outcome.clusters == ()
     assert outcome.stopped == "deadline"
     assert agreement(outcome, 2) == (0, 0)
@@ -93,15 +101,22 @@ def test_a_group_is_judged_by_index_whatever_the_order_of_arrival() -> None:
 
 
 def test_a_question_that_lists_choices_is_judged_by_letter() -> None:
-    outcome = vote_over((rollout(0, "(B)"), rollout(1, "B) seven"), rollout(2, "A")), "Pick: (A) six (B) seven")
+    outcome = vote_over(
+        (rollout(0, "(B)"), rollout(1, "B) seven"), rollout(2, "A")), "Pick: (A) six (B) seven"
+    )
     assert (outcome.pseudo_label, outcome.majority_ratio) == ("B", 2 / 3)
 
 
-SPELLINGS = st.sampled_from([None, "1/2", "0.5", r"\frac12", "2", "2.0", "x = 2", "B", "(b)", "1, 2", "2, 1", "west"])
+SPELLINGS = st.sampled_from(
+    [None, "1/2", "0.5", r"\frac12", "2", "2.0", "x = 2", "B", "(b)", "1, 2", "2, 1", "west"]
+)
 CONFIDENCES = st.floats(min_value=-20, max_value=0) | st.just(-math.inf)
 
 
-@given(st.lists(st.tuples(SPELLINGS, CONFIDENCES), min_size=1, max_size=24), st.randoms(use_true_random=False))
+@given(
+    st.lists(st.tuples(SPELLINGS, CONFIDENCES), min_size=1, max_size=24),
+    st.randoms(use_true_random=False),
+)
 def test_the_order_of_the_samples_changes_neither_clusters_nor_counts(
     samples: list[tuple[str | None, float]], random: object
 ) -> None:
@@ -143,10 +158,17 @@ def test_a_vote_weighs_the_geometric_mean_of_its_tokens_probabilities() -> None:
 
 def test_the_best_of_n_is_the_most_certain_that_was_not_cut_off() -> None:
     certain = replace(rollout(0, "a", finish="length"), certainty=9.0)
-    rollouts = [certain, replace(rollout(1, "b"), certainty=2.0), replace(rollout(2, "c"), certainty=3.0)]
+    rollouts = [
+        certain,
+        replace(rollout(1, "b"), certainty=2.0),
+        replace(rollout(2, "c"), certainty=3.0),
+    ]
     assert most_certain(rollouts) == 2
     assert most_certain([certain]) == 0
-    assert most_certain([rollout(0, "a", (-2.0,)), rollout(1, "b", (-1.0,)), rollout(2, "c", (-1.0,))]) == 1
+    assert (
+        most_certain([rollout(0, "a", (-2.0,)), rollout(1, "b", (-1.0,)), rollout(2, "c", (-1.0,))])
+        == 1
+    )
 
 
 # ---------------------------------------------------------------- while samples come in
@@ -155,11 +177,20 @@ def test_the_best_of_n_is_the_most_certain_that_was_not_cut_off() -> None:
 def test_an_answer_that_has_no_value_is_counted_as_it_is_spelt_and_the_others_by_theirs() -> None:
     ballot = Ballot("What is it?")
     for i, text in enumerate(
-        [r"\boxed{9^{9^{9^9}}}", r"\boxed{\sqrt{8}}", r"\boxed{2\sqrt2}", r"\boxed{9^{9^{9^9}}}", r"\boxed{2^{3/2}}"]
+        [
+            r"\boxed{9^{9^{9^9}}}",
+            r"\boxed{\sqrt{8}}",
+            r"\boxed{2\sqrt2}",
+            r"\boxed{9^{9^{9^9}}}",
+            r"\boxed{2^{3/2}}",
+        ]
     ):
         ballot.add(rollout(i, text))
     outcome = ballot.count("exact")
-    assert (outcome.stopped, [c.members for c in outcome.clusters]) == ("exact", [(1, 2, 4), (0, 3)])
+    assert (outcome.stopped, [c.members for c in outcome.clusters]) == (
+        "exact",
+        [(1, 2, 4), (0, 3)],
+    )
 
 
 def test_a_vote_is_not_decided_by_values_that_may_yet_turn_out_to_have_another_unit() -> None:

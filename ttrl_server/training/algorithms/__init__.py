@@ -1,4 +1,5 @@
-"""Learning algorithms, one file each: from rewards to advantages, from log-probabilities to a loss per token."""
+"""Learning algorithms, one file each: from rewards to advantages, from log-probabilities to a
+loss per token."""
 
 from ttrl_server.training.algorithms.cispo import CISPO
 from ttrl_server.training.algorithms.core import Algorithm

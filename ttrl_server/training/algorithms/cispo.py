@@ -1,13 +1,20 @@
 """CISPO (MiniMax-M1, arXiv 2506.13585): the ratio is bounded, no token is left without a gradient.
 
-Advantage of rollout i of a group:  A_i = r_i − mean(r), optionally ÷ (std(r) + 1e-6)
-Loss of token t, to be minimised:   −m_t · sg(clip(ρ_t, 1 − ε_low, 1 + ε_high)) · A · log π_θ + β · k3_t     eq. 4, 5
+Advantage of rollout i of a group:
 
-sg stops the gradient, ρ_t = exp(log π_θ − log π_old). Like the paper the default has no lower bound (ε_low = 1); its
-upper bound is 5, as ScaleRL's (arXiv 2510.13786). The paper divides A by the group's std and has no penalty.
+    A_i = r_i − mean(r), optionally ÷ (std(r) + 1e-6)
 
-``importance: truncate`` is what CISPO does by itself, with 1 + ε_high for its cap, so ``importance_cap`` is not applied
-on top; ``mask`` leaves tokens out as everywhere (m_t is 0 there, else 1).
+Loss of token t, to be minimised (eq. 4, 5):
+
+    −m_t · sg(clip(ρ_t, 1 − ε_low, 1 + ε_high)) · A · log π_θ + β · k3_t
+
+sg stops the gradient, ρ_t = exp(log π_θ − log π_old). Like the paper the default has no lower bound
+(ε_low = 1); its upper bound is 5, as ScaleRL's (arXiv 2510.13786). The paper divides A by the
+group's std and has no penalty.
+
+``importance: truncate`` is what CISPO does by itself, with 1 + ε_high for its cap, so
+``importance_cap`` is not applied on top; ``mask`` leaves tokens out as everywhere (m_t is 0 there,
+else 1).
 """
 
 from __future__ import annotations
@@ -15,7 +22,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ttrl_server.training.algorithms.core import Algorithm, Knobs, Tokens, importance_weight, with_penalty
+from ttrl_server.training.algorithms.core import (
+    Algorithm,
+    Knobs,
+    Tokens,
+    importance_weight,
+    with_penalty,
+)
 from ttrl_server.training.algorithms.grpo import advantages
 
 

@@ -1,13 +1,15 @@
 """What every algorithm is made of: the tokens it sees, the ratio it weighs, the penalty it adds.
 
-An algorithm turns rewards into advantages before the model runs, and log-probabilities into a loss per token after it.
-How tokens add up to one number (``Aggregate``) is the plan's business, so that no loss depends on how a batch is cut.
+An algorithm turns rewards into advantages before the model runs, and log-probabilities into a loss
+per token after it. How tokens add up to one number (``Aggregate``) is the plan's business, so that
+no loss depends on how a batch is cut.
 
-Importance correction (ttrl.md, section 6): ρ = π_θ / π_old carries all there is between the sampler and the learner,
-promotions since the rollout and the engine's rounding. Its weight w is held constant in the gradient:
+Importance correction (docs/method.md, section 6): ρ = π_θ / π_old carries all there is between the
+sampler and the learner, promotions since the rollout and the engine's rounding. Its weight w is
+held constant in the gradient:
 
-    truncate   w = min(1, cap / ρ), so that w ρ = min(ρ, cap)       (TIS; truncated importance sampling)
-    mask       w = 1 where 1 / cap ≤ ρ ≤ cap, else 0                (masked importance sampling)
+    truncate   w = min(1, cap / ρ), so that w ρ = min(ρ, cap)   (truncated importance sampling)
+    mask       w = 1 where 1 / cap ≤ ρ ≤ cap, else 0            (masked importance sampling)
     off        w = 1
 """
 
@@ -23,7 +25,8 @@ from torch import Tensor
 from ttrl_server.settings.sections import TrainConfig
 
 Aggregate = Literal["token", "sequence", "constant"]
-"""Weights of a token: 1 / tokens of the batch; 1 / (completions · its completion's tokens); 1 / (completions · L)."""
+"""Weights of a token: 1 / tokens of the batch; 1 / (completions · its completion's tokens); 1 /
+(completions · L)."""
 Importance = Literal["truncate", "mask", "off"]
 Rewards = Sequence[Sequence[float]]
 """[Q][G] rewards of a batch, group by group."""
@@ -75,7 +78,8 @@ class Algorithm:
     """One way to learn; the module that defines it has its formula and its source."""
 
     advantages: Callable[[Rewards, bool], Advantages]
-    """Of a whole batch; the flag asks for division by a standard deviation where that is an option."""
+    """Of a whole batch; the flag asks for division by a standard deviation where that is an
+    option."""
     loss: Callable[[Tokens, Knobs], Tensor]
     """[N] loss of each token, to be minimised."""
     clip: tuple[float, float]
@@ -111,8 +115,11 @@ def importance_weight(ratio: Tensor, knobs: Knobs) -> Tensor:
 
 
 def clipped(ratio: Tensor, advantage: Tensor, knobs: Knobs) -> Tensor:
-    """−w · min(ρ A, clip(ρ, 1 − ε_low, 1 + ε_high) A), PPO's surrogate (arXiv 1707.06347, eq. 7) as a loss."""
-    surrogate = torch.minimum(ratio * advantage, ratio.clamp(1 - knobs.clip_low, 1 + knobs.clip_high) * advantage)
+    """−w · min(ρ A, clip(ρ, 1 − ε_low, 1 + ε_high) A), PPO's surrogate (arXiv 1707.06347, eq. 7)
+    as a loss."""
+    surrogate = torch.minimum(
+        ratio * advantage, ratio.clamp(1 - knobs.clip_low, 1 + knobs.clip_high) * advantage
+    )
     return -importance_weight(ratio, knobs) * surrogate
 
 
@@ -122,7 +129,8 @@ def with_penalty(loss: Tensor, tokens: Tokens, knobs: Knobs) -> Tensor:
 
 
 def k3(logp_theta: Tensor, logp_ref: Tensor) -> Tensor:
-    """[N] unbiased, never negative estimate of KL(π_θ ‖ π_ref) per token, nats (Schulman, approximating KL, 2020)."""
+    """[N] unbiased, never negative estimate of KL(π_θ ‖ π_ref) per token, nats (Schulman,
+    approximating KL, 2020)."""
     delta = logp_ref - logp_theta
     return torch.exp(delta) - delta - 1
 

@@ -1,16 +1,20 @@
-"""GRPO (DeepSeekMath, arXiv 2402.03300, section 4.1), the engine's own log-probabilities as π_old (ttrl.md, section 6).
+"""GRPO (DeepSeekMath, arXiv 2402.03300, section 4.1), the engine's own log-probabilities as π_old
+(docs/method.md, section 6).
 
 Advantage of rollout i of a group:  A_i = r_i − mean(r), optionally ÷ (std(r) + 1e-6)
 
 Loss of token t, to be minimised:   −w_t · min(ρ_t A, clip(ρ_t, 1 − ε_low, 1 + ε_high) A) + β · k3_t
 
-    ρ_t  = exp(log π_θ − log π_old)       π_old: the engine at the sampling temperature, as it sampled
-    w_t                                   the importance correction of ``core``
-    k3_t = exp(Δ) − Δ − 1                 Δ = log π_ref − log π_θ, the reference is the model with its adapter off
+    ρ_t  = exp(log π_θ − log π_old)   π_old: the engine at the sampling temperature, as it sampled
+    w_t                               the importance correction of ``core``
+    k3_t = exp(Δ) − Δ − 1             Δ = log π_ref − log π_θ
 
-One optimiser step is taken on a batch, so there is no third policy between sampler and learner. Truncation matters
-where clipping does not act, on tokens with A < 0 and ρ > 1: their gradient weighs at most ``cap``.
-The token mean over the batch is the default; ``aggregate: constant`` is Dr.GRPO's (arXiv 2503.20783, section 3.2).
+The reference is the model with its adapter off.
+
+One optimiser step is taken on a batch, so there is no third policy between sampler and learner.
+Truncation matters where clipping does not act, on tokens with A < 0 and ρ > 1: their gradient
+weighs at most ``cap``. The token mean over the batch is the default; ``aggregate: constant`` is
+Dr.GRPO's (arXiv 2503.20783, section 3.2).
 """
 
 from __future__ import annotations
@@ -33,7 +37,10 @@ from ttrl_server.training.algorithms.core import (
 
 def advantages(rewards_QG: Rewards, std_normalise: bool = False) -> Advantages:
     """[Q][G]; all zero in a group whose rewards are all the same. The std is the population's."""
-    return tuple(scaled(centred(rewards_G)) if std_normalise else centred(rewards_G) for rewards_G in rewards_QG)
+    return tuple(
+        scaled(centred(rewards_G)) if std_normalise else centred(rewards_G)
+        for rewards_G in rewards_QG
+    )
 
 
 def loss(tokens: Tokens, knobs: Knobs) -> Tensor:

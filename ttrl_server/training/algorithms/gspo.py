@@ -1,13 +1,20 @@
-"""GSPO (arXiv 2507.18071): one importance ratio a completion, the geometric mean of its tokens' ratios.
+"""GSPO (arXiv 2507.18071): one importance ratio a completion, the geometric mean of its tokens'
+ratios.
 
-Advantage of rollout i of a group:  A_i = r_i − mean(r), optionally ÷ (std(r) + 1e-6)                   eq. 6
-Ratio of completion i:              s_i = exp(mean_t (log π_θ − log π_old))                             eq. 7
-Loss of each of its tokens:         −w_i · min(s_i A, clip(s_i, 1 − ε_low, 1 + ε_high) A) + β · k3_t    eq. 5
+Advantage of rollout i of a group (eq. 6):
 
-Averaged over each completion and then over completions, so that every token's gradient weighs s_i A / T (eq. 10).
-The importance weight w acts on s_i. A geometric mean hardly leaves 1: the paper's ε are 3e-4 and 4e-4, and the cap of
-``core``, meant for single tokens, seldom acts. With one step a batch what moves s_i is only promotions since the
-rollout and the engine's rounding; where that alone exceeds ε, set ``clip_low`` and ``clip_high``.
+    A_i = r_i − mean(r), optionally ÷ (std(r) + 1e-6)
+
+Ratio of completion i (eq. 7), and the loss of each of its tokens (eq. 5):
+
+    s_i = exp(mean_t (log π_θ − log π_old))
+    −w_i · min(s_i A, clip(s_i, 1 − ε_low, 1 + ε_high) A) + β · k3_t
+
+Averaged over each completion and then over completions, so that every token's gradient weighs s_i A
+/ T (eq. 10). The importance weight w acts on s_i. A geometric mean hardly leaves 1: the paper's ε
+are 3e-4 and 4e-4, and the cap of ``core``, meant for single tokens, seldom acts. With one step a
+batch what moves s_i is only promotions since the rollout and the engine's rounding; where that
+alone exceeds ε, set ``clip_low`` and ``clip_high``.
 """
 
 from __future__ import annotations

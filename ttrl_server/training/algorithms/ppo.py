@@ -7,11 +7,13 @@ The reward r of a completion arrives with its last token T, nothing is discounte
 
 Loss of token t, to be minimised (PPO, eq. 9), with ``value_weight`` for c:
 
-    −w_t · min(ρ_t A_t, clip(ρ_t, 1 − ε_low, 1 + ε_high) A_t) + c · ½ (V_t − R_t)² + β · k3_t,   R_t = A_t + V_t
+    −w_t · min(ρ_t A_t, clip(ρ_t, 1 − ε_low, 1 + ε_high) A_t) + c · ½ (V_t − R_t)² + β · k3_t
+    R_t = A_t + V_t
 
-A_t and R_t have no graph. One step is taken on a batch, so V is still the critic that made R and its change needs no
-clipping. Advantages are not whitened: their mean and std would be those of a micro-batch, and the update must not
-depend on how a batch is cut. No entropy bonus; the penalty is k3 in the loss and not part of the reward.
+A_t and R_t have no graph. One step is taken on a batch, so V is still the critic that made R and
+its change needs no clipping. Advantages are not whitened: their mean and std would be those of a
+micro-batch, and the update must not depend on how a batch is cut. No entropy bonus; the penalty is
+k3 in the loss and not part of the reward.
 """
 
 from __future__ import annotations
@@ -21,11 +23,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ttrl_server.training.algorithms.core import Advantages, Algorithm, Knobs, Rewards, Tokens, clipped, with_penalty
+from ttrl_server.training.algorithms.core import (
+    Advantages,
+    Algorithm,
+    Knobs,
+    Rewards,
+    Tokens,
+    clipped,
+    with_penalty,
+)
 
 
 def advantages(rewards_QG: Rewards, std_normalise: bool = False) -> Advantages:
-    """[Q][G] the rewards themselves: what they are compared with is known only once the critic has run."""
+    """[Q][G] the rewards themselves: what they are compared with is known only once the critic
+    has run."""
     return tuple(tuple(rewards_G) for rewards_G in rewards_QG)
 
 
@@ -34,10 +45,18 @@ def loss(tokens: Tokens, knobs: Knobs) -> Tensor:
     if tokens.value is None:
         raise ValueError("PPO needs the critic's estimate at every token: Tokens.value is None")
     value = tokens.value.detach()
-    advantage = _advantage(tokens, value, knobs.gae_lambda)
+    lengths = tokens.lengths.tolist()
+    pieces = zip(tokens.advantage.split(lengths), value.split(lengths), strict=True)
+    # The reward of a completion stands at all its tokens; GAE wants it once.
+    rows = [
+        gae(reward[-1].item(), value_T.tolist(), knobs.gae_lambda) for reward, value_T in pieces
+    ]
+    advantage = value.new_tensor([number for row in rows for number in row])
     ratio = torch.exp(tokens.logp - tokens.old)
     value_loss = 0.5 * (tokens.value - (advantage + value)).square()
-    return with_penalty(clipped(ratio, advantage, knobs) + knobs.value_weight * value_loss, tokens, knobs)
+    return with_penalty(
+        clipped(ratio, advantage, knobs) + knobs.value_weight * value_loss, tokens, knobs
+    )
 
 
 def gae(reward: float, value_T: Sequence[float], decay: float) -> list[float]:
@@ -50,14 +69,6 @@ def gae(reward: float, value_T: Sequence[float], decay: float) -> list[float]:
         following = value
         advantage_T.append(advantage)
     return advantage_T[::-1]
-
-
-def _advantage(tokens: Tokens, value: Tensor, decay: float) -> Tensor:
-    """[N]"""
-    lengths = tokens.lengths.tolist()
-    pieces = zip(tokens.advantage.split(lengths), value.split(lengths), strict=True)
-    rows = [gae(reward[-1].item(), value_T.tolist(), decay) for reward, value_T in pieces]
-    return value.new_tensor([advantage for row in rows for advantage in row])
 
 
 PPO = Algorithm(advantages, loss, clip=(0.2, 0.2), critic=True)

@@ -1,13 +1,20 @@
-"""RLOO (Ahmadian et al., arXiv 2402.14740, section 2.3): a completion is one action, the others are its baseline.
+"""RLOO (Ahmadian et al., arXiv 2402.14740, section 2.3): a completion is one action, the others are
+its baseline.
 
-Advantage of rollout i of a group:  A_i = r_i − mean_{j ≠ i} r_j
-Ratio of completion i:              ρ_i = exp(Σ_t (log π_θ − log π_old))
-Loss of each of its tokens:         −w_i · min(ρ_i A, clip(ρ_i, 1 − ε_low, 1 + ε_high) A) + β · k3_t
+Advantage of rollout i of a group:
 
-Averaged over each completion and then over completions, so that every token's gradient weighs ρ_i A, whatever T is.
-The paper is on-policy and has neither ratio nor clip; those are as in TRL's RLOOTrainer, ε = 0.2 on both sides. The
-ratio of a long completion soon leaves that window. The paper subtracts β log(π_θ / π_ref) from the reward; here the
-penalty is k3 in the loss, a mean over tokens, as everywhere. No std is divided by.
+    A_i = r_i − mean_{j ≠ i} r_j
+
+Ratio of completion i, and the loss of each of its tokens:
+
+    ρ_i = exp(Σ_t (log π_θ − log π_old))
+    −w_i · min(ρ_i A, clip(ρ_i, 1 − ε_low, 1 + ε_high) A) + β · k3_t
+
+Averaged over each completion and then over completions, so that every token's gradient weighs ρ_i
+A, whatever T is. The paper is on-policy and has neither ratio nor clip; those are as in TRL's
+RLOOTrainer, ε = 0.2 on both sides. The ratio of a long completion soon leaves that window. The
+paper subtracts β log(π_θ / π_ref) from the reward; here the penalty is k3 in the loss, a mean over
+tokens, as everywhere. No std is divided by.
 """
 
 from __future__ import annotations
@@ -29,8 +36,8 @@ from ttrl_server.training.algorithms.core import (
 )
 
 LARGEST_LOG_RATIO = 20.0
-"""Nats. Summed over thousands of tokens the log-ratio can exceed what float32's exp holds, and inf · 0 is no number;
-a completion beyond has no gradient."""
+"""Nats. Summed over thousands of tokens the log-ratio can exceed what float32's exp holds, and
+inf · 0 is no number; a completion beyond has no gradient."""
 
 
 def advantages(rewards_QG: Rewards, std_normalise: bool = False) -> Advantages:
@@ -39,7 +46,8 @@ def advantages(rewards_QG: Rewards, std_normalise: bool = False) -> Advantages:
 
 
 def leave_one_out(rewards_G: Sequence[float]) -> tuple[float, ...]:
-    """[G] r_i − mean_{j ≠ i} r_j = (r_i − mean(r)) · G / (G − 1); 0 in a group of one, which has no baseline."""
+    """[G] r_i − mean_{j ≠ i} r_j = (r_i − mean(r)) · G / (G − 1); 0 in a group of one, which has
+    no baseline."""
     samples = len(rewards_G)
     return tuple(value * samples / max(1, samples - 1) for value in centred(rewards_G))
 
