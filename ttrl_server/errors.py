@@ -1,4 +1,4 @@
-"""The named boundaries at which a failure is classified, once.
+"""The errors of this project: each belongs to one boundary, where it is raised and named.
 
 | boundary           | raised as       | caught by                       | the caller sees         |
 |--------------------|-----------------|---------------------------------|-------------------------|
@@ -7,7 +7,7 @@
 | our capacity       | Overloaded      | api.envelope                    | 429 or 503, Retry-After |
 | the engine         | EngineError     | api.envelope, engine.supervisor | 503, or vLLM's own 4xx  |
 | an adapter version | RejectedVersion | promotion.promotions            | ``rejected``, a reason  |
-| a person's wish    | VersionRefused  | api.envelope, commands.adapters | 404 or 409, what may be |
+| operator's request | VersionRefused  | api.envelope, commands.adapters | 404 or 409, a reason    |
 | the learning loop  | LeaseLost       | training.loop, api.envelope     | the step is lost        |
 | the store          | StoreError      | answering.pipeline, envelope    | "not stored", or 503    |
 
@@ -18,15 +18,15 @@ from __future__ import annotations
 
 
 class TtrlError(Exception):
-    """Base of everything this project raises on purpose."""
+    """Base class of all errors that this project raises on purpose."""
 
 
 class ConfigError(TtrlError):
-    """A setting that cannot work: names the setting, its value and what to write instead."""
+    """A setting is wrong. The message names the setting, its value and what to write instead."""
 
 
 class RequestError(TtrlError):
-    """A request that is wrong in itself; becomes OpenAI's envelope.
+    """A client's request is wrong; becomes OpenAI's envelope.
 
     ``param`` is the offending field, ``code`` a stable machine-readable name.
     """
@@ -39,7 +39,7 @@ class RequestError(TtrlError):
 
 
 class Overloaded(TtrlError):
-    """No room now: 429 when the client's load is the cause, 503 when the service is not ready."""
+    """No room now: 429 when the clients' load is the cause, 503 when no engine is ready."""
 
     def __init__(self, message: str, *, status: int, retry_after_s: int, code: str) -> None:
         super().__init__(message)
@@ -52,8 +52,7 @@ class Overloaded(TtrlError):
 
 
 class EngineError(TtrlError):
-    """vLLM could not be reached, or refused. ``status`` is None when no answer came at all,
-    ``late`` when not in time."""
+    """vLLM refused, or did not answer (``status`` is None; ``late``: not in time)."""
 
     def __init__(
         self, message: str, *, status: int | None = None, body: bytes = b"", late: bool = False
@@ -63,8 +62,7 @@ class EngineError(TtrlError):
 
 
 class RejectedVersion(TtrlError):
-    """An adapter that must not be served. ``stage`` is where it failed (docs/design.md lists
-    them)."""
+    """An adapter must not be served. ``stage`` is where it failed (docs/design.md has a list)."""
 
     def __init__(self, stage: str, reason: str) -> None:
         super().__init__(f"{stage}: {reason}")
@@ -72,8 +70,7 @@ class RejectedVersion(TtrlError):
 
 
 class VersionRefused(TtrlError):
-    """What a person asked of a version is against the rules (registry/rules.py). ``unknown``:
-    there is no such version."""
+    """A rule (registry/rules.py) forbids an operator's action. ``unknown``: no such version."""
 
     def __init__(self, message: str, *, unknown: bool = False) -> None:
         super().__init__(message)
@@ -81,9 +78,8 @@ class VersionRefused(TtrlError):
 
 
 class LeaseLost(TtrlError):
-    """The gateway no longer holds this batch for this trainer."""
+    """The trainer's lease on a batch has ended."""
 
 
 class StoreError(TtrlError):
-    """The database refused (disk full, unreachable). Nothing of the call was kept; what was
-    acknowledged is safe."""
+    """The database refused (disk full, unreachable). The failed call wrote nothing."""

@@ -1,12 +1,12 @@
-"""A child process and all its descendants, which never outlive the gateway.
+"""Runs a child process and its descendants; none of them outlives the gateway.
 
     gateway ──pipe──▶ reaper (this file, run as a script) ──▶ vLLM or torchrun ──▶ their workers
 
-vLLM leaves its engine core running when its API server is killed, and torchrun starts its ranks in
-sessions of their own, so neither a process group nor a parent's death is enough. The reaper is a
-*subreaper*: every orphan below it becomes its child. It ends the whole tree when its command ends,
-when it is told to, or when the pipe to the gateway closes, which the kernel does even after ``kill
--9``.
+When vLLM's API server is killed, its engine core goes on; and torchrun starts each rank in a new
+session. So a signal to a process group, or at a parent's death, does not end all of them. The
+reaper is a *subreaper*: every orphan below it becomes its child. It ends the whole tree when its
+command ends, when it gets SIGTERM, or when the pipe to the gateway closes (the kernel closes the
+pipe even after ``kill -9``).
 """
 
 from __future__ import annotations
@@ -33,13 +33,15 @@ _OF_RANKS = re.compile(
 
 
 def inherited() -> dict[str, str]:
-    """This process's environment without what a launcher (torchrun, accelerate, a job script)
-    said of its place among ranks: a child that believed it would wait for the others."""
+    """The environment without a launcher's variables about ranks (torchrun, accelerate, …).
+
+    With these variables, a child would wait for other ranks.
+    """
     return {name: value for name, value in os.environ.items() if not _OF_RANKS.fullmatch(name)}
 
 
 class ChildTree:
-    """One command under a reaper. Output goes to a log file, appended."""
+    """One command under a reaper. Its output is appended to a log file."""
 
     def __init__(
         self, name: str, argv: list[str], env: dict[str, str], log: Path, *, grace_s: float
@@ -48,7 +50,7 @@ class ChildTree:
         self._reaper: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Starts the command; ``env`` is laid over what is ``inherited``."""
+        """Starts the command with the ``inherited`` environment and ``env``."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._reaper = await asyncio.create_subprocess_exec(
@@ -69,17 +71,16 @@ class ChildTree:
         return self._reaper.pid if self._reaper else None
 
     async def wait(self) -> int:
-        """The command's exit code, once its whole tree is gone."""
+        """Waits until the whole tree has ended; returns the command's exit code."""
         assert self._reaper is not None, f"{self.name} was never started"
         code = await self._reaper.wait()
-        # Only a killed reaper leaves anything behind.
+        # A killed reaper leaves processes behind.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._reaper.pid, signal.SIGKILL)
         return code
 
     async def stop(self) -> None:
-        """SIGTERM to the command, SIGKILL to what is left after ``grace_s``; returns when all is
-        gone."""
+        """Ends the whole tree: SIGTERM to the command, after ``grace_s`` SIGKILL to the rest."""
         if self._reaper is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -87,7 +88,7 @@ class ChildTree:
         await self.wait()
 
     def tail(self, lines: int = 12) -> str:
-        """The last lines of the log, for a message about a death."""
+        """The last lines of the log, for an error message."""
         with contextlib.suppress(OSError):
             return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
         return ""
@@ -97,8 +98,7 @@ class ChildTree:
 
 
 def reap(grace_s: float, argv: list[str]) -> int:
-    """Runs ``argv`` until it ends, a SIGTERM comes, or standard input closes; leaves no
-    descendant."""
+    """Runs ``argv`` until it ends, SIGTERM or end of standard input; leaves no descendant."""
     libc = ctypes.CDLL(None, use_errno=True)
     if sys.platform == "linux":
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -127,7 +127,7 @@ def reap(grace_s: float, argv: list[str]) -> int:
             time.sleep(0.05)
     _kill_descendants()
     code = command.wait()
-    return code if code >= 0 else 128 - code  # as a shell says it: 137 for SIGKILL
+    return code if code >= 0 else 128 - code  # like a shell: 137 for SIGKILL
 
 
 def _gateway_is_gone(wait_s: float = 0.2) -> bool:
@@ -142,7 +142,7 @@ def _kill_descendants() -> None:
     deadline = time.monotonic() + 10
     while (alive := _children(os.getpid())) and time.monotonic() < deadline:
         for pid in alive:
-            # A killed child's own children become ours, and fall in the next round.
+            # The children of a killed child become ours; the next round kills them.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):

@@ -1,4 +1,4 @@
-"""The carriers that travel through the system: frozen, slotted, standard library only.
+"""The data classes of the system: frozen, slotted, standard library only.
 
     Question → Group of Rollouts → Vote → Experience → Batch → AdapterVersion
 
@@ -16,15 +16,13 @@ FinishReason = Literal["stop", "length", "abort"]
 StopRule = Literal["none", "exact", "beta", "certificate"]
 Weighting = Literal["uniform", "confidence"]
 Stopped = Literal["full", "exact", "beta", "certificate", "unvotable", "deadline", "cancelled"]
-"""Why sampling ended: all M drawn; a stop rule; nothing to vote on; the client's time; a client
-that went away."""
+"""Why sampling ended. full: all M samples are drawn. cancelled: the client disconnected."""
 VersionState = Literal["candidate", "promoted", "rejected", "retired"]
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the samples of one question are drawn. ``extra`` goes to the engine as it came (stop,
-    seed, top_p, …)."""
+    """How to draw the samples of a question. ``extra``: engine parameters (stop, top_p, …)."""
 
     temperature: float
     max_tokens: int | None = None
@@ -34,7 +32,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class VoteOptions:
-    """What a client may choose for its own question."""
+    """The options of a vote that a client may choose for its question."""
 
     samples: int
     """M, the number of samples that vote."""
@@ -45,12 +43,12 @@ class VoteOptions:
     level: float = 0.99
     """1 − δ of a statistical stop rule."""
     probe: bool = False
-    """Whether the first wave decides if the question can be voted on at all (policy auto)."""
+    """Whether the first wave decides if the question is unvotable (policy auto)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One request that is answered by a vote. Made by api, used by pipeline."""
+    """One request that is answered by a vote. ``api`` makes it, ``answering`` uses it."""
 
     id: str
     tenant: str
@@ -58,20 +56,20 @@ class Question:
     """Chat messages (list of dicts), or the text or token ids of a plain completion."""
     kind: Literal["chat", "completion"]
     model: str
-    """The model as the client named it; the answer repeats it."""
+    """The model name from the client; the answer repeats it."""
     version: int | None
-    """Pinned adapter version (0 is the base model); None follows whatever is served."""
+    """Pinned adapter version (0 is the base model); None means the served version."""
     sampling: Sampling
     vote: VoteOptions
     template: dict[str, Any] = field(default_factory=dict)
     """Arguments of the chat template (``chat_template_kwargs`` and the like)."""
     label: str | None = None
-    """The right answer, where the client gives it: rewards are then by it and not by the vote."""
+    """The right answer, if the client gives it; then the rewards come from it, not the vote."""
     deadline_s: float | None = None
 
 
 def last_text(question: Question) -> str | None:
-    """The words of the question itself, from which the expected kind of answer can be read."""
+    """The question's text (in a chat: of the last message), which shows the kind of answer."""
     if isinstance(question.prompt, str):
         return question.prompt
     if question.kind != "chat":
@@ -80,7 +78,7 @@ def last_text(question: Question) -> str | None:
 
 
 def spoken(content: Any) -> str | None:
-    """The words of a message: its content, or the text parts of it; None where it has none."""
+    """The text of a message's content, or of its text parts; None when it has no text."""
     if isinstance(content, list):
         parts = [
             part.get("text")
@@ -92,26 +90,25 @@ def spoken(content: Any) -> str | None:
 
 
 def question_key(prompt_token_ids: tuple[int, ...]) -> str:
-    """The same for the same prompt, whoever asks; 32 hexadecimal digits."""
+    """32 hexadecimal digits that depend on the prompt only."""
     text = ",".join(map(str, prompt_token_ids))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One sampled completion. Made by engine, used by voting and training."""
+    """One sampled completion. ``engine`` makes it, ``voting`` and ``training`` use it."""
 
     index: int
     """0 … M−1, fixed before the sample is drawn."""
     token_ids: tuple[int, ...]
-    """[T] ids as the engine returned them, the end token included."""
+    """[T] ids from the engine, with the end token."""
     logprobs: tuple[float, ...]
     """[T] nats, under the sampling distribution (temperature applied)."""
     text: str
     finish_reason: FinishReason
     certainty: float | None = None
-    """Mean over tokens of the mean −log p of the likeliest alternatives (nats); only where it
-    was asked for."""
+    """Mean over tokens of the mean −log p of the most likely alternatives (nats), or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +119,7 @@ class Group:
     prompt_token_ids: tuple[int, ...]
     """[P]"""
     rollouts: tuple[Rollout, ...]
-    """[M], or fewer where sampling was stopped early; ascending by index."""
+    """[M], or fewer when sampling stopped early; ascending by index."""
     version: int
     """Adapter version that drew every rollout; 0 is the base model."""
     temperature: float
@@ -133,39 +130,38 @@ class Cluster:
     """Equivalent answers of one group."""
 
     answer: str
-    """The form in which the cluster's lowest index wrote it."""
+    """The answer as the cluster's first rollout wrote it."""
     members: tuple[int, ...]
-    """Places in ``Group.rollouts``, ascending: the rollouts' indices, unless sampling was cut
-    within a wave."""
+    """Positions in ``Group.rollouts``, ascending.
+    They are the rollouts' indices, unless sampling ended within a wave."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """The outcome of a group (docs/method.md, sections 1 and 3). Made by voting."""
+    """The vote of a group (docs/method.md, sections 1 and 3). ``voting`` makes it."""
 
     answers: tuple[str | None, ...]
     """[M] the extracted answer of each rollout, or None."""
     clusters: tuple[Cluster, ...]
-    """Largest first; ties as the tally broke them."""
+    """Largest first; the tally has broken ties."""
     pseudo_label: str | None
     """The winning cluster's answer; None when nothing could be extracted."""
     majority_ratio: float | None
-    """Votes of the winner / samples drawn: those without an answer count too. None without one."""
+    """Votes of the winner / all samples drawn, also those without answer; None: no winner."""
     margin: float | None
     """(votes of the winner − votes of the second) / samples drawn."""
     chosen: int
-    """Place of the rollout whose text is returned."""
+    """Position of the rollout whose text is returned."""
     stopped: Stopped
     level: float | None = None
-    """1 − δ of the statistical stop rule to which the label is owed; None when all or an exact
-    rule decided."""
+    """1 − δ of the statistical stop rule that ended sampling; None for any other end."""
     requested: int | None = None
-    """M as asked for; fewer were drawn when sampling was stopped early."""
+    """M as requested; fewer samples were drawn when sampling stopped early."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Whether an experience may be trained on, and if not, the one reason."""
+    """Whether a group may be trained on; if not, ``reason`` says why."""
 
     admitted: bool
     reason: str
@@ -173,44 +169,41 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class Experience:
-    """A voted group with its rewards. Made by pipeline, kept by store, learned from by training."""
+    """A group with its vote, rewards and admission. ``store`` keeps it, ``training`` uses it."""
 
     id: str
     tenant: str
     group: Group
     vote: Vote
     rewards: tuple[float, ...]
-    """[G] reward of rollouts 0 … G−1, the ones that train: G was fixed before they were drawn."""
+    """[G] rewards of rollouts 0 … G−1, which train; G is fixed before they are drawn."""
     admission: Admission
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What the store knows of one question, and of all of them, before a group of it is added."""
+    """What the store knows about a question before a new group of it is added."""
 
     flips: tuple[bool, ...] = ()
-    """Oldest first: whether the majority was another than the version before it had found."""
+    """For each change of version, oldest first: whether the question's majority flipped."""
     waiting: int = 0
-    """Its groups that wait to be trained on."""
+    """Number of the question's groups that wait to be trained on."""
     trained: int = 0
-    """Its groups that were ever admitted."""
+    """Number of the question's groups that were ever admitted."""
     distinct: int = 0
-    """Questions of which a group was ever admitted."""
+    """Number of all questions that ever had an admitted group."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What the samples of one version look like: means over groups (voting/signals.py computes
-    them)."""
+    """Signals of one version: means over groups. voting/signals.py computes them."""
 
     version: int
     groups: int
     majority: float
-    """Samples in the largest cluster / samples: ``Vote.majority_ratio``, 0 where nothing was
-    answered."""
+    """Samples in the largest cluster / samples: ``Vote.majority_ratio``, or 0 without answers."""
     entropy: float
-    """Mean −log π over all sampled tokens, nats a token at the sampling temperature: the
-    entropy's estimate."""
+    """Estimate of the entropy: mean −log π over sampled tokens, nats a token."""
     length: float
     """Mean tokens of a completion."""
     extractable: float
@@ -231,7 +224,7 @@ class Batch:
 
     id: str
     number: int
-    """The version number reserved for the adapter this step makes; never used again."""
+    """The version number that is reserved for this step's adapter."""
     parent: Parent | None
     """None: start from the base model with a fresh adapter."""
     experiences: tuple[Experience, ...]
@@ -241,14 +234,14 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class DataWindow:
-    """What a version's step learned from, beyond all that its parent had learned from."""
+    """The data that a version's step learned from, without the data of its parent."""
 
     batch: str
     questions: tuple[str, ...]
     """Ids of the groups."""
     samples: int
     versions: tuple[int, ...]
-    """The versions that drew them, ascending."""
+    """The versions that drew the groups, ascending."""
 
 
 def window(batch: Batch) -> DataWindow:
@@ -264,7 +257,7 @@ def window(batch: Batch) -> DataWindow:
 
 @dataclass(frozen=True, slots=True)
 class AdapterVersion:
-    """One immutable version folder as its manifest describes it."""
+    """The manifest of a version folder, which never changes."""
 
     number: int
     folder: str
@@ -274,21 +267,20 @@ class AdapterVersion:
     rank: int
     step: int
     sha256: dict[str, str]
-    """Hash of each of the four files the trainer publishes."""
+    """SHA-256 of each of the four files that the trainer publishes, by file name."""
     created: str
     metrics: dict[str, float] = field(default_factory=dict)
     name: str = ""
-    """What the engine calls it, ``<model>@v7``."""
+    """The engine's name of the version, ``<model>@v7``."""
     alpha: float | None = None
     targets: tuple[str, ...] = ()
-    """Names of the layers that are adapted."""
+    """Names of the adapted layers."""
     data: DataWindow | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Known tokens with their log-probabilities under the trainer's weights: served = trained is
-    checked with it."""
+    """Known tokens with their log-probabilities under the trainer's weights, for the proof."""
 
     token_ids: tuple[tuple[int, ...], ...]
     """[K][L] whole sequences, prompt and completion."""

@@ -84,6 +84,7 @@ def test_an_adapter_that_changes_nothing_is_found_out(alone: Server, maker: Make
     assert "changes nothing" in reason or "as if there were no adapter" in reason
 
 
+@pytest.mark.slow
 def test_an_adapter_that_talks_nonsense_is_found_out(alone: Server, maker: Maker) -> None:
     _, state, reason = propose(alone, maker, seed=4, size=0.3)
     assert (state, reason.partition(":")[0]) == ("rejected", "canary")
@@ -102,6 +103,7 @@ def test_a_version_that_was_swapped_in_says_what_plain_peft_says(
     )
 
 
+@pytest.mark.slow
 def test_a_rollback_takes_effect_survives_a_restart_and_is_learned_from(
     alone: Server, maker: Maker
 ) -> None:

@@ -165,6 +165,7 @@ def test_killing_the_trainer_costs_no_answer_and_no_group(server: Server) -> Non
     assert server.status()["groups"].get("dropped/attempts", 0) == 0
 
 
+@pytest.mark.slow
 def test_killing_the_engine_brings_it_back_with_the_served_version(server: Server) -> None:
     server.settle()
     served = server.status()["served"]["name"]

@@ -21,6 +21,7 @@ from tests.integration.fake_vllm import FakeVLLM
 
 KEY = "a-clients-key"
 HARNESSES = ["lm-eval", "Inspect", "LangChain"]
+RUN = [pytest.param("lm-eval", marks=pytest.mark.slow), "Inspect", "LangChain"]
 OWN = {
     "lm-eval": "--metadata questions=mine.jsonl",
     "Inspect": "-T questions=$PWD/mine.jsonl",
@@ -142,7 +143,7 @@ def test_every_command_of_the_document_is_run_here() -> None:
     assert recipes.DOCUMENT.read_text().count("```") == 2 * len(recipes.blocks())
 
 
-@pytest.mark.parametrize("harness", HARNESSES)
+@pytest.mark.parametrize("harness", RUN)
 def test_a_greedy_evaluation_scores_the_engines_own_answers_and_nothing_is_kept(
     harness: str, gateway: Gateway, tmp_path: Path
 ) -> None:
@@ -152,7 +153,7 @@ def test_a_greedy_evaluation_scores_the_engines_own_answers_and_nothing_is_kept(
     assert kept(gateway) == 0
 
 
-@pytest.mark.parametrize("harness", HARNESSES)
+@pytest.mark.parametrize("harness", RUN)
 def test_a_voted_evaluation_of_ones_own_questions_scores_the_votes_and_nothing_is_kept(
     harness: str, gateway: Gateway, own: list[str], tmp_path: Path
 ) -> None:
@@ -164,6 +165,7 @@ def test_a_voted_evaluation_of_ones_own_questions_scores_the_votes_and_nothing_i
     assert kept(gateway) == 0
 
 
+@pytest.mark.slow
 def test_the_openai_command_prints_the_engines_own_answer_at_temperature_0(
     command: Path, gateway: Gateway, tmp_path: Path
 ) -> None:
@@ -173,6 +175,7 @@ def test_the_openai_command_prints_the_engines_own_answer_at_temperature_0(
     assert kept(gateway) == 0
 
 
+@pytest.mark.slow
 def test_the_openai_command_prints_the_votes_answer_and_is_learned_from(
     command: Path, gateway: Gateway, tmp_path: Path
 ) -> None:

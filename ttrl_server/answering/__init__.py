@@ -1,2 +1,1 @@
-"""A question's way: room at the door, one version for all its samples, the draw, the vote, the
-answer."""
+"""From a question to its answer: room, a hold on one version, samples, vote, record."""

@@ -1,4 +1,4 @@
-"""Draws the samples of one question: in waves, no more than needed, no longer than wanted.
+"""Draws the samples of one question in waves, until the vote is decided or the time is over.
 
     launch what the rule could need ─▶ wait ─▶ all in: ask it ─▶ it fires, or all M drawn: done
        ▲                                │              └─ not yet ─┐
@@ -6,9 +6,9 @@
        └────────────────────────────────┼──────────────────────────┘
                                         └─ deadline: cancel everything
 
-Rollouts 0 … G−1 may train. Which they are is fixed before they are drawn, and a wave that holds
-some runs to its end: the samples that finish first are the short ones, and a group of those would
-teach brevity (docs/method.md, sections 4.7, 7).
+Rollouts 0 … G−1 may train: this is fixed before they are drawn. A wave with some of them always
+runs to its end. The samples that finish first are short, and to train only on them would teach
+short answers (docs/method.md, sections 4.7, 7).
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ DrawOne = Callable[[int], Coroutine[Any, Any, Rollout]]
 
 @dataclass(frozen=True, slots=True)
 class Waves:
-    """In which portions M samples are drawn."""
+    """Divides M samples into waves."""
 
     samples: int
     """M."""
     eligible: int
-    """G, rollouts 0 … G−1 may train; 0 for a question kept out of training."""
+    """G: rollouts 0 … G−1 may train; 0 for a question that must not train."""
     wave: int
 
     @property
     def ends(self) -> tuple[int, ...]:
-        """Where each wave ends; one of them ends at G, so that none is half eligible."""
+        """The end index of each wave. One wave ends at G: no wave has both kinds of samples."""
         first = range(self.wave, self.eligible, self.wave)
         rest = range(self.eligible + self.wave, self.samples, self.wave)
         middle = [self.eligible] if 0 < self.eligible < self.samples else []
@@ -49,14 +49,14 @@ class Waves:
         return next(end for end in self.ends if end >= min(samples, self.samples))
 
     def trainable(self, drawn: Iterable[int]) -> int:
-        """How many rollouts from 0 on are eligible and belong to waves that were drawn whole."""
+        """Number of rollouts, from 0, that may train and are in completely drawn waves."""
         indices = set(drawn)
         held = next(index for index in range(self.samples + 1) if index not in indices)
         return max((end for end in self.ends if end <= min(held, self.eligible)), default=0)
 
 
 class Draw:
-    """One question's sampling. ``run`` ends it; afterwards nothing of it is left in the engine."""
+    """The sampling of one question. After ``run`` the engine has none of its samples left."""
 
     def __init__(
         self,
@@ -73,9 +73,9 @@ class Draw:
         self._counted = 0
 
     async def run(self) -> Stopped:
-        """Draws until the vote is decided; the rollouts are in the ballot.
+        """Draws rollouts into the ballot; returns why sampling ended.
 
-        Raises what drawing one raises.
+        Raises the errors of a draw.
         """
         options, total = self._options, self._waves.samples
         launched, probing = 0, options.probe
@@ -102,7 +102,7 @@ class Draw:
             await self._cancel(self._drawing)
 
     async def _until_in(self) -> Stopped | None:
-        """Waits for everything launched; a reason when sampling ends before that, or with that."""
+        """Waits for all launched samples; returns a reason if sampling must end, else None."""
         exact, total = False, self._waves.samples
         while self._drawing:
             left = self._deadline_at - asyncio.get_running_loop().time()
@@ -119,7 +119,7 @@ class Draw:
             if exact:
                 continue
             if self._options.stop == "exact" and total / 2 < self._progress.drawn < total:
-                # It alone may be asked within a wave: it fires whatever is not in.
+                # Only "exact" may be asked within a wave: missing samples cannot change its result.
                 if exact := await self._decided():
                     late = {t: i for t, i in self._drawing.items() if i >= self._waves.eligible}
                     await self._cancel(late)
@@ -128,7 +128,7 @@ class Draw:
         return "exact" if exact else None
 
     async def _decided(self) -> bool:
-        """Whether the rule fires on what is in."""
+        """Whether the stop rule fires on the samples so far."""
         options = self._options
 
         def ask() -> bool:
@@ -142,7 +142,7 @@ class Draw:
         self._progress.leader = self._ballot.count().majority_ratio
 
     async def _cancel(self, drawing: dict[asyncio.Task[Rollout], int]) -> None:
-        """Closing a sample's connection makes vLLM abort it."""
+        """Cancels samples. This closes their connections, and vLLM aborts them."""
         tasks = list(drawing)
         for task in tasks:
             task.cancel()

@@ -1,4 +1,4 @@
-"""Identical questions in flight share one vote, and whoever waits for it sees how far it is."""
+"""Identical questions that are open at the same time share one vote and its progress."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ T = TypeVar("T")
 
 @dataclass
 class Progress:
-    """How far a vote is; shared by everybody who waits for it."""
+    """The progress of a vote; all waiting requests share it."""
 
     samples: int
     drawn: int = 0
     leader: float | None = None
-    """Share of the leading answer when it was last counted."""
+    """The leading answer's share of the samples at the last count."""
     model: str = ""
     """The engine's name of the version, once there is a hold."""
 
@@ -30,8 +30,7 @@ class _Flight(Generic[T]):
 
 
 class Flights(Generic[T]):
-    """Identical questions in flight share one computation, which is cancelled only when nobody
-    waits any more."""
+    """Runs one computation for identical questions; cancels it when no request waits for it."""
 
     def __init__(self) -> None:
         self._flights: dict[bytes, _Flight[T]] = {}
@@ -43,14 +42,14 @@ class Flights(Generic[T]):
         compute: Callable[[Progress], Coroutine[Any, Any, T]],
         watch: Callable[[Progress], None] | None = None,
     ) -> T:
-        """The result of ``compute``, run once for all who join with the same key while it runs."""
+        """The result of ``compute``; calls with the same key share one run while it lasts."""
         flight = self._flights.get(key)
         if flight is None:
             flight = _Flight(asyncio.get_running_loop().create_task(compute(progress)), progress)
             self._flights[key] = flight
 
             def forget(_: object) -> None:
-                if self._flights.get(key) is flight:  # not its successor
+                if self._flights.get(key) is flight:  # not a later flight of the same key
                     del self._flights[key]
 
             flight.task.add_done_callback(forget)

@@ -1,4 +1,4 @@
-"""One question's way through the system.
+"""The way of one question through the system.
 
     client ─▶ api ─▶ answer() ────────────────────────────────────────────▶ api ─▶ client
                        │ admit (or 429)                                 ▲
@@ -9,8 +9,8 @@
                                                                      ▼
     engine ◀─ placement ◀─ promotion ◀─ version ◀─ trainer ◀─ batch, leased
 
-Consumes: Question. Produces: Answer. Waits for: room, a cohort, M samples, one commit. Owns nothing
-that outlives a question; what must survive is in the store and the registry.
+Consumes: Question. Produces: Answer. Waits for: a cohort, M samples, one commit. Nothing here
+outlives a question: the store and the registry keep what must survive.
 """
 
 from __future__ import annotations
@@ -51,19 +51,19 @@ from ttrl_server.voting import Ballot
 log = structlog.get_logger()
 
 Record = Callable[[Experience, Question], Awaitable[str]]
-"""Makes an experience durable; returns when it is, with what was decided about it."""
+"""Writes an experience to the store; then returns the reason of its admission."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the client gets: the chosen rollout and the evidence of the vote."""
+    """The answer for the client: the chosen rollout and the evidence of the vote."""
 
     group: Group
     vote: Vote
     model: str
     """The engine's name of the version that answered, ``<name>@v7``."""
     training: str
-    """``queued`` once the group is durable and will be trained on; otherwise why not."""
+    """``queued`` when the group is stored for training; otherwise the reason why not."""
 
     @property
     def chosen(self) -> Rollout:
@@ -75,7 +75,7 @@ class Answer:
 
 
 class Pipeline:
-    """Answers questions by vote. ``record`` is None while nothing is learnt."""
+    """Answers questions by vote. ``record`` is None when learning is off."""
 
     def __init__(self, config: Config, fleet: Fleet, record: Record | None) -> None:
         self._config, self._fleet, self._record = config, fleet, record
@@ -88,7 +88,7 @@ class Pipeline:
     async def answer(
         self, question: Question, watch: Callable[[Progress], None] | None = None
     ) -> Answer:
-        """Votes on one question. ``watch`` is given the progress.
+        """Votes on one question. ``watch`` is called with the progress.
 
         Raises RequestError, Overloaded or EngineError.
         """
@@ -117,7 +117,7 @@ class Pipeline:
         return answer
 
     async def _vote(self, question: Question, progress: Progress, limit: float) -> Answer:
-        """The whole way of one question: room, a version, samples, votes, the record."""
+        """Answers one question: room, hold, samples, vote, record."""
         samples, train = question.vote.samples, self._config.train
         trains = self._record is not None and question.vote.train
         waves = Waves(samples, min(train.samples, samples) if trains else 0, self._config.vote.wave)
@@ -151,7 +151,7 @@ class Pipeline:
             metrics.STOPPED.labels(stopped).inc()
             if stopped == "deadline" and drawn < self._config.vote.quorum * samples:
                 raise _too_late(limit)
-            # In a thread: hostile text may take a while to read, and other questions go on.
+            # In a thread: hostile text may take long to read, and other questions must go on.
             counted = await asyncio.to_thread(ballot.count, stopped)
             vote = self._selected(counted, question, group)
             trainable = waves.trainable(rollout.index for rollout in group.rollouts)
@@ -168,18 +168,18 @@ class Pipeline:
             return Answer(group, vote, hold.model, kept)
 
     def _selected(self, vote: Vote, question: Question, group: Group) -> Vote:
-        """The vote with how it came about, and with another choice where there is no winner."""
+        """Adds the level and M to the vote; chooses another rollout if there is no winner."""
         statistical = vote.stopped in ("beta", "certificate")
         level = question.vote.level if statistical else None
         vote = replace(vote, level=level, requested=question.vote.samples)
-        if vote.stopped == "unvotable":  # an answer or two among prose is none
+        if vote.stopped == "unvotable":  # one or two answers in the first wave do not count
             vote = replace(vote, clusters=(), pseudo_label=None, majority_ratio=None, margin=None)
         if vote.pseudo_label is None and self._config.vote.fallback == "best_of_n":
             return replace(vote, chosen=voting.most_certain(group.rollouts))
         return replace(vote, chosen=0) if vote.pseudo_label is None else vote
 
     async def _rewards(self, question: Question, vote: Vote, samples: int) -> tuple[float, ...]:
-        """[G] by the label that was given, else by the vote."""
+        """[G] rewards, from the given label if there is one, else from the vote."""
         guard = self._config.guard
         if question.label is not None:
             return await asyncio.to_thread(
@@ -192,7 +192,7 @@ class Pipeline:
         return voting.agreement(vote, samples)
 
     async def _keep(self, question: Question, experience: Experience) -> str:
-        """Makes the experience durable; returns ``queued``, or why nothing is learnt from it."""
+        """Writes the experience to the store; returns ``queued`` or the reason against it."""
         if self._record is None:
             return "learning is off"
         if not question.vote.train:
@@ -207,7 +207,7 @@ class Pipeline:
         return decided
 
     def _note_cancelled(self, question: Question, group: Group) -> None:
-        """What a client left behind is kept, and never trained on: short samples are in first."""
+        """Stores the samples of a cancelled question; they never train: short ones come first."""
         metrics.STOPPED.labels("cancelled").inc()
         vote = Vote(
             answers=(None,) * len(group.rollouts),
@@ -228,10 +228,9 @@ class Pipeline:
 
 TOO_LATE = "deadline_exceeded"
 COUNTING_S = 2.0
-"""Beyond the time for sampling, for the votes to be counted."""
+"""Extra time after the sampling, to count the votes."""
 CERTAINTY_ALTERNATIVES = 5
-"""Likeliest tokens asked for at every position where ``vote.fallback`` chooses by
-self-certainty."""
+"""Most likely tokens asked for at each position, where ``vote.fallback`` uses self-certainty."""
 
 
 def _too_late(limit: float) -> RequestError:
@@ -243,8 +242,7 @@ def _too_late(limit: float) -> RequestError:
 
 
 def _within(context: int, prompt: int, question: Question) -> Sampling:
-    """The sampling with a completion length that fits; a prompt that leaves no room is the
-    client's error."""
+    """The sampling with a length that fits; RequestError when the prompt fills the context."""
     room = context - prompt
     wanted = question.sampling.max_tokens
     if room < 1:
@@ -258,9 +256,9 @@ def _within(context: int, prompt: int, question: Question) -> Sampling:
 
 
 def _identity(question: Question) -> bytes:
-    """Equal for questions of one tenant whose groups would be drawn from the same distribution.
+    """Equal for questions of one tenant whose samples come from the same distribution.
 
-    A single sample has no equal: whoever asks for one again, to average over many, wants another.
+    Questions for a single sample are never equal: a client may ask many times to average.
     """
     q, s = question, question.sampling
     alone = q.id if q.vote.samples == 1 else None

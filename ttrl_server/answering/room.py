@@ -1,7 +1,6 @@
-"""Room at the door, and questions grouped so that a cohort starts on one adapter version.
+"""Room limits the samples in flight; a cohort starts several questions on one version.
 
-Overload is refused here, before anything is sampled; a question that was let in is never dropped
-for load.
+Room refuses questions before anything is sampled. An admitted question is never dropped for load.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from ttrl_server.telemetry import metrics
 
 
 class Room:
-    """Bounds the samples admitted and not yet done."""
+    """Limits the samples that are admitted and not yet done."""
 
     def __init__(self, limit: int) -> None:
         self._limit, self._admitted = limit, 0
@@ -53,7 +52,7 @@ class _Cohort:
 
 
 class Cohorts:
-    """Collects questions for a moment, or until there are enough; all of them hold one version."""
+    """Collects questions for a short time or up to a number; all of them hold one version."""
 
     def __init__(self, fleet: Fleet, settings: BatchConfig) -> None:
         self._fleet, self._settings = fleet, settings
@@ -61,7 +60,7 @@ class Cohorts:
 
     @asynccontextmanager
     async def hold(self, version: int | None) -> AsyncIterator[Hold]:
-        """The question's hold; a pinned version does not wait for a cohort."""
+        """The question's hold. A question for a pinned version does not wait for a cohort."""
         if version is not None:
             with self._fleet.hold(version) as hold:
                 yield hold
@@ -84,7 +83,7 @@ class Cohorts:
             yield hold
 
     def _start(self) -> None:
-        """All holds are taken in one go, so no promotion can come between them."""
+        """Takes all holds without an await: no promotion can come between them."""
         cohort, self._open = self._open, _Cohort()
         if cohort.timer:
             cohort.timer.cancel()
@@ -94,5 +93,5 @@ class Cohorts:
             stack = ExitStack()
             try:
                 waiting.set_result((stack.enter_context(self._fleet.hold()), stack))
-            except Exception as error:  # handed to the question that waits for it
+            except Exception as error:  # passed to the waiting question
                 waiting.set_exception(error)

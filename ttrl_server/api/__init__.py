@@ -1,2 +1,1 @@
-"""The OpenAI face: what a client may send, what it gets back, and in which shape things go
-wrong."""
+"""The HTTP API: routes, checks of requests, and the forms of responses and errors."""

@@ -25,7 +25,7 @@ class _RollBack(msgspec.Struct):
 
 
 class AdapterRoutes:
-    """Handlers that look at versions and act on them."""
+    """Handlers that show versions and act on them."""
 
     def __init__(self, operator: Operator) -> None:
         self._operator = operator
@@ -37,7 +37,7 @@ class AdapterRoutes:
         return JSONResponse(self._operator.show(_version(request)))
 
     async def promote(self, request: Request) -> Response:
-        """``{"force": true}`` serves a version that was refused for its answers."""
+        """``{"force": true}`` serves a version that the gate refused for its answers."""
         number, asked = _version(request), await body.typed(request, _Act, _LIMIT, empty=b"{}")
         await self._operator.promote(
             number, force=asked.force, reason=asked.reason, by=_who(request)
@@ -60,8 +60,7 @@ class AdapterRoutes:
         return JSONResponse({"number": number, "state": "retired"})
 
     async def roll_back(self, request: Request) -> Response:
-        """``{"to": 3}`` serves version 3 again, ``{"to": 0}`` the base model, nothing at all the
-        last good version."""
+        """``{"to": 3}`` serves version 3, ``{"to": 0}`` the base model, ``{}`` the last good."""
         asked = await body.typed(request, _RollBack, _LIMIT, empty=b"{}")
         number = None if asked.to is None else _number(str(asked.to), "to")
         await self._operator.roll_back(number, reason=asked.reason, by=_who(request))
@@ -80,5 +79,5 @@ def _number(text: str, param: str) -> int:
 
 
 def _who(request: Request) -> str:
-    """The request's id, by which a proxy's log tells who asked."""
+    """The request's id: a proxy's log can show who sent it."""
     return str(request.scope["ttrl.id"])

@@ -1,4 +1,4 @@
-"""The routes that are not OpenAI's: health, metrics, status, and the trainer's own."""
+"""The routes that OpenAI does not have: health, metrics, status, and the trainer's routes."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class AdminRoutes:
         self._config, self._fleet, self._learning, self._recent = config, fleet, learning, recent
 
     async def health(self, request: Request) -> Response:
-        """The gateway lives."""
+        """Answers as long as the gateway runs."""
         return JSONResponse({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
-        """Questions are answered: some engine is up with the served version."""
+        """200 when at least one engine is ready with the served version, else 503."""
         if self._fleet.ready:
             return JSONResponse({"status": "ready"})
         return JSONResponse({"status": "starting"}, 503, {"retry-after": "5"})
@@ -44,10 +44,9 @@ class AdminRoutes:
         return Response(metrics.render(), media_type="text/plain; version=0.0.4")
 
     async def status(self, request: Request) -> Response:
-        """What is served, what waits to be learnt, whether learning goes on, and in words why it
-        does not."""
+        """The served version, the groups that wait, whether learning goes on, and advice."""
         learning = await self._learning.status() if self._learning else _NOT_LEARNING
-        number = self._fleet.serving  # read last: what was learnt by then is served by then
+        number = self._fleet.serving  # read after the status: a promotion it counts is served
         served = {"number": number, "name": version_name(self._config.name, number)}
         advice = (
             f"learning has ended: {learning['reason']}"
@@ -63,12 +62,12 @@ class AdminRoutes:
         return JSONResponse(about | learning)
 
     async def resume(self, request: Request) -> Response:
-        """Learning goes on, though an alarm had ended it."""
+        """Resumes learning after an alarm has ended it."""
         self._learner.alarms.resume()
         log.warning("audit", action="resume", by=request.scope["ttrl.id"])
         return await self.status(request)
 
-    # ------------------------------------------------------------ the trainer's
+    # ------------------------------------------------------------ the trainer's routes
 
     async def lease(self, request: Request) -> Response:
         await body.typed(request, messages.Lease, _LIMIT)

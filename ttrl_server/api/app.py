@@ -1,4 +1,4 @@
-"""All routes in one list, and the application around them."""
+"""The list of all routes, and the application that serves them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 def routes(
     openai: OpenAIRoutes, admin: AdminRoutes, feedback: FeedbackRoute, adapters: AdapterRoutes
 ) -> list[Route]:
-    """Everything the gateway answers; whatever is not here is a 404."""
+    """All routes of the gateway; any other path is a 404."""
     return [
         Route("/v1/chat/completions", openai.chat, methods=["POST"]),
         Route("/v1/completions", openai.completion, methods=["POST"]),

@@ -1,4 +1,4 @@
-"""Reading what a client sent: bounded, valid JSON, an object, and numbers that are numbers."""
+"""Reads and checks a client's request: size, valid JSON, an object, values of the right type."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Shape = TypeVar("Shape", bound=msgspec.Struct)
 
 
 async def read(request: Request, limit: int) -> bytes:
-    """The body; raises RequestError (413) as soon as it passes ``limit`` bytes."""
+    """The body; raises RequestError (413) as soon as it is longer than ``limit`` bytes."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)
@@ -33,7 +33,7 @@ async def read(request: Request, limit: int) -> bytes:
 
 
 async def typed(request: Request, shape: type[Shape], limit: int, *, empty: bytes = b"") -> Shape:
-    """The body as ``shape``, or RequestError; ``empty`` stands for a body of nothing."""
+    """The body as ``shape``; ``empty`` replaces an empty body. Raises RequestError."""
     try:
         return msgspec.json.decode(await read(request, limit) or empty, type=shape)
     except msgspec.DecodeError as error:
@@ -49,7 +49,7 @@ def _too_large(limit: int) -> RequestError:
 
 
 def parse(content: bytes) -> dict[str, Any]:
-    """A JSON object, or RequestError."""
+    """Decodes a JSON object. Raises RequestError."""
     try:
         data = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -66,7 +66,7 @@ def parse(content: bytes) -> dict[str, Any]:
 
 
 def _refuse_half_characters(data: Any) -> None:
-    """JSON can spell half of a surrogate pair, which no encoder downstream can write."""
+    """Raises RequestError for half of a surrogate pair: JSON allows it, but UTF-8 does not."""
     try:
         json.dumps(data, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -84,7 +84,7 @@ def number(
     above: bool = False,
     prefix: str = "",
 ) -> float | None:
-    """A finite number in [low, high] (or (low, high] with ``above``), None when absent or null."""
+    """A finite number in [low, high], with ``above`` in (low, high]; None when absent or null."""
     value = data.get(name)
     if value is None:
         return None

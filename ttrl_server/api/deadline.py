@@ -1,4 +1,4 @@
-"""How long a client will wait, from what it says in its headers."""
+"""Reads from a request's headers how long the client waits."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from collections.abc import Mapping
 from ttrl_server.errors import RequestError
 
 HEADER = "x-ttrl-timeout"
-"""Seconds, from anybody."""
+"""Our header, in seconds; any client may send it."""
 SDK_HEADER = "x-stainless-read-timeout"
-"""Seconds the official SDKs wait between two bytes, sent with every request."""
+"""OpenAI's SDKs send this with every request: the seconds they wait between two bytes."""
 
 RESERVE = 0.1
-"""Share of the client's time kept for counting the votes and for the way back."""
+"""Share of the client's time that is reserved for counting votes and for the response."""
 MOST_RESERVE_S = 1.0
 
 
 def of(headers: Mapping[str, str], *, streaming: bool) -> float | None:
-    """Seconds that sampling may take so that the answer still arrives, or None where the client
-    sets no limit.
+    """Seconds that sampling may take before the client gives up; None when it sets no limit.
 
-    A stream has bytes to read all the time, so that the SDK's limit says nothing about its length.
-    Raises RequestError for a limit of ours that is no positive number; what an SDK writes ("None"
-    for no limit) is taken or left.
+    A stream always has bytes to read, so the SDK's limit does not apply to it. Raises RequestError
+    when our own header is not a positive number. The SDK's header is ignored when it is not a
+    number: the SDKs write "None" for no limit.
     """
     given = headers.get(HEADER)
     if given is not None:

@@ -1,5 +1,4 @@
-"""Every error leaves in OpenAI's envelope: ``{"error": {message, type, param, code}}`` and the
-right status."""
+"""Turns every error into OpenAI's envelope: ``{"error": {message, type, param, code}}``."""
 
 from __future__ import annotations
 
@@ -40,13 +39,13 @@ _ROUTING = {
 def envelope(
     message: str, status: int, *, param: str | None = None, code: str | None = None
 ) -> dict[str, Any]:
-    """The body of an error."""
+    """The JSON body of an error."""
     kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 def describe(error: Exception) -> tuple[dict[str, Any], int, dict[str, str]]:
-    """Body, status and headers for anything a handler may raise."""
+    """Body, status and headers for any exception of a handler."""
     match error:
         case RequestError():
             return (
@@ -61,7 +60,7 @@ def describe(error: Exception) -> tuple[dict[str, Any], int, dict[str, str]]:
             return envelope(error.message, status, code="engine_refused"), status, {}
         case EngineError():
             message = (
-                "The engine was lost while it worked on this request; nothing was kept. Try again "
+                "The engine failed while it worked on this request; nothing was kept. Try again "
                 "shortly."
             )
             return envelope(message, 503, code="engine_lost"), 503, {"retry-after": "5"}
@@ -78,21 +77,17 @@ def describe(error: Exception) -> tuple[dict[str, Any], int, dict[str, str]]:
             status = error.status_code
             return envelope(text, status, code=code), status, dict(error.headers or {})
     return (
-        envelope(
-            "Something went wrong on our side; the log has the request id.",
-            500,
-            code="internal_error",
-        ),
+        envelope("The server failed; its log has the request id.", 500, code="internal_error"),
         500,
         {},
     )
 
 
 async def on_error(request: Request, error: Exception) -> Response:
-    """Starlette's exception handler for every kind above."""
+    """Starlette's exception handler for all errors."""
     body, status, headers = describe(error)
     if status >= 500:
-        known = isinstance(error, TtrlError)  # anything else may hold the client's own words
+        known = isinstance(error, TtrlError)  # other errors may contain the client's text
         reason = str(error) if known else type(error).__name__
         log.error(
             "request.failed", id=request.scope.get("ttrl.id"), path=request.url.path, reason=reason

@@ -1,4 +1,4 @@
-"""What a client may add to a request: the ``ttrl`` object, and a model name that pins a version."""
+"""Reads a request's ``ttrl`` object, and a model name that pins a version."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ttrl_server.types import StopRule
 STOP_RULES: tuple[StopRule, ...] = get_args(StopRule)
 
 LABEL_LIMIT = 2000
-"""Characters of an answer that a client may give as the right one."""
+"""Most characters of a label."""
 _TTRL_FIELDS = ("samples", "train", "stop", "level", "adapter", "label")
 _OLD_FIELDS = ("votes",)
-"""``ttrl.votes`` is ``ttrl.samples`` under its old name, read until 0.3."""
+"""``ttrl.votes`` is the old name of ``ttrl.samples``; the server reads it until 0.3."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """The request's ``ttrl`` object, checked."""
+    """The checked ``ttrl`` object of a request."""
 
     samples: int | None
     """M, the samples that vote."""
@@ -35,7 +35,7 @@ class Extension:
 
 
 def read(data: dict[str, Any], config: Config) -> Extension:
-    """The ``ttrl`` object; raises RequestError with the offending name."""
+    """Reads the ``ttrl`` object. Raises RequestError with the offending name."""
     given = data.get("ttrl")
     if given is None:
         return Extension(None, None, None)
@@ -64,7 +64,7 @@ def read(data: dict[str, Any], config: Config) -> Extension:
         raise _wrong("stop", f"{stop} {weighed}")
     level = body.number(given, "level", 0.5, 1, above=True, prefix="ttrl.")
     if level == 1:
-        raise _wrong("level", "is 1; no sample makes that sure.")
+        raise _wrong("level", "is 1; it must be below 1.")
     label = body.text(given, "label", LABEL_LIMIT, prefix="ttrl.")
     if label is not None and not config.train.feedback:
         raise _wrong("label", "is not taken here (train.feedback).", code="unsupported_value")
@@ -83,8 +83,7 @@ def _wrong(name: str, problem: str, *, code: str = "invalid_value") -> RequestEr
 
 
 def resolve_model(data: dict[str, Any], config: Config) -> int | None:
-    """The pinned version a model name means, or None for the improving alias; an unknown name is
-    a 404."""
+    """The version in a model name; None follows the served version. Unknown names are a 404."""
     name = data.get("model")
     if name is None or name == config.name:
         return None

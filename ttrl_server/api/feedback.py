@@ -1,5 +1,4 @@
-"""``POST /v1/feedback``: a person's feedback on an answer replaces the reward that the vote gave
-its group."""
+"""``POST /v1/feedback``: a person's score or label replaces the rewards of an answer's group."""
 
 from __future__ import annotations
 

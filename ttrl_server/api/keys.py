@@ -1,5 +1,4 @@
-"""Who may call what. Pure ASGI: it adds a request id to every answer and lets nobody past
-without the right key."""
+"""Checks the key of every request, and adds a request id to every response. Pure ASGI."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ttrl_server.api.envelope import envelope
 
 OPEN_ROUTES = frozenset({"/health", "/ready"})
-"""The only routes that need no key; a test holds this list against the routes there are."""
+"""The only routes that need no key; a test compares this list with all routes."""
 
 _READ_HERE = frozenset({b"x-request-id", b"authorization", b"x-api-key"})
 
@@ -23,7 +22,7 @@ ADMIN_PREFIXES = ("/ttrl/v1/train/", "/ttrl/v1/learning/", "/ttrl/v1/adapters")
 
 
 class KeyCheck:
-    """Checks the key, notes the tenant, names the request."""
+    """Checks the key, and puts the tenant and the request id into the scope."""
 
     def __init__(self, app: ASGIApp, *, keys: Sequence[str], admin_key: str) -> None:
         self._app, self._keys, self._admin_key = app, tuple(keys), admin_key
@@ -33,7 +32,7 @@ class KeyCheck:
             await self._app(scope, receive, send)
             return
         given: dict[bytes, str] = {}
-        for header, value in scope["headers"]:  # of one that is repeated the first counts
+        for header, value in scope["headers"]:  # the first of repeated headers counts
             if header in _READ_HERE and header not in given:
                 given[header] = value.decode("latin-1")
         asked_id = given.get(b"x-request-id", "")
@@ -70,7 +69,7 @@ class KeyCheck:
 
 @lru_cache
 def tenant(key: str) -> str:
-    """A name for the holder of a key that does not give the key away."""
+    """The tenant's name: a digest of the key, which does not reveal the key."""
     return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 

@@ -1,5 +1,4 @@
-"""The OpenAI routes: chat and plain completions, voted on or passed through, and the list of
-models."""
+"""The OpenAI routes: completions (voted on or passed through) and the list of models."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ TRAIN_HEADER = "x-ttrl-train"
 
 
 class OpenAIRoutes:
-    """Handlers of ``/v1/…``; holds nothing but what it hands requests to."""
+    """Handlers of ``/v1/…``. They keep no state."""
 
     def __init__(self, config: Config, fleet: Fleet, pipeline: Pipeline) -> None:
         self._config, self._fleet, self._pipeline = config, fleet, pipeline
@@ -70,7 +69,7 @@ class OpenAIRoutes:
         return JSONResponse(shapes.response(question, answer), headers=about)
 
     async def _stream(self, question: Question, options: Any) -> Response:
-        """What fails at once is an ordinary error; what fails later is an event in the stream."""
+        """Streams a voted answer. A late failure is an event in the stream, not a status."""
         shared = [Progress(question.vote.samples)]
         task = asyncio.create_task(
             self._pipeline.answer(question, lambda theirs: shared.__setitem__(0, theirs))
@@ -79,7 +78,7 @@ class OpenAIRoutes:
         if task.done() and (error := task.exception()):
             raise error
         usage = isinstance(options, dict) and bool(options.get("include_usage"))
-        model = shared[0].model  # empty while the question still waits for its batch
+        model = shared[0].model  # empty while the question waits for its cohort
         return sse.Closing(
             sse.voted(question, task, shared[0], include_usage=usage),
             media_type="text/event-stream",
@@ -113,7 +112,7 @@ class OpenAIRoutes:
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of ``work``, which is cancelled when the client hangs up."""
+    """The result of ``work``; cancels ``work`` when the client disconnects."""
 
     async def disconnected() -> None:
         while (await request.receive())["type"] != "http.disconnect":

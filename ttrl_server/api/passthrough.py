@@ -1,5 +1,4 @@
-"""What is not voted on goes to vLLM as it came, on a held version, and streams back byte for
-byte."""
+"""Passes unvoted requests to vLLM on a held version, and the response back byte for byte."""
 
 from __future__ import annotations
 
@@ -31,20 +30,19 @@ ALLOWED = (
     "/tokenize",
     "/detokenize",
 )
-"""vLLM's routes that a client may reach, all POST with a ``model`` (docs/design.md, rule 10)."""
+"""vLLM's routes for clients, all POST with a ``model`` (docs/design.md, rule 10)."""
 
 NOT_FORWARDED = ("ttrl", "store", "priority")
-"""Ours, and what would let a client overtake every vote."""
+"""Our own fields, and ``priority``, with which a client could overtake every vote."""
 
 ONE_PIECE = 2**20
-"""Bytes of an answer that is read to its end before any of it is sent on."""
+"""A response of at most so many bytes is read completely before it is sent on."""
 
 UNHEARD_S = 0.2
-"""A request that is answered by then never needs a second task, which would listen for its
-client hanging up."""
+"""Only after this time a second task listens whether the client disconnects."""
 
 _A_NAME = re.compile(r"[a-z_]{1,64}")
-"""What of a request may come back in a header."""
+"""Field names that may be sent back in a header."""
 
 _strict = json.JSONEncoder(allow_nan=False)
 _SENT_HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
@@ -52,11 +50,9 @@ _RETURNED_HEADERS = ("content-type", "retry-after")
 
 
 class Relay(Response):
-    """The engine's own answer; room and hold are held until its last byte has been sent or the
-    client has gone.
+    """The engine's response. Room and hold end at its last byte, or when the client disconnects.
 
-    ``unvoted`` names what kept a completion from being voted on; the client finds it in
-    ``x-ttrl-unvoted``.
+    ``unvoted``: why a completion was not voted on; the header ``x-ttrl-unvoted`` tells the client.
     """
 
     def __init__(
@@ -87,8 +83,8 @@ class Relay(Response):
                 try:
                     await _send_on(reply, {"x-ttrl-adapter": hold.model} | self._said, send)
                 finally:
-                    # A connection that was read to its end goes back to the pool; a broken one
-                    # is closed, so that vLLM aborts.
+                    # After the last byte the connection goes back to the pool; before that it
+                    # is closed, and vLLM aborts the request.
                     if reply.content.at_eof():
                         reply.release()
                     else:
@@ -96,8 +92,7 @@ class Relay(Response):
 
 
 async def _send_on(reply: aiohttp.ClientResponse, ours: dict[str, str], send: Send) -> None:
-    """A short answer in one piece, so that one that breaks off is an error; any other as it
-    comes, byte for byte."""
+    """Sends a short response in one piece, so that a failure is an error; else piece by piece."""
     given = {name: reply.headers[name] for name in _RETURNED_HEADERS if name in reply.headers}
     headers = [(name.encode(), value.encode("latin-1")) for name, value in (given | ours).items()]
     length, whole = reply.content_length, b""
@@ -122,8 +117,7 @@ async def _send_on(reply: aiohttp.ClientResponse, ours: dict[str, str], send: Se
 
 @asynccontextmanager
 async def _while_there(receive: Receive) -> AsyncIterator[None]:
-    """Cancels its block when the client hangs up; nothing is raised then, as nobody is left to
-    be told."""
+    """Cancels its block when the client disconnects; raises nothing then."""
     loop = asyncio.get_running_loop()
     listening: list[asyncio.Task[None]] = []
 
@@ -147,7 +141,7 @@ async def _while_there(receive: Receive) -> AsyncIterator[None]:
 
 
 def _encode(data: dict[str, Any], model: str, config: Config, *, chat: bool) -> bytes:
-    """The same request for the held version, with the model's own template arguments."""
+    """The same request for the held version, with the template arguments of the settings."""
     data = {name: value for name, value in data.items() if name not in NOT_FORWARDED} | {
         "model": model
     }
@@ -175,7 +169,7 @@ def _not_finite(data: dict[str, Any]) -> str:
 
 
 def pinned(data: dict[str, Any], config: Config) -> int | None:
-    """The version a passed-through request names, from ``model`` or ``ttrl.adapter``."""
+    """The version in ``model`` or ``ttrl.adapter`` of a passed-through request; else None."""
     asked = extension.read(data, config).version
     named = extension.resolve_model(data, config)
     return named if asked is None else asked

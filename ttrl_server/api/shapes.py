@@ -1,5 +1,4 @@
-"""From a request to a Question, or to the finding that it is not one to vote on; and from an
-Answer to a response."""
+"""Turns a request into a Question, or says why it is unvoted; turns an Answer into a response."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ SAMPLING_FIELDS = frozenset(
     }
     | {"stop", "stop_token_ids", "min_tokens", "ignore_eos", "bad_words", "allowed_token_ids"}
 )
-"""Given to the engine with every sample."""
+"""Fields that are sent to the engine with every sample."""
 
 TEMPLATE_FIELDS = frozenset(
     {
@@ -54,7 +53,7 @@ READ_HERE = frozenset(
     }
     | {"seed", "n", "ttrl", "store", "user", "metadata", "safety_identifier", "service_tier"}
 )
-"""A request with any other field is passed through: its meaning is vLLM's to know."""
+"""Fields that the gateway reads. A request with any other field is passed to vLLM unvoted."""
 
 _HARMLESS: dict[str, tuple[Any, ...]] = {
     "n": (1,),
@@ -67,17 +66,17 @@ _HARMLESS: dict[str, tuple[Any, ...]] = {
     "best_of": (1,),
     "parallel_tool_calls": (True, False),
 }
-"""Values that ask for nothing beyond a plain text answer."""
+"""Values that still ask for a plain text answer only."""
 
 PREFIX: dict[Kind, str] = {"chat": "chatcmpl", "completion": "cmpl"}
-"""Of the ids that responses carry."""
+"""Prefix of the response's id."""
 
 MOST_VOTES = 2**20
-"""Sample i is drawn with seed + i, which must stay a 64-bit number."""
+"""Most samples of a question. Sample i has the seed ``seed + i``, which must fit in 64 bits."""
 
 
 def check_common(data: dict[str, Any], kind: Kind) -> None:
-    """What is wrong whoever answers: found here, before the engine sees it."""
+    """Raises RequestError for what is wrong in any request, voted on or passed through."""
     body.number(data, "temperature", 0, 2)
     body.number(data, "top_p", 0, 1, above=True)
     body.whole(data, "n", 1, 128)
@@ -107,8 +106,7 @@ def check_common(data: dict[str, Any], kind: Kind) -> None:
 
 
 def unvoted(data: dict[str, Any], kind: Kind, config: Config, asked: Extension) -> str | None:
-    """Why a request goes to vLLM as it came, the name of a field or ``policy``; None where it is
-    voted on.
+    """Why a request is unvoted: a reason or the name of a field; None when it is voted on.
 
     auto votes on requests for one plain text answer whose temperature is not 0 (docs/design.md).
     """
@@ -128,7 +126,7 @@ def unvoted(data: dict[str, Any], kind: Kind, config: Config, asked: Extension) 
         return None
     if data.get("temperature") == 0:
         return "temperature"
-    # What a front-end asks of its own accord: Open WebUI says so, others by their words.
+    # A front-end's own requests: Open WebUI marks them; others are known by their text.
     metadata = data.get("metadata")
     if isinstance(metadata, dict) and metadata.get("task"):
         return "housekeeping"
@@ -156,7 +154,7 @@ def _not_plain(data: dict[str, Any], kind: Kind) -> str | None:
 
 
 def _is_text(content: Any) -> bool:
-    """Images and sound would be lost: the samples of a vote are drawn from token ids."""
+    """Whether the content is text only: samples are drawn from token ids, without pictures."""
     return not isinstance(content, list) or all(
         isinstance(p, dict) and p.get("type") == "text" for p in content
     )
@@ -173,7 +171,7 @@ def question(
     may_train: bool,
     deadline_s: float | None = None,
 ) -> Question:
-    """The request as a Question. ``may_train`` is False when a header kept it out of the store."""
+    """The request as a Question. ``may_train``: False when a header forbids to store it."""
     version = resolve_model(data, config)
     temperature = data.get("temperature")
     extra = {name: data[name] for name in SAMPLING_FIELDS & data.keys() if data[name] is not None}
@@ -216,7 +214,7 @@ def question(
 
 
 def evidence(answer: Answer) -> dict[str, Any]:
-    """The response's ``ttrl`` object: what was voted, how clearly, by which version."""
+    """The evidence: the response's ``ttrl`` object."""
     vote = answer.vote
     return {
         "answer": vote.pseudo_label,
@@ -226,7 +224,7 @@ def evidence(answer: Answer) -> dict[str, Any]:
         "entropy": signals.of_group(answer.group, vote).entropy,
         "samples": vote.requested,
         "drawn": len(vote.answers),
-        "votes": len(vote.answers),  # drawn and samples under their old names, until 0.3
+        "votes": len(vote.answers),  # old names of drawn and samples, until 0.3
         "requested": vote.requested,
         "stopped": vote.stopped,
         "level": vote.level,
@@ -238,7 +236,7 @@ def evidence(answer: Answer) -> dict[str, Any]:
 
 
 def usage(answer: Answer) -> dict[str, int]:
-    """Tokens of the response that is returned; ``ttrl.sampled_tokens`` counts the whole vote."""
+    """Tokens of the returned rollout; ``ttrl.sampled_tokens`` counts those of all samples."""
     prompt, completion = len(answer.group.prompt_token_ids), len(answer.chosen.token_ids)
     return {
         "prompt_tokens": prompt,
@@ -248,7 +246,7 @@ def usage(answer: Answer) -> dict[str, int]:
 
 
 def response(q: Question, answer: Answer) -> dict[str, Any]:
-    """OpenAI's ``chat.completion`` or ``text_completion`` with the ``ttrl`` object beside it."""
+    """OpenAI's ``chat.completion`` or ``text_completion``, with the ``ttrl`` object."""
     chosen = answer.chosen
     choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": finish(answer)}
     if q.kind == "chat":
@@ -256,7 +254,7 @@ def response(q: Question, answer: Answer) -> dict[str, Any]:
     else:
         choice["text"] = chosen.text
     return head(q, "chat.completion" if q.kind == "chat" else "text_completion") | {
-        # of the group, which identical questions share
+        # the id of the group: identical questions share one group
         "id": f"{PREFIX[q.kind]}-{answer.group.question_id}",
         "choices": [choice],
         "usage": usage(answer),
@@ -265,7 +263,7 @@ def response(q: Question, answer: Answer) -> dict[str, Any]:
 
 
 def head(q: Question, object: str) -> dict[str, Any]:
-    """The fields every response and every chunk begins with."""
+    """The first fields of every response and every chunk."""
     return {
         "id": f"{PREFIX[q.kind]}-{q.id}",
         "object": object,

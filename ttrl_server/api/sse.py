@@ -1,5 +1,4 @@
-"""A voted answer as a stream: comments while the vote runs, then the chosen response as ordinary
-chunks."""
+"""Streams a voted answer: comments while the vote runs, then the chosen response in chunks."""
 
 from __future__ import annotations
 
@@ -23,8 +22,7 @@ HEARTBEAT_S = 1.0
 
 
 class Closing(StreamingResponse):
-    """A stream that lets go of what it holds however it ends, also when its first byte was never
-    asked for."""
+    """A stream that always calls ``close`` at its end, even when nobody reads its first byte."""
 
     def __init__(self, *args: Any, close: Callable[[], Any], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -40,7 +38,7 @@ class Closing(StreamingResponse):
 async def voted(
     question: Question, task: asyncio.Task[Answer], progress: Progress, *, include_usage: bool
 ) -> AsyncIterator[bytes]:
-    """The events of one voted answer; whoever made ``task`` cancels it."""
+    """The events of one voted answer. The caller cancels ``task``."""
     while not task.done():
         leader = "" if progress.leader is None else f", leader {progress.leader:.2f}"
         yield f": {progress.drawn}/{progress.samples} samples{leader}\n\n".encode()
@@ -56,7 +54,7 @@ async def voted(
 
 
 def chunks(question: Question, answer: Answer, *, include_usage: bool) -> list[dict[str, Any]]:
-    """The chosen response in OpenAI's chunk shapes; the last content chunk carries ``ttrl``."""
+    """The chosen response as OpenAI's chunks; the last content chunk has ``ttrl``."""
     chat = question.kind == "chat"
     head = shapes.head(question, "chat.completion.chunk" if chat else "text_completion")
 

@@ -1,1 +1,1 @@
-"""What a person starts: ``ttrl-serve``, ``ttrl-vote``, ``ttrl-adapters``, the doctor."""
+"""The commands: ``ttrl-serve``, ``ttrl-vote``, ``ttrl-adapters`` and the doctor."""

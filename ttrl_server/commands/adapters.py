@@ -1,5 +1,4 @@
-"""``ttrl-adapters``: look at versions, act on them, take them away; with a running gateway or
-with the folder alone."""
+"""``ttrl-adapters``: lists, changes and exports versions, in a running gateway or a folder."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ from ttrl_server.registry.names import number_in
 from ttrl_server.registry.past import Past
 
 REASONED = ("promote", "retire")
-"""Actions on one version with which a reason is noted."""
+"""Actions on one version for which the ledger notes a reason."""
 
 
 def main() -> None:
@@ -45,7 +44,7 @@ def main() -> None:
 
 
 class _Gateway:
-    """The same over HTTP."""
+    """Runs the commands over HTTP."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
@@ -80,11 +79,11 @@ class _Gateway:
             data: dict[str, Any] = reply.json()
         except (httpx.HTTPError, ValueError) as error:
             raise TtrlError(
-                f"{url} did not answer as a ttrl-server does ({type(error).__name__})"
+                f"{url} did not answer like a ttrl-server ({type(error).__name__})"
             ) from error
         if reply.status_code == 401:
             raise TtrlError(
-                "the gateway wants its admin key: --admin-key, or TTRL_ADMIN_KEY in the environment"
+                "the gateway needs its admin key: --admin-key, or TTRL_ADMIN_KEY in the environment"
             )
         if reply.status_code >= 400:
             raise TtrlError(data["error"]["message"])
@@ -102,7 +101,7 @@ def _on_folder(options: argparse.Namespace) -> dict[str, Any]:
             return {"base_model": base, "versions": catalogue.rows(past, base)}
         number = _number(options.version)
         return catalogue.about(past, base, number, rules.folder_of(past, base, number))
-    ledger = Ledger(options.dir)  # refuses while a gateway has it
+    ledger = Ledger(options.dir)  # raises ConfigError while a gateway owns it
     try:
         return _act(options, ledger, _base(ledger, options))
     finally:
@@ -110,7 +109,7 @@ def _on_folder(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _act(options: argparse.Namespace, ledger: Ledger, base: str) -> dict[str, Any]:
-    """Takes effect at the next start, where the version is proved before it is served."""
+    """Acts on the ledger. The next start of the gateway proves the version, then serves it."""
     if options.command == "resume":
         ledger.resume(base)
         return {"learning": "goes on at the next start"}
@@ -140,7 +139,7 @@ def _act(options: argparse.Namespace, ledger: Ledger, base: str) -> dict[str, An
     return next(row for row in catalogue.rows(ledger, base) if row["number"] == number)
 
 
-# ---------------------------------------------------------------- out of here
+# ---------------------------------------------------------------- export, merge, push
 
 
 def _take_away(options: argparse.Namespace) -> dict[str, Any]:
@@ -175,7 +174,7 @@ def _base(past: Past, options: argparse.Namespace) -> str:
     known = past.bases()
     if options.base_model and options.base_model not in known:
         raise TtrlError(
-            f"there are no versions of {options.base_model!r} here, but of "
+            f"there are no versions of {options.base_model!r} here; there are versions of: "
             f"{', '.join(known) or 'nothing'}"
         )
     if not known:
@@ -190,7 +189,7 @@ def _number(text: str) -> int:
     return number
 
 
-# ---------------------------------------------------------------- to look at
+# ---------------------------------------------------------------- output and arguments
 
 
 def _print(options: argparse.Namespace, result: dict[str, Any]) -> None:
@@ -217,13 +216,13 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument(
         "--base-url",
         default=os.environ.get("TTRL_BASE_URL"),
-        help="a running gateway, to act on it",
+        help="URL of a running gateway to act on",
     )
     shared.add_argument(
-        "--admin-key", default=os.environ.get("TTRL_ADMIN_KEY"), help="its api.admin_key"
+        "--admin-key", default=os.environ.get("TTRL_ADMIN_KEY"), help="the gateway's api.admin_key"
     )
     shared.add_argument(
-        "--base-model", help="the lineage, where the folder has several (default: the newest)"
+        "--base-model", help="the lineage, if the folder has several (default: the newest)"
     )
     shared.add_argument("--json", action="store_true", help="one line of JSON")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -237,7 +236,7 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     command("ls", "list all versions, newest first", None)
-    command("show", "a version's manifest, what the gate measured, and what happened to it")
+    command("show", "show a version's manifest, the gate's figures and its events")
     promote = command("promote", "serve a version from now on")
     promote.add_argument(
         "--force", action="store_true", help="even if it was refused for its answers"
@@ -247,18 +246,18 @@ def _parser() -> argparse.ArgumentParser:
         "serve an earlier version, by default the last good one; base is the base model",
         "?",
     )
-    command("pin", "keep a version in the engine, so that NAME@v7 is answered whatever is served")
-    command("unpin", "let it go again")
-    retire = command("retire", "never serve a version again; its files go one swap later")
+    command("pin", "keep a version in the engine, so that clients can always ask for NAME@v7")
+    command("unpin", "remove the pin of a version")
+    retire = command("retire", "never serve a version again; its folder is removed later")
     for acting in (promote, rollback, retire):
         acting.add_argument("--reason", default="asked for", help="noted in the ledger")
-    command("resume", "learn on after an alarm ended learning", None)
-    command("export", "a folder for plain PEFT and plain vLLM").add_argument(
+    command("resume", "resume learning after an alarm ended it", None)
+    command("export", "write a folder that PEFT and vLLM can load").add_argument(
         "to", type=Path, metavar="FOLDER"
     )
-    merge = command("merge", "a full model with the adapter merged into it")
+    merge = command("merge", "write a full model with the adapter merged into it")
     merge.add_argument("to", type=Path, metavar="FOLDER")
-    merge.add_argument("--model", help="where the base model is now, if it moved")
+    merge.add_argument("--model", help="the base model's new path, if it moved")
     push = command("push", "upload the exported folder to a hub repository")
     push.add_argument("to", metavar="REPOSITORY", help="owner/name")
     push.add_argument("--private", action="store_true")

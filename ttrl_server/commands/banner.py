@@ -1,4 +1,4 @@
-"""What ``ttrl-serve`` says when it is ready: everything one needs to try it."""
+"""The banner: what ``ttrl-serve`` prints when it is ready."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ttrl_server.settings.config import Config
 
 
 def render(config: Config, url: str, fleet: Fleet) -> str:
-    """A block of text: URL, model, version, votes, learning, places, key, and a line to try."""
+    """The text: URL, model, version, votes, learning, folders, key, and a curl command to try."""
     votes = (
         "off (vote.policy never)"
         if config.vote.policy == "never"

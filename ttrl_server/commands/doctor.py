@@ -1,8 +1,8 @@
-"""``python -m ttrl_server.commands.doctor [--mend]``: does everything that was installed import?
+"""``python -m ttrl_server.commands.doctor [--mend]``: checks that all installed packages import.
 
-vLLM asks for torchvision, torchaudio and torchcodec, which text serving never uses. Built for
-another torch they do not import, and then vLLM's server dies at start; ``--mend`` removes them
-where that is so.
+vLLM requires torchvision, torchaudio and torchcodec, but text serving never uses them. If they are
+built for another torch, they do not import, and vLLM fails at its start. ``--mend`` removes them
+then.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ UNUSED = ("torchvision", "torchaudio", "torchcodec")
 
 
 def main() -> int:
-    """Console entry: 0 when all that is required imports."""
+    """Console entry: 0 when all required packages import, else 1."""
     parser = argparse.ArgumentParser(description="Checks that everything installed imports.")
     parser.add_argument(
         "--mend", action="store_true", help=f"remove {', '.join(UNUSED)} where they do not import"
@@ -69,8 +69,7 @@ def _installed(distribution: str) -> str | None:
 
 
 def _failure(module: str) -> str | None:
-    """The last line of the traceback, from a process of its own: a broken native library may not
-    just raise."""
+    """The last line of the traceback, or None. A new process: native libraries may crash it."""
     done = subprocess.run(
         [sys.executable, "-c", f"import {module}"], capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""``ttrl-serve``: reads the settings, looks at the machine, serves, and drains at the end."""
+"""``ttrl-serve``: reads the settings, checks the machine, serves, and drains at the end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ttrl_server.settings import sources
 from ttrl_server.settings.config import Config
 
 CPU_PLUGINS = frozenset({"ttrl_cpu_lora", "ttrl_cpu_seed"})
-"""What mends vLLM on a CPU, loaded by vLLM itself."""
+"""Our plugins that repair vLLM on a CPU; vLLM loads them."""
 
 
 def main() -> None:
@@ -37,12 +37,11 @@ def main() -> None:
         sys.exit(130)
 
 
-# ---------------------------------------------------------------- what would be started
+# ---------------------------------------------------------------- --dry-run
 
 
 def dry_run(config: Config) -> str:
-    """The resolved settings and the exact command lines with their environment, as text; starts
-    nothing."""
+    """The resolved settings and the command lines with their environment; starts nothing."""
     import yaml
 
     from ttrl_server.engine.command import engine_command
@@ -68,7 +67,7 @@ def _shell(argv: list[str], env: dict[str, str], **secret: str) -> str:
 
 
 def _check_machine(config: Config) -> None:
-    """What only matters when something is really started."""
+    """Checks GPUs, plugins and the model folder before a real start. Raises ConfigError."""
     from importlib.metadata import entry_points
 
     if config.hardware == "cuda":
@@ -85,8 +84,8 @@ def _check_machine(config: Config) -> None:
             loaded &= set(allowed.split(","))
         if not loaded >= CPU_PLUGINS:
             raise ConfigError(
-                "vLLM would not load the plugins ttrl_cpu_lora and ttrl_cpu_seed, without which a "
-                "base request may be answered by an adapter, and a seed may end the engine: "
+                "vLLM would not load the plugins ttrl_cpu_lora and ttrl_cpu_seed; without them an "
+                "adapter may answer a base request, and a seed may end the engine: "
                 "install the package (pip install -e .), and name both in VLLM_PLUGINS if that "
                 "is set"
             )
@@ -95,11 +94,11 @@ def _check_machine(config: Config) -> None:
         raise ConfigError(f"--model {config.model}: there is no config.json in that folder")
 
 
-# ---------------------------------------------------------------- started
+# ---------------------------------------------------------------- serving
 
 
 def run(config: Config) -> None:
-    """Serves until a signal comes."""
+    """Serves until the process gets a signal."""
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,4 +1,4 @@
-"""The gateway's rooms, wired by hand, and what lives as long as it does.
+"""Builds all parts of the gateway and connects them; runs its background tasks.
 
 fleet, placement ◀─ promotions ◀─ learning        routes: OpenAI, admin, feedback, adapters
      ▲                   gate        store              │
@@ -49,7 +49,7 @@ RETRY_S = 10.0
 
 
 class Service:
-    """Everything that lives as long as the gateway."""
+    """All parts of one gateway."""
 
     def __init__(self, config: Config, port: int) -> None:
         self.config = config
@@ -87,7 +87,7 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: object) -> AsyncIterator[None]:
-        """Starts what runs beside the requests, and ends it after the last one."""
+        """Starts the background tasks, and ends them after the last request."""
 
         def run(part: str, work: Work) -> asyncio.Task[None]:
             return asyncio.create_task(_whatever_happens(part, work), name=part)
@@ -111,18 +111,18 @@ class Service:
                 await self.learning.close()
 
     def _engine_ended(self, task: asyncio.Task[None]) -> None:
-        """Only settings that cannot work end an engine's supervision: the service stops."""
+        """Stops the service: supervision ends only with a ConfigError."""
         if not task.cancelled() and (error := task.exception()):
             self.failure = error
             self.stop()
 
     async def _greet(self) -> None:
-        """Says that questions are answered, and how to ask one."""
+        """Prints the banner when an engine is ready."""
         await self.fleet.until(lambda: self.fleet.ready)
         print(banner.render(self.config, self.url, self.fleet), flush=True)
 
     async def _learn(self) -> None:
-        """After an engine is up: finishes what a crash left, then trains for ever."""
+        """When an engine is ready: judges what a crash left without judgement, then trains."""
         if self.learning is None:
             return
         await self.fleet.until(lambda: self.fleet.ready)
@@ -145,7 +145,7 @@ class Service:
 
 
 async def _whatever_happens(part: str, work: Work) -> None:
-    """Runs what must not end unseen: a full disk or a bug is logged, and it is tried again."""
+    """Runs ``work``; logs any error but ConfigError, and runs it again."""
     while True:
         try:
             return await work()

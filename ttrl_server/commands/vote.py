@@ -1,10 +1,9 @@
-"""``ttrl-vote``: votes over responses from a file, with the server's own code and without an
-engine.
+"""``ttrl-vote``: votes on responses from a file with the server's code, without an engine.
 
-A line in is ``{"id", "question"?, "responses": [text, …], "answer"?}``, a line out ``{"id",
-"answer", "counts", "majority_ratio", "clusters", "stopped", "correct"?}``, in the same order. A
-line that cannot be read becomes ``{"id", "line", "error"}`` in its place, and the exit code is 1 at
-the end.
+A line of the input is ``{"id", "question"?, "responses": [text, …], "answer"?}``. A line of the
+output is ``{"id", "answer", "counts", "majority_ratio", "clusters", "stopped", "correct"?}``, in
+the same order. For a line that cannot be read, the output is ``{"id", "line", "error"}``, and the
+exit code is 1 at the end.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from ttrl_server.types import Rollout
 from ttrl_server.voting import vote_over
 
 CHUNK = 64
-"""Lines that travel to a process together."""
+"""Number of lines that are sent to a process together."""
 
 
 class Record(msgspec.Struct):
-    """One question with its responses, as a line of the input holds it."""
+    """One line of the input: a question with its responses."""
 
     id: str | int
     responses: list[str]
@@ -40,7 +39,7 @@ class Record(msgspec.Struct):
 
 
 def vote_line(line: bytes, number: int) -> dict[str, Any]:
-    """The row of one line; a line that is no record gives a row with its error."""
+    """The output row of one input line; a row with an error when the line is no record."""
     try:
         record = msgspec.json.decode(line, type=Record)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -55,8 +54,7 @@ def vote_line(line: bytes, number: int) -> dict[str, Any]:
 
 
 def vote_record(record: Record) -> dict[str, Any]:
-    """The vote over a record's responses; all of them count as finished, and ties go to the
-    lowest index."""
+    """The output row of a record. All responses count as finished; the lowest index wins ties."""
     rollouts = [Rollout(i, (), (), text, "stop") for i, text in enumerate(record.responses)]
     vote = vote_over(rollouts, record.question)
     row = {
@@ -86,7 +84,7 @@ def vote_lines(lines: Iterable[bytes], *, jobs: int) -> Iterator[bytes]:
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context) as processes:
-        # A bounded number under way, so that an endless input is no endless memory.
+        # A limited number of chunks at once, so that an endless input needs limited memory.
         waiting = [processes.submit(_vote_chunk, c) for c in itertools.islice(chunks, 2 * jobs)]
         while waiting:
             yield from waiting.pop(0).result()
@@ -110,7 +108,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="where the rows go; default: standard output")
     cores = os.cpu_count() or 1
     parser.add_argument("--jobs", type=int, default=cores, help="processes that vote")
-    # Of when checking took processes; it does nothing.
+    # An old option, from when checks ran in processes; it does nothing.
     parser.add_argument("--budget-s", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     options = parser.parse_args()
@@ -119,7 +117,7 @@ def main() -> None:
     try:
         failed = _run(options)
     except BrokenPipeError:
-        # Whoever read us has seen enough.
+        # The reader of our output has closed the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
@@ -133,7 +131,7 @@ def main() -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    """How many lines could not be read."""
+    """Writes the output rows; returns the number of lines that could not be read."""
     failed, path = 0, None if options.file == "-" else Path(options.file)
     with contextlib.ExitStack() as open_files:
         source: IO[bytes] = open_files.enter_context(path.open("rb")) if path else sys.stdin.buffer
@@ -151,7 +149,7 @@ def _run(options: argparse.Namespace) -> int:
                     total = sum(1 for line in lines if line.strip())
             rows = track(rows, "voting", total=total, console=Console(stderr=True))
         for row in rows:
-            # Most rows need no second look.
+            # Cheap test first: most rows need no decoding.
             failed += b'"error":' in row and "error" in msgspec.json.decode(row)
             sink.write(row + b"\n")
         sink.flush()

@@ -1,2 +1,1 @@
-"""vLLM from the outside: start and watch it, call it, hold its adapters, swap them while it
-serves."""
+"""Controls vLLM: starts and watches it, calls it, and swaps its adapters while it serves."""

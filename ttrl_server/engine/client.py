@@ -1,5 +1,4 @@
-"""One vLLM server over its HTTP API: tokenise, sample, score, load and unload adapters, pass
-requests through."""
+"""Client of one vLLM server: tokenise, sample, score, load and unload adapters, pass through."""
 
 from __future__ import annotations
 
@@ -44,13 +43,11 @@ _prompt = msgspec.json.Decoder(_Prompt)
 
 
 PLAIN_SAMPLING = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
-"""Said outright, or the model's generation_config.json would bend the distribution that is
-trained on."""
+"""Sent with every sample: else the model's generation_config.json may change the distribution."""
 
 
 class _Urls(dict[str, URL]):
-    """The engine's addresses by their path, each parsed once; only the routes' own paths come
-    here."""
+    """The engine's URLs by path, each parsed once. The paths are those of our routes only."""
 
     def __init__(self, base: str) -> None:
         self._base = base
@@ -61,8 +58,10 @@ class _Urls(dict[str, URL]):
 
 
 class EngineClient:
-    """HTTP to one engine. Every failure leaves as EngineError; cancelling a call aborts its work
-    in vLLM."""
+    """HTTP calls to one engine. Every failure raises EngineError.
+
+    When a call is cancelled, vLLM aborts its work.
+    """
 
     def __init__(
         self,
@@ -72,11 +71,10 @@ class EngineClient:
         key: str | None = None,
         load_timeout_s: float = 120,
     ) -> None:
-        """``load_timeout_s``: for loading, unloading and scoring, which take milliseconds in an
-        engine that lives."""
+        """``load_timeout_s``: for load, unload and score (milliseconds in a healthy engine)."""
         self._load_timeout_s = load_timeout_s
         self.answered = 0.0
-        """When it last answered anything but ``/health``, by the monotonic clock."""
+        """When the engine last answered a call other than ``/health`` (monotonic clock, s)."""
         self._base = (url or "http://engine").rstrip("/").removesuffix("/v1")
         self._socket, self._key = socket, key
         self._urls = _Urls(self._base)
@@ -110,8 +108,7 @@ class EngineClient:
         return False
 
     async def tokenize(self, question: Question, model: str) -> tuple[tuple[int, ...], int]:
-        """The question through the chat template, once: (prompt ids [P], context length in
-        tokens)."""
+        """Applies the chat template: (prompt token ids [P], context length in tokens)."""
         body: dict[str, Any] = {"model": model}
         if question.kind == "chat":
             body |= {
@@ -134,10 +131,10 @@ class EngineClient:
         priority: int = 0,
         alternatives: int = 0,
     ) -> Rollout:
-        """One rollout with its ids and log-probabilities at the sampling temperature
-        (docs/design.md, rule 5).
+        """One rollout: token ids, and log-probabilities at the sampling temperature.
 
-        ``alternatives`` likeliest tokens of every position are asked for where certainty is wanted.
+        ``alternatives``: number of most likely tokens at each position, for the certainty; 0 means
+        no certainty. See docs/design.md, rule 5.
         """
         body: dict[str, Any] = {
             **PLAIN_SAMPLING,
@@ -195,7 +192,7 @@ class EngineClient:
     async def stream(
         self, method: str, path: str, *, body: bytes | None, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
-        """An answer whose body is still to be read; the caller closes it."""
+        """Returns the response before its body is read; the caller closes it."""
         try:
             return await self._open_session.request(
                 method, self._urls[path], data=body, headers=headers
@@ -238,8 +235,9 @@ class EngineClient:
 
 
 def _certainty(logprobs: _Logprobs | None) -> float | None:
-    """Self-certainty (arXiv 2502.18581, section 3) over the likeliest tokens alone, as
-    DeepConf's token confidence (arXiv 2508.15260, section 2): mean −log p of the alternatives,
-    which grows as the rest become unlikely."""
+    """Self-certainty (arXiv 2502.18581, section 3) over the most likely tokens only.
+
+    It is the mean −log p of the alternatives, as in DeepConf (arXiv 2508.15260, section 2).
+    """
     rows = [row for row in (logprobs and logprobs.top_logprobs) or [] if row]
     return sum(-sum(row.values()) / len(row) for row in rows) / len(rows) if rows else None

@@ -1,4 +1,4 @@
-"""The exact vLLM command line of one replica, as data. Its flags: docs/design.md."""
+"""Builds the vLLM command line of one replica. docs/design.md explains the flags."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ttrl_server.settings.config import Config
 from ttrl_server.settings.sections import LORA_RANKS
 
 ENTRY = "vllm.entrypoints.launchers.api_server.entry"
-"""The ``vllm`` command of the CPU wheel does not start; its module does, in both builds."""
+"""The ``vllm`` command of the CPU wheel does not start. This module starts in both builds."""
 
 KEEP_ALIVE_S = 600
-"""vLLM's own 5 s would close pooled connections under the gateway's hands."""
+"""With vLLM's default of 5 s, vLLM closes connections that the gateway still uses."""
 
 
 def socket_dir(config: Config) -> Path:
-    """A short private folder: a Unix socket's path has room for about 100 characters."""
+    """A private folder with a short path: a Unix socket's path has at most about 100 characters."""
     digest = hashlib.sha256(str(config.state_dir).encode()).hexdigest()[:12]
     return Path(tempfile.gettempdir()) / f"ttrl-{os.getuid()}-{digest}"
 
@@ -30,8 +30,7 @@ def socket_path(config: Config, replica: int) -> Path:
 
 
 def engine_command(config: Config, replica: int) -> tuple[list[str], dict[str, str]]:
-    """argv and environment of one replica; the key is not in either (it travels as VLLM_API_KEY
-    at start)."""
+    """argv and environment of one replica, without the key (set as VLLM_API_KEY at start)."""
     e = config.engine
     argv = [sys.executable, "-m", ENTRY, "--model", config.model]
     argv += [
@@ -64,7 +63,7 @@ def engine_command(config: Config, replica: int) -> tuple[list[str], dict[str, s
 
 
 def _cpu(config: Config, replica: int) -> tuple[list[str], dict[str, str]]:
-    # 32 tokens is the smallest block: samples of a short question share its prompt.
+    # 32 tokens is the smallest block: then the samples of a short question share its prompt too.
     argv = ["--block-size", "32"]
     threads = config.engine.cpu_threads
     cores = sorted(os.sched_getaffinity(0))

@@ -1,16 +1,15 @@
 """LoRA kernels for vLLM on the CPU: one matrix product per adapter instead of one per token.
 
-vLLM's own (``vllm/lora/ops/torch_ops/lora_ops.py``) copy the whole adapter once per token, and
-since Python counts −1 from the end, a token without an adapter gets the last slot's weights: a base
-request batched with adapter requests is answered by an adapter. Here the rows of a batch are
-gathered by slot (not at all while a slot's rows lie together), and rows of slot −1 are left alone.
-Otherwise the six functions keep vLLM's names, parameters and arithmetic: operands are cast to the
-output's dtype, results land in the output in place.
+vLLM's own kernels (``vllm/lora/ops/torch_ops/lora_ops.py``) copy the whole adapter once per token.
+They also use the index −1 for a token without an adapter, and in Python this is the last slot: a
+base request in a batch with adapter requests is answered by an adapter. The kernels here gather
+the rows of a batch by slot (only when a slot's rows are apart), and leave rows of slot −1 alone.
+The six functions keep vLLM's names, parameters and arithmetic: they cast operands to the output's
+dtype and write results into the output.
 
-Loaded by vLLM in each of its processes through the entry point ``vllm.general_plugins:
-ttrl_cpu_lora``. vLLM only logs a plugin that cannot be imported and goes on without it, so this
-module imports nothing of vLLM at the top: whatever is wrong is raised by ``register``, which vLLM
-does not catch.
+vLLM loads the plugin in each of its processes (entry point ``vllm.general_plugins:
+ttrl_cpu_lora``). If a plugin cannot be imported, vLLM only logs this and continues without it. So
+this module imports nothing from vLLM at the top: ``register`` raises, and vLLM does not catch that.
 
 Notation: N rows of the batch, I inputs, O outputs (one of the two is the rank), L adapter slots.
 """
@@ -28,7 +27,7 @@ from torch import Tensor
 from ttrl_server.errors import EngineError
 
 SLICED_RUNS = (
-    2  # a slot in up to this many stretches is cheaper as that many products than gathered into one
+    2  # up to this many stretches of one slot: separate products are cheaper than one gathered one
 )
 
 _REMEDY = (
@@ -42,10 +41,10 @@ Rows: TypeAlias = slice | Tensor  # a stretch of rows, or their positions [n], i
 
 @lru_cache(maxsize=64)
 def rows_by_slot(runs: Runs, rows: int) -> tuple[tuple[int, Rows], ...]:
-    """The rows each slot acts on. A single index speaks for all ``rows``.
+    """The rows of each slot. A single index means all ``rows``.
 
-    Cached by content, since all modules of all layers ask for the same few batches in a step.
-    Raises ValueError when the runs do not cover the rows.
+    Cached by content: all layers ask for the same few batches in a step. Raises ValueError when
+    the runs do not cover the rows.
     """
     total = sum(length for _, length in runs)
     if total == 1:
@@ -70,12 +69,11 @@ def _joined(slices: list[slice]) -> list[Rows]:
 def add_products(
     output: Tensor, inputs: Tensor, weights: Tensor, runs: Runs, *, alpha: float, beta: float
 ) -> None:
-    """In place, for each row n of slot s ≥ 0: output[n] = beta · output[n] + alpha · weights[s] @
-    inputs[n].
+    """Adds each row's product with the weights of its slot to ``output``, in place.
 
-    ``output`` [N, O], ``inputs`` [N, I] or [1, I], ``weights`` [L, O, I] or [L, 1, O, I]. A row of
-    slot −1 has no product: it becomes beta · output[n], that is zero (beta = 0) or untouched (beta
-    = 1).
+    Row n of slot s ≥ 0: output[n] = beta · output[n] + alpha · weights[s] @ inputs[n]. Row of slot
+    −1: beta · output[n], for beta = 0 or 1. ``output`` [N, O], ``inputs`` [N, I] or [1, I],
+    ``weights`` [L, O, I] or [L, 1, O, I].
     """
     inputs = inputs.expand(output.shape[0], -1)
     weights = weights.squeeze(1) if weights.dim() == 4 else weights
@@ -136,8 +134,7 @@ def bgmv_shrink(
     lora_indices_tensor: Tensor,
     scaling: float = 1.0,
 ) -> None:
-    """output[:, :rank] = scaling · A[slot] @ inputs, one slot index per row; zero where there is
-    no adapter."""
+    """output[:, :rank] = scaling · A[slot] @ inputs, one slot index per row; 0 without adapter."""
     _shrink(inputs, lora_b_weights, output_tensor, _token_runs(lora_indices_tensor), scaling)
 
 
@@ -161,8 +158,7 @@ def bgmv_expand_slice(
     slice_size: int,
     add_inputs: bool = True,
 ) -> None:
-    """output[:, slice_offset : slice_offset + slice_size] (+)= B[slot] @ inputs, one slot index
-    per row."""
+    """output[:, slice_offset : slice_offset + slice_size] (+)= B[slot] @ inputs, a slot per row."""
     runs = _token_runs(lora_indices_tensor)
     _expand_slice(inputs, lora_b_weights, output_tensor, runs, slice_offset, slice_size, add_inputs)
 
@@ -241,12 +237,11 @@ def add_lora_logits(
     buffer: Tensor | None = None,
     **kwargs: Any,
 ) -> None:
-    """y += (x @ A) @ B for the output head, where some adapter has one.
+    """y += (x @ A) @ B for the output head, if an adapter has weights there.
 
-    vLLM indexes these rows by request, but asks for whole prompts here too (``prompt_logprobs``):
-    rows and indices then differ in number, and the stock kernel's error ends the engine. Adapters
-    of this project never touch the output head, so that nothing needs adding; a foreign one that
-    does is refused loudly.
+    vLLM has one index per request here, but with ``prompt_logprobs`` one row per prompt token. The
+    stock kernel then raises, and the engine ends. Adapters of this project have no weights for the
+    output head: nothing is added. For a foreign adapter with such weights, it raises ValueError.
     """
     if not _any_weight(lora_b_stacked):
         return
@@ -263,9 +258,8 @@ _found: dict[int, tuple[int, bool]] = {}
 
 
 def _any_weight(weights: Tensor) -> bool:
-    """Whether any slot holds anything but zeros; looked at again only when the buffer has been
-    written to."""
-    if weights.is_inference():  # such tensors do not count their changes
+    """Whether any weight is not zero; checked again only after a change of the buffer."""
+    if weights.is_inference():  # inference tensors have no version counter
         return bool(weights.any())
     version, found = _found.get(weights.data_ptr(), (-1, False))
     if version != weights._version:
@@ -278,11 +272,9 @@ KERNELS = (bgmv_shrink, bgmv_expand, bgmv_expand_slice, sgmv_shrink, sgmv_expand
 
 
 def register() -> None:
-    """Put the kernels in place of vLLM's when it runs on the CPU; elsewhere, or the second time, do
-    nothing.
+    """Replaces vLLM's kernels on the CPU; on another platform, or the second time, does nothing.
 
-    Raises EngineError, which keeps vLLM from starting, when this vLLM's CPU LoRA is not the one
-    they were written for.
+    Raises EngineError when these kernels do not fit this vLLM's CPU LoRA; vLLM then does not start.
     """
     from vllm.platforms import current_platform
 
@@ -303,8 +295,7 @@ def register() -> None:
 
 
 def _cpu_wrapper(qualified_name: str) -> Any:
-    """The module that calls the kernels. It binds their names when imported, so that is where
-    they are replaced."""
+    """The vLLM module that calls the kernels. It imports their names: they are replaced there."""
     if qualified_name != "vllm.lora.punica_wrapper.punica_cpu.PunicaWrapperCPU":
         raise EngineError(
             f"vLLM's CPU LoRA is now {qualified_name}, unknown to the plugin ttrl_cpu_lora. "

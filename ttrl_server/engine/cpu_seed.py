@@ -1,11 +1,10 @@
-"""A seeded request must not end a CPU engine: a plugin of vLLM's for the CPU platform only.
+"""A vLLM plugin, for the CPU only: without it, a request with a seed can end the engine.
 
-When a prompt is prefilled in pieces, vLLM samples after each piece, throws the token away and winds
-the request's generator back by one draw (``GPUModelRunner._bookkeeping_sync``). A CPU generator
-cannot be wound back: torch raises "CPU Generator does not use offset", and the engine ends with
-every request in it. Here such a request's generator is out of sight at that moment. Its stream of
-random numbers is then a draw further on than on a GPU, which changes nothing but which of the
-equally likely samples a seed stands for.
+When vLLM prefills a prompt in pieces, it samples a token after each piece and discards it. It then
+sets the request's random generator back by one draw (``GPUModelRunner._bookkeeping_sync``). A CPU
+generator cannot go back: torch raises "CPU Generator does not use offset", and the engine ends with
+all its requests. The plugin hides the generators of such requests from this step. Such a generator
+is then one draw ahead of a GPU's: the seed gives another, equally likely sample.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from ttrl_server.errors import EngineError
 
 
 def register() -> None:
-    """Wraps the CPU runner's bookkeeping; elsewhere, or the second time, does nothing."""
+    """Wraps the CPU runner's bookkeeping; on another platform, or the second time, does nothing."""
     from vllm.platforms import current_platform
 
     if not current_platform.is_cpu():
@@ -34,8 +33,7 @@ def register() -> None:
 
 
 def without_discarded_generators(bookkeeping: Any) -> Any:
-    """``bookkeeping`` of a model runner, which no longer sees the generators of requests still
-    being prefilled."""
+    """Wraps ``bookkeeping``: it does not see the generators of requests in prefill."""
 
     @functools.wraps(bookkeeping)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:

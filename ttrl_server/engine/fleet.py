@@ -1,8 +1,8 @@
-"""The replicas, which version each question runs on, and who still needs which version.
+"""The replicas, and the holds of questions on their versions.
 
-A *hold* binds a question to one replica and one version from admission to its last byte
-(docs/design.md, rule 1). The pointer ``serving`` is the only thing a promotion flips; a version
-leaves a replica when its last hold ends.
+A *hold* binds a question to one replica and one version, from admission to its last byte
+(docs/design.md, rule 1). A promotion changes only the pointer ``serving``. A replica unloads a
+version after its last hold ends.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class Replica:
     index: int
     client: EngineClient
     slots: asyncio.Semaphore
-    """Samples sent to vLLM at once; the rest wait here, where they can still be dropped."""
+    """Limits the samples in vLLM; other samples wait here, where they can be cancelled."""
     ready: bool = False
     loaded: set[int] = field(default_factory=set)
     proved: dict[int, dict[str, float]] = field(default_factory=dict)
-    """What the proof of a loaded version measured; once a load is enough."""
+    """By version: the figures of its proof. Each load is proved once."""
     questions: int = 0
     failed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when it stopped answering; its supervisor starts it again."""
+    """Set when the engine stops answering; its supervisor restarts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +51,28 @@ class Fleet:
 
     def __init__(self, config: Config, clients: list[EngineClient]) -> None:
         self._config = config
-        # Twice what runs at once keeps vLLM's own queue from running dry.
+        # Twice max_num_seqs: vLLM always has samples in its queue.
         slots = 2 * config.engine.max_num_seqs
         self.replicas = [
             Replica(i, client, asyncio.Semaphore(slots)) for i, client in enumerate(clients)
         ]
         self.serving = 0
         self.candidate: int | None = None
-        """Loaded but not proved: nobody may name it yet."""
+        """The version that is loaded but not proved: no client may name it yet."""
         self._holds: Counter[int] = Counter()
         self._changed = asyncio.Condition()
         self._waiting = 0
-        """How many wait for a change; while there is nobody, a hold ends without a task to tell
-        them."""
+        """Number of waiting tasks; when it is 0, the end of a hold announces nothing."""
         self._announcing: set[asyncio.Task[None]] = set()
 
     # ------------------------------------------------------------ holds
 
     @contextmanager
     def hold(self, version: int | None = None) -> Iterator[Hold]:
-        """The served version, or a pinned one, on the least busy replica; raises RequestError or
-        Overloaded."""
+        """Holds ``version`` (None: the served one) on the replica with the fewest questions.
+
+        Raises RequestError or Overloaded.
+        """
         number = self.serving if version is None else version
         if number not in self.living():
             nearest = min(self.living(), key=lambda v: (abs(v - number), -v))
@@ -116,12 +117,12 @@ class Fleet:
         return not self._holds
 
     def living(self) -> set[int]:
-        """Versions a client may name: the base model and whatever is loaded."""
+        """Versions a client may name: the base model and every loaded version but the candidate."""
         loaded = (replica.loaded for replica in self.replicas if replica.ready)
         return {0, self.serving}.union(*loaded) - {self.candidate}
 
     def take_out(self, replica: Replica) -> None:
-        """No question is routed to a replica that stopped answering."""
+        """Stops routing questions to a replica that does not answer."""
         replica.ready = False
         replica.failed.set()
 
@@ -143,7 +144,7 @@ class Fleet:
         return self._holds[number] > 0
 
     async def until(self, condition: Callable[[], bool], timeout_s: float | None = None) -> None:
-        """Returns when ``condition`` holds of the replicas and holds, or after ``timeout_s``."""
+        """Returns when ``condition()`` is true, or after ``timeout_s``."""
         self._waiting += 1
         try:
             async with asyncio.timeout(timeout_s), self._changed:
@@ -154,6 +155,6 @@ class Fleet:
             self._waiting -= 1
 
     async def announce(self) -> None:
-        """Wakes whoever waits for room, readiness or a drained version."""
+        """Wakes all tasks in ``until``: they check their condition again."""
         async with self._changed:
             self._changed.notify_all()

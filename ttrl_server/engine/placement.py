@@ -1,11 +1,10 @@
-"""Which version is loaded where, and which one is served: loaded and proved on every replica, then
-the pointer flips.
+"""Loads and proves versions on all replicas, serves one of them, and unloads old ones.
 
     preflight ─▶ load on every ready replica ─▶ prove ─▶ serve ─▶ the old one drains and is unloaded
 
-Whatever changes a replica's state, the pointer or the folder does so here, under one lock, which is
-never held while waiting for a hold. An engine that comes up is loaded without it, as nobody is
-routed there yet: one that hangs in a load holds nobody up.
+All changes to a replica's state, to the pointer and to the folder happen here, under one lock. No
+task waits for a hold while it has the lock. An engine that starts is loaded without the lock, as
+it gets no questions yet: if it hangs in a load, it blocks nobody.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ log = structlog.get_logger()
 DAY_S = 86_400.0
 AGAIN_S = 1.0
 SWAP_ROOM = 3
-"""Adapters a swap needs room for: served, draining, candidate. The rest may be pinned."""
+"""Adapters that a swap needs: served, draining, candidate. The other places are for pins."""
 
 Figures = dict[str, float]
 
 
 class Placement:
-    """Owns what each replica holds and the pointer to what is served."""
+    """Owns the loaded versions of each replica and the pointer to the served version."""
 
     def __init__(self, config: Config, fleet: Fleet, ledger: Ledger, root: Path) -> None:
         self._config, self._fleet, self._ledger, self._root = config, fleet, ledger, root
@@ -55,17 +54,16 @@ class Placement:
 
     @contextlib.asynccontextmanager
     async def candidate(self, number: int, folder: str) -> AsyncIterator[None]:
-        """Preflight; then a block in which nobody may name the version. A failure in it leaves
-        nothing loaded.
+        """Runs preflight, then a block in which no client may name the version.
 
-        Raises RejectedVersion when the engine must not hear of this version.
+        If the block fails, the version is unloaded. Raises RejectedVersion when preflight fails.
         """
         await self._preflight(folder)
         new = number not in self._fleet.living()
         self._fleet.candidate = number if new else None
         try:
             yield
-        except BaseException:  # also a full disk under what was to be written down
+        except BaseException:  # also OSError from the ledger (full disk)
             if new:
                 await self._forget(number)
             raise
@@ -75,11 +73,11 @@ class Placement:
     async def load(
         self, number: int, folder: str, then: Callable[[Figures], None] | None = None
     ) -> Figures:
-        """Loads and proves a version on every ready replica; the worst figures of all.
+        """Loads and proves a version on every ready replica; returns the worst figures.
 
-        ``then`` acts on them before anything else may be loaded or unloaded. Waits for an engine
-        and for room; one that goes away meanwhile says nothing about the adapter. Raises
-        RejectedVersion when a living one refuses.
+        Waits for an engine and for room, and tries again when an engine fails meanwhile. ``then``
+        gets the figures before any other load or unload. Raises RejectedVersion when a healthy
+        engine refuses the version.
         """
         while True:
             await self._fleet.until(lambda: self._fleet.ready and self._fleet.room(number))
@@ -95,7 +93,7 @@ class Placement:
                     if then:
                         then(worst)
                     return worst
-                # What the adapter is to blame for comes first.
+                # Errors of the adapter come first, then errors of an engine.
                 for kind in (RejectedVersion, EngineError, BaseException):
                     error = next((each for each in found if isinstance(each, kind)), None)
                     if error is not None and kind is not EngineError:
@@ -105,8 +103,7 @@ class Placement:
             await asyncio.sleep(AGAIN_S)
 
     async def _bring(self, replica: Replica, number: int, folder: str) -> Figures:
-        """Loads and proves on one replica. One that is silent, dying or wedged leaves the
-        routing and is restarted."""
+        """Loads and proves on one replica; a silent, dying or wedged one is restarted."""
         started = time.monotonic()
         try:
             if number not in replica.loaded:
@@ -116,12 +113,12 @@ class Placement:
             return replica.proved[number]
         except EngineError as error:
             silent, broken = error.status is None, (error.status or 0) >= 500
-            if error.late:  # it may answer /health and hang all the same
+            if error.late:  # it may be wedged: /health alone proves nothing
                 lost = number not in replica.loaded or replica.client.answered < started
-            else:  # 500 is an adapter it cannot load, or a dying core
+            else:  # 500: it cannot load the adapter, or its core is dying
                 lost = (silent or broken) and not await replica.client.healthy()
             if lost and error.late and replica.ready and self._config.engine.url:
-                # Not ours to restart, and it answers questions all the same: that costs no answer.
+                # We cannot restart an attached engine, and it still answers questions.
                 raise RejectedVersion("busy", error.message) from error
             if lost:
                 log.error("engine.lost", replica=replica.index, reason=error.message)
@@ -131,7 +128,7 @@ class Placement:
             raise RejectedVersion("load", error.message) from error
 
     async def _load(self, replica: Replica, number: int, folder: str) -> None:
-        """One that is given up comes to its end in the engine nevertheless, and is undone there."""
+        """Loads a version. If this is cancelled, the engine finishes the load; ``undo`` unloads."""
         name = version_name(self._config.name, number)
         loading = asyncio.create_task(replica.client.load(name, str(self._root / folder)))
 
@@ -139,7 +136,7 @@ class Placement:
             with contextlib.suppress(EngineError):
                 await loading
             async with self._changing:
-                if number not in replica.loaded:  # nobody has brought it back meanwhile
+                if number not in replica.loaded:  # no other task has loaded it again meanwhile
                     await self._unload(replica, number)
 
         try:
@@ -176,29 +173,27 @@ class Placement:
     # ------------------------------------------------------------ what is served
 
     def serve(self, number: int) -> None:
-        """Flips the pointer to a version that every ready replica holds; the old one goes when
-        nobody holds it."""
+        """Serves a version that every ready replica has; unloads the old one once it is drained."""
         old, self._fleet.serving = self._fleet.serving, number
         metrics.VERSION.set(number)
         if old not in (0, number):
             self.unload_soon(old)
 
     async def change(self, act: Callable[[], None]) -> None:
-        """``act`` while nothing is loaded or unloaded."""
+        """Calls ``act`` while no version is loaded or unloaded."""
         async with self._changing:
             act()
 
-    # ------------------------------------------------------------ engines that come (back) up
+    # ------------------------------------------------------------ engines that start
 
     async def bring_up(self, replica: Replica) -> None:
-        """Loads and proves what must be there on an engine that has just come up, before it is
-        routed to.
+        """Loads and proves the needed versions on an engine that has just started.
 
-        What others serve meanwhile may change: it is looked at again until both agree. Raises
-        EngineError.
+        The needed versions may change meanwhile: it checks again until the engine has them all.
+        Only then the engine gets questions. Raises EngineError.
         """
         self._fleet.forget(replica)
-        # An attached engine may have outlived a gateway, or our belief that it was lost.
+        # An attached engine may still have versions from before a restart of the gateway.
         replica.loaded = numbers_among(await replica.client.models(), self._config.name)
         refused: set[int] = set()
         while not replica.ready:
@@ -213,16 +208,17 @@ class Placement:
         await self._fleet.announce()
 
     def _needed(self) -> dict[int, str]:
-        """Number → folder of what every engine must hold: the served version, and the pins there
-        is room for."""
+        """Number → folder of what every engine must have: the served version, and pins that fit."""
         base = self._config.base_model
         served = self._ledger.served(base)
         pins = list(self._ledger.pinned(base).items())[: self._config.engine.max_loras - SWAP_ROOM]
         return dict([served] if served else []) | dict(pins)
 
     async def _bring_needed(self, replica: Replica, number: int, folder: str) -> bool:
-        """False when the version cannot be had here; if it is the served one, an earlier one
-        takes its place."""
+        """Loads and proves a needed version; False when it is refused.
+
+        If it is the served version, an earlier one is served instead.
+        """
         try:
             await self._preflight(folder)
             await self._bring(replica, number, folder)
@@ -252,12 +248,11 @@ class Placement:
     # ------------------------------------------------------------ out
 
     def unload_soon(self, number: int) -> None:
-        """Unloads a version once nobody needs it, then thins out the folder by the retention
-        rule."""
+        """Unloads a version once nobody needs it, then applies the retention rule."""
         self._soon(self._retire(number))
 
     def thin_out_soon(self) -> None:
-        """Folders that the retention rule lets go, go."""
+        """Removes, in the background, the folders that the retention rule does not keep."""
         self._soon(self._thin_out())
 
     def _soon(self, work: Coroutine[None, None, None]) -> None:
@@ -268,17 +263,16 @@ class Placement:
     async def _retire(self, number: int) -> None:
         while number not in self._needed():
             await self._fleet.until(lambda: not self._fleet.held(number))
-            async with self._changing:  # not between a rollback's proof and its flip
+            async with self._changing:  # a rollback may be about to serve the version
                 if number not in self._needed() and not self._fleet.held(number):
                     await self._forget(number)
                     break
         await self._thin_out()
 
     async def _forget(self, number: int) -> None:
-        """Unloads a version from all that are ready; an engine that is coming up lets go of it
-        by itself."""
+        """Unloads a version from all ready replicas; ``bring_up`` unloads it from starting ones."""
         holders = [r for r in self._fleet.replicas if r.ready and number in r.loaded]
-        for replica in holders:  # all at once, before anything is awaited: no new hold from here on
+        for replica in holders:  # before the first await: from here on nobody can hold the version
             replica.loaded.discard(number)
         await asyncio.gather(*(self._unload(replica, number) for replica in holders))
         await self._fleet.announce()
@@ -296,14 +290,14 @@ class Placement:
                 self._fleet.take_out(replica)
 
     async def _thin_out(self) -> None:
-        async with self._changing:  # a version that is being gone back to must not lose its files
+        async with self._changing:  # a rollback may be loading one of these versions
             try:
                 await asyncio.to_thread(self._remove_doomed)
             except OSError as error:
                 log.error("retention.failed", reason=str(error))
 
     def _remove_doomed(self) -> None:
-        """Keeps what ``adapters.keep`` and ``adapters.keep_days`` say; files outlive a swap."""
+        """Applies ``adapters.keep`` and ``keep_days``; loaded versions keep their folders."""
         base, rule = self._config.base_model, self._config.adapters
         oldest = time.time() - rule.keep_days * DAY_S if rule.keep_days else None
         loaded = set().union(*(r.loaded for r in self._fleet.replicas))

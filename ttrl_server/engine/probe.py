@@ -1,12 +1,10 @@
-"""Served = trained: the engine must give known tokens the log-probabilities the trainer says its
-adapter gives.
+"""Proof: the engine must give known tokens the log-probabilities that the trainer measured.
 
-The trainer publishes, for K known sequences, each token's log-probability with the adapter on and
-off; the engine scores the same tokens. With the adapter off the two differ by rounding alone, which
-is the yardstick: with it on they may differ a few times as much, and no more. An engine that
-ignores the adapter gives *exactly* the same numbers on and off, which is caught however small the
-step was. (A slope of the engine's change against the trainer's was tried first: in bfloat16 the
-first steps drown in rounding, docs/decisions.md.)
+The trainer publishes the log-probability of each token of K known sequences, with the adapter on
+and off. The engine scores the same tokens. With the adapter off, engine and trainer differ only by
+rounding. With the adapter on, they may differ by a few times that much. An engine that ignores the
+adapter gives *exactly* the same numbers on and off: this is found even after a very small step.
+(docs/decisions.md: why not a slope of the engine's change against the trainer's.)
 """
 
 from __future__ import annotations
@@ -20,18 +18,17 @@ from ttrl_server.errors import RejectedVersion
 from ttrl_server.types import Probe
 
 NOTHING = 1e-6
-"""Nats (root mean square) below which an adapter changes nothing."""
+"""An adapter with a smaller change (root mean square, nats) changes nothing."""
 
 ROUNDING = 1e-3
-"""Nats by which float32 engines may differ whatever the yardstick says."""
+"""Nats by which engine and trainer may always differ: rounding in float32."""
 
 
 async def prove(
     client: EngineClient, probe: Probe, name: str, base: str, *, tolerance: float
 ) -> dict[str, float]:
-    """Raises RejectedVersion("probe", …) unless ``name`` in this engine is what the trainer
-    trained."""
-    # Both at once: a mixed batch is where wrong LoRA kernels show.
+    """Raises RejectedVersion("probe", …) unless ``name`` in this engine is the trained adapter."""
+    # Both at once: wrong LoRA kernels show in a mixed batch.
     adapter, without = await asyncio.gather(
         _score(client, probe, name), _score(client, probe, base)
     )
@@ -41,11 +38,10 @@ async def prove(
 def compare(
     probe: Probe, adapter: Sequence[float], without: Sequence[float], *, tolerance: float
 ) -> dict[str, float]:
-    """``adapter`` and ``without``: the engine's nats for every scored token, sequences one after
-    another.
+    """Root mean squares (nats a token) of the change, and of the differences on and off.
 
-    Returns the root mean squares (nats a token) of the change and of the differences with the
-    adapter on and off.
+    ``adapter`` and ``without``: the engine's log-probability (nats) of every scored token, one
+    sequence after another. Raises RejectedVersion("probe", …).
     """
     trained, base = _flat(probe.adapter_logprobs), _flat(probe.base_logprobs)
     change, on, off = _rms(trained, base), _rms(adapter, trained), _rms(without, base)

@@ -1,5 +1,4 @@
-"""Keeps the engines running: start, wait until they answer, load the served version, restart
-with back-off."""
+"""Keeps the engines running: start, wait until ready, load versions, restart with back-off."""
 
 from __future__ import annotations
 
@@ -24,14 +23,14 @@ log = structlog.get_logger()
 
 BACK_OFF_S = (1, 2, 4, 8, 15, 30, 60)
 FIRST_STARTS = 3
-"""Tries after which an engine that has never served is a mistake in the settings, not bad luck."""
+"""Failed starts of an engine that has never served, after which the settings must be wrong."""
 POLL_S = 0.5
 ATTACHED_POLL_S = 5.0
 PROGRESS_S = 10.0
 
 
 def make_clients(config: Config, key: str) -> list[EngineClient]:
-    """One client for each replica we start, or for the server that is attached."""
+    """One client for each replica that we start, or one for the attached server."""
     patience = config.engine.load_timeout_s
     if config.engine.url:
         attached = EngineClient(
@@ -43,8 +42,10 @@ def make_clients(config: Config, key: str) -> list[EngineClient]:
 
 
 def make_socket_dir(config: Config) -> None:
-    """Private to this user: whoever reaches the socket still needs the key, but need not get
-    that far."""
+    """Makes the sockets' folder, private to this user; raises ConfigError when it is not.
+
+    Only this user can connect; the key is needed too.
+    """
     folder = socket_dir(config)
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_mode & 0o077:
@@ -54,7 +55,7 @@ def make_socket_dir(config: Config) -> None:
 async def supervise(
     config: Config, fleet: Fleet, place: Placement, replica: Replica, key: str
 ) -> None:
-    """Runs one replica for ever; cancel to stop it, and its process with it."""
+    """Runs one replica for ever; a cancel stops it and its process."""
     failures, has_served = 0, False
     log_file = config.state_dir / "logs" / f"engine{replica.index}.log"
     await replica.client.open()
@@ -64,7 +65,7 @@ async def supervise(
         while True:
             started = time.monotonic()
             has_served |= await _run_once(config, fleet, place, replica, key, log_file)
-            # An engine that ran for a while has earned a quick restart.
+            # After more than 300 s, the back-off starts again.
             failures = 0 if time.monotonic() - started > 300 else failures + 1
             if failures >= FIRST_STARTS and not has_served:
                 tries = f"the engine did not start in {failures} tries"
@@ -99,7 +100,7 @@ async def _run_once(
         await asyncio.wait({death, birth}, return_when=asyncio.FIRST_COMPLETED)
         if birth.done() and not death.done() and birth.exception() is None:
             await asyncio.wait({death, failed}, return_when=asyncio.FIRST_COMPLETED)
-            # Its questions may come to their end: it is not routed to any more.
+            # It gets no new questions; the running ones may still finish.
             if not death.done():
                 await fleet.until(lambda: not replica.questions, config.engine.drain_timeout_s)
             code = death.result() if death.done() else "it does not answer"
@@ -137,8 +138,7 @@ async def _until_ready(config: Config, place: Placement, replica: Replica) -> No
 
 
 async def _watch_attached(fleet: Fleet, place: Placement, replica: Replica) -> NoReturn:
-    """A server somebody else runs: it may come and go, and when it is back it has forgotten its
-    adapters."""
+    """Watches an attached engine; loads the needed versions again whenever it is back."""
     while True:
         healthy = await replica.client.healthy()
         if healthy and not replica.ready:

@@ -1,2 +1,1 @@
-"""What may be learned from, by whom and until when: admission, history, leases, alarms,
-feedback."""
+"""The gateway's part of learning: admission, history, leases, alarms, feedback."""

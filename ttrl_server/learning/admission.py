@@ -1,4 +1,4 @@
-"""Whether one group can teach anything, seen by itself."""
+"""Admission of one group, without the history of its question."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ QUEUED = Admission(True, "queued")
 UNSOUND = frozenset(
     {"aborted", "incomplete_samples", "sampling_parameters", "cancelled", "held_back"}
 )
-"""Reasons that no label can mend: these rollouts are not what the trainer would score, or must
-not be trained on."""
+"""Reasons that a label cannot change: the trainer cannot score these rollouts, or must not."""
 
 
 def admit(
     question: Question, group: Group, vote: Vote, rewards: tuple[float, ...], guard: GuardConfig
 ) -> Admission:
-    """The one reason why a group is not trained on, or ``queued``.
+    """The admission of a group: ``queued``, or the one reason why it is not trained on.
 
-    A label that was given (``Question.label``) stands by itself; the vote's own must be fit to
-    learn from.
+    A given label (``Question.label``) is always good enough; a pseudo-label must pass the guards.
     """
     reason = _unsound(question, group)
     if reason is None and question.label is None:
@@ -33,7 +31,7 @@ def admit(
 
 
 def _unsound(question: Question, group: Group) -> str | None:
-    """Only what was sampled as the trainer will score it."""
+    """Why the trainer cannot score these rollouts as they were sampled; else None."""
     if any(rollout.finish_reason == "abort" for rollout in group.rollouts):
         return "aborted"
     if any(len(r.token_ids) != len(r.logprobs) or not r.token_ids for r in group.rollouts):
@@ -45,11 +43,10 @@ def _unsound(question: Question, group: Group) -> str | None:
 
 
 def _no_label(vote: Vote, rewards: tuple[float, ...], guard: GuardConfig) -> str | None:
-    """Why the vote names no label: no answer, too few, or none inside SCRL's consensus window
-    (arXiv 2603.19880)."""
+    """Why the vote has no usable pseudo-label; else None. SCRL's window is arXiv 2603.19880."""
     if vote.pseudo_label is None:
         return "unvotable" if vote.stopped == "unvotable" else "no_answer"
-    if vote.stopped == "deadline":  # a label from the quickest samples
+    if vote.stopped == "deadline":  # only the quickest samples, which are short, have voted
         return vote.stopped
     if answered(vote.answers) < guard.min_extractable:
         return "unextractable"
@@ -71,5 +68,5 @@ CHANGES_NOTHING: dict[str, tuple[Any, ...]] = {
     "allowed_token_ids": ([],),
     "bad_words": ([],),
 }
-"""Parameters that bend the sampled distribution away from softmax(logits / T), which is what the
-trainer learns, with the values at which they do not."""
+"""Sampling parameters, each with the values that do not change the sampled distribution.
+The trainer scores with softmax(logits / T): any other value makes engine and trainer differ."""

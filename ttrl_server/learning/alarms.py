@@ -1,9 +1,8 @@
-"""What ends learning: collapse, a step too far from the base model, steps that are not numbers
-(docs/method.md).
+"""Alarms end learning: a collapse, too far from the base model, non-finite steps (docs/method.md).
 
-Signals are means over the questions a version drew, beside the first samples that were ever drawn
-for the same ones. Serving goes on, with the version that the alarm names where what is served is in
-doubt. Why learning ended is in the ledger: a restart does not learn on, a person does
+Signals are means over the questions that a version answered, compared with the first samples of
+the same questions. Answers go on; if the served version is in doubt, the alarm rolls it back. The
+ledger keeps the reason: learning stays off after a restart, until a person resumes it
 (``ttrl-adapters resume``).
 """
 
@@ -26,25 +25,23 @@ from ttrl_server.telemetry import metrics
 log = structlog.get_logger()
 
 RATIO_BAND = (0.5, 2.0)
-"""Mean π_θ / π_engine of a step; outside it engine and trainer do not agree on the policy
-(docs/method.md)."""
+"""Mean π_θ / π_engine of a step; outside this band, engine and trainer have different policies."""
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Learning must end."""
+    """The reason why learning must end."""
 
     name: str
     reason: str
     return_to: Target | None = None
-    """None: what is served is not in doubt."""
+    """The rollback's target. None: the served version is not in doubt."""
     lasting: bool = True
-    """Whether it still stands after a restart; what follows from the settings alone is found
-    again."""
+    """Whether the ledger keeps it for after a restart. False: the settings alone raise it again."""
 
 
 class Alarms:
-    """Looks at every finished batch. ``stopped`` names why learning has ended."""
+    """Checks every finished batch. ``stopped`` is the reason why learning has ended, or None."""
 
     def __init__(self, config: Config, ledger: Ledger, rollback: Rollback, paired: Paired) -> None:
         self._guard, self._base = config.guard, config.base_model
@@ -60,7 +57,7 @@ class Alarms:
     async def after_judgement(
         self, judgement: Judgement, figures: Mapping[str, float], parent: int
     ) -> None:
-        """A version that was promoted or rejected, made from ``parent``."""
+        """Checks a version that was promoted or rejected, and its ``parent``."""
         self._bad_steps = 0
         guard, promoted = self._guard, judgement.state == "promoted"
         refused, kl = self._ledger.refused_in_a_row(self._base), figures.get("kl_base", 0.0)
@@ -77,15 +74,14 @@ class Alarms:
             await self.ring(Alarm("collapse", f"v{parent}: {trouble}", "good"))
 
     async def after_skip(self, figures: Mapping[str, float]) -> None:
-        """A batch that made no version: nothing to learn, or a loss or gradient that is not
-        finite."""
+        """Checks a batch that made no version: no groups, or a non-finite loss or gradient."""
         self._bad_steps = self._bad_steps + 1 if figures.get("groups") else 0
         if self._bad_steps >= self._guard.bad_steps:
             said = f"{self._bad_steps} steps in a row had a loss or a gradient that is not finite"
             await self.ring(Alarm("diverged", said))
 
     async def ring(self, alarm: Alarm) -> None:
-        """Ends learning, once."""
+        """Ends learning; does nothing when it has ended already."""
         if self.stopped:
             return
         self.end(f"{alarm.name}: {alarm.reason}")
@@ -99,13 +95,13 @@ class Alarms:
             await self._rollback.go(alarm.return_to, f"{alarm.name}: {alarm.reason}", by="alarm")
 
     def end(self, reason: str) -> None:
-        """Learning ends for as long as this process lives."""
+        """Ends learning until ``resume`` or the end of this process."""
         self.stopped = reason
         self._learning.clear()
         log.error("learning.stopped", reason=reason)
 
     def resume(self) -> None:
-        """A person has it go on. Raises OSError when that cannot be written down."""
+        """Resumes learning, for a person. Raises OSError when the ledger cannot be written."""
         self._ledger.resume(self._base)
         self.stopped, self._bad_steps = None, 0
         self._learning.set()
@@ -116,7 +112,7 @@ class Alarms:
 
 
 def importance_alarm(figures: Mapping[str, float]) -> str | None:
-    """What is odd about a step's mean importance ratio, or None."""
+    """A message when a step's mean importance ratio is outside RATIO_BAND; else None."""
     low, high = RATIO_BAND
     ratio = figures.get("ratio", 1.0)
     if low <= ratio <= high:

@@ -1,4 +1,4 @@
-"""A person's feedback on an answer, in place of the reward that the vote gave its group."""
+"""Feedback: a person's score or label replaces the rewards that the vote gave a group."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from ttrl_server.types import Admission, question_key
 from ttrl_server.voting import feedback, labelled
 
 WAITING = 16
-"""Feedback that may wait for its turn; labels are compared one after the other, so that votes
-keep the processor."""
+"""Most feedback that may wait. Labels are compared one at a time: votes need the processor."""
 
 
 class Feedback:
-    """Takes feedback on an answer until its group is learned from."""
+    """Takes feedback on an answer, until the group is leased for training."""
 
     def __init__(self, config: Config, learning: Learning) -> None:
         self._config, self._learning = config, learning
@@ -28,11 +27,10 @@ class Feedback:
     async def give(
         self, question: str, tenant: str, *, score: int | None, label: str | None
     ) -> str:
-        """What is decided about the group now: ``queued``, or why it is not trained on all the
-        same.
+        """The group's new admission: ``queued``, or the reason why it is not trained on.
 
-        Raises RequestError: no such answer of this tenant (404), or learned from already (409);
-        Overloaded.
+        Raises RequestError: no such answer of this tenant (404), or its group is leased or
+        consumed (409). Raises Overloaded when too much feedback waits.
         """
         if self._waiting >= WAITING:
             raise Overloaded(
@@ -61,7 +59,7 @@ class Feedback:
             )
         if score is not None:
             self._learning.watcher.hear(kept.group, tenant, score > 0)
-        if kept.admission.reason in UNSOUND:  # no feedback makes it fit to learn from
+        if kept.admission.reason in UNSOUND:  # feedback cannot change these reasons
             return kept.admission.reason
         if is_held_back(question_key(kept.group.prompt_token_ids), self._config.gate):
             return "held_back"

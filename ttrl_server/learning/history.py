@@ -1,4 +1,4 @@
-"""Whether a group may train, given what became of its question before."""
+"""Admission of a group, by the history of its question."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ttrl_server.types import Admission, Group, History, question_key
 
 @dataclass(frozen=True, slots=True)
 class HistoryRule:
-    """The admission on an admitted group, from its question's history."""
+    """The rule that decides on an admitted group from its question's history."""
 
     guard: GuardConfig
     gate: GateConfig
 
     def __call__(self, group: Group, admission: Admission, history: History) -> Admission:
-        """The admission of the group alone, or the reason that its history gives against it."""
+        """Returns ``admission``, or the reason against the group from its question's history."""
         guard, full = self.guard, self.guard.max_questions
         if not admission.admitted:
             return admission

@@ -1,8 +1,6 @@
-"""The gateway's side of learning: when a batch is leased, what becomes of it, and whether the
-trainer still lives.
+"""The gateway's part of learning: records groups, leases batches, judges the trainer's adapters.
 
-The store is touched from one thread only; every method here is a coroutine of the gateway's event
-loop.
+One thread makes all calls to the store. The methods here run in the gateway's event loop.
 """
 
 from __future__ import annotations
@@ -52,8 +50,7 @@ POLL_S = 0.1
 
 
 class Learning:
-    """Hands out batches, takes back adapters; ``alarms`` say when that must end, ``watcher``
-    looks at what is served."""
+    """Leases batches and judges adapters. ``alarms`` end learning; ``watcher`` checks signals."""
 
     def __init__(
         self, config: Config, store: Experiences, fleet: Fleet, promotions: Promotions, gate: Gate
@@ -72,18 +69,17 @@ class Learning:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._leasing = asyncio.Lock()
         self._judging = 0
-        """Adapters that wait for a judgement: a step must not start from the version before
-        them."""
+        """Adapters without a judgement: no step starts meanwhile, as the parent may change."""
         self._spare: int | None = None
-        """A reserved number that no batch has used yet."""
+        """A reserved version number that no batch uses yet."""
 
     # ------------------------------------------------------------ experience in
 
     async def record(self, experience: Experience, question: Question) -> str:
-        """Returns when the group is on disk, with what was decided about it."""
+        """Writes the group to disk, then returns the reason of its admission."""
         key, said = question_key(experience.group.prompt_token_ids), experience.vote.pseudo_label
         text, follows = last_text(question), question.version is None
-        # A pinned version's majority says nothing of how the served one moves.
+        # Flips are about the served version: a pinned version's majority does not count.
         found = answer_key(said, asked(text)) if said and follows else None
         admission = await self._in_store(
             self._store.add, experience, key, found and found.bare, self._by_history
@@ -100,7 +96,7 @@ class Learning:
     async def reward_anew(
         self, question: str, rewards: tuple[float, ...], admission: Admission
     ) -> bool:
-        """Other rewards for a group that nobody has learned from yet."""
+        """Replaces a group's rewards; False when it is leased, consumed or not there."""
         return await self._in_store(self._store.reward_anew, question, rewards, admission)
 
     # ------------------------------------------------------------ batch out
@@ -143,7 +139,7 @@ class Learning:
         promotions = self._ledger.promotions(base)
         stale = len(promotions) - self._config.train.max_staleness - 1
         parent = self.parent()
-        # After a rollback what is served is old, and what it draws is fresh all the same.
+        # After a rollback the served version is an old one, but its new groups are not stale.
         min_version = min(promotions[stale] if stale >= 0 else 0, parent.number if parent else 0)
         if self._spare is None:
             self._spare = await asyncio.to_thread(self._ledger.reserve, base)
@@ -169,7 +165,7 @@ class Learning:
         return len(self._ledger.promotions(self._config.base_model))
 
     def parent(self) -> Parent | None:
-        """The version the next step starts from: whatever is served now."""
+        """The version the next step starts from: the served version; None is the base model."""
         served = self._ledger.served(self._config.base_model)
         return Parent(*served) if served else None
 
@@ -179,8 +175,10 @@ class Learning:
     # ------------------------------------------------------------ adapter in
 
     async def propose(self, batch: str, folder: str, figures: dict[str, float]) -> Judgement:
-        """Consumes the batch, once, and judges its adapter; a crash in between is mended by
-        ``resume``."""
+        """Consumes the batch once and judges its adapter.
+
+        After a crash between the two, ``resume`` judges the adapter.
+        """
         number = number_of_folder(folder)
         if number is None:
             raise RequestError(
@@ -188,18 +186,18 @@ class Learning:
             )
         self._show(figures)
         with self._judged():
-            # The trainer asks again when the answer got lost.
+            # The trainer asks again when it did not get the answer.
             if before := self._promotions.judged(number):
                 return before
             try:
                 await self._consume(batch, folder, "proposed")
             except LeaseLost:
                 if (number, folder) not in await self._in_store(self._store.proposed):
-                    raise  # else it was consumed by this very proposal, which got no judgement
+                    raise  # else this same proposal consumed it before, without a judgement
             parent = self._fleet.serving
             try:
                 judgement = await self._promotions.judge(number, folder)
-            except OSError as error:  # a full disk under the ledger: the trainer asks again
+            except OSError as error:  # the ledger's disk is full: the trainer asks again
                 raise StoreError(
                     f"the judgement on {folder} could not be written ({error})"
                 ) from error
@@ -220,7 +218,7 @@ class Learning:
             self._judging -= 1
 
     async def skip(self, batch: str, reason: str, figures: dict[str, float]) -> None:
-        """Consumes a batch that taught nothing."""
+        """Consumes a batch that made no version."""
         self._show(figures)
         await self._consume(batch, None, reason)
         log.info("batch.skipped", batch=batch, reason=reason)
@@ -235,25 +233,23 @@ class Learning:
         if figures:
             log.info("batch.trained", **{name: round(value, 5) for name, value in figures.items()})
 
-    # ------------------------------------------------------------ lives and deaths
+    # ------------------------------------------------------------ restarts
 
     async def trainer_started(self) -> None:
-        """A new trainer of ours knows nothing of the old one: its batch goes back to the queue,
-        its files are swept."""
+        """After a start of the trainer: releases the old trainer's batch, sweeps its files."""
         if released := await self._in_store(self._store.release_all, "trainer restarted"):
             log.info("batch.released", groups=released)
         proposed = await self._in_store(self._store.proposed)
         await asyncio.to_thread(self._sweep, {folder for _, folder in proposed})
 
     async def resume(self) -> None:
-        """Judges what was proposed before a crash and got no judgement, and sweeps what was
-        never proposed."""
+        """Judges proposals that have no judgement after a crash; sweeps what was not proposed."""
         limit = self._config.gate.canary_questions
         for group in await self._in_store(self._store.held_back, limit):
             self._gate.offer(group, None)
         with self._judged():
             proposed = await self._in_store(self._store.proposed)
-            # A trainer elsewhere may be about to propose what it published.
+            # A trainer on another machine may still propose a published version: no sweep then.
             if self._config.train.launch == "here":
                 await asyncio.to_thread(self._sweep, {folder for _, folder in proposed})
             states = self._ledger.states()
@@ -262,10 +258,10 @@ class Learning:
                     await self._finish(number, folder)
 
     async def _finish(self, number: int, folder: str) -> None:
-        """Judges a proposal of a former life, and looks at its step as at any other."""
+        """Judges a proposal from before the crash, and lets the alarms check its step."""
         log.info("version.resumed", version=number)
         figures, parent = {}, self._fleet.serving
-        with suppress(RejectedVersion):  # it may be rejected for not being there
+        with suppress(RejectedVersion):  # its folder may be missing: ``judge`` then rejects it
             figures = folders.read(self._config.adapters_root, folder).metrics
         judgement = await self._promotions.judge(number, folder)
         await self.alarms.after_judgement(judgement, figures, parent)

@@ -1,2 +1,1 @@
-"""What may become and stay the served version: gate, canaries, trials, watch, the way back, the
-operator."""
+"""Decides which version is served: gate, canaries, trials, watch, rollback, operator."""

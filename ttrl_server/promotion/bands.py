@@ -1,8 +1,8 @@
-"""What a healthy version keeps to: the bands of its signals, and figures of the gate that leave no
-doubt.
+"""The limits of a healthy version: bands for its signals, and a limit for the gate's figures.
 
-Learning without labels makes a model surer: majority up and entropy down is its aim as much as its
-end (arXiv 2603.08660). So a collapse is joint movement beyond a band that sharpening keeps to.
+Learning without labels makes a model more certain: the majority rises and the entropy falls.
+A healthy version and a collapsing version both show this (arXiv 2603.08660). So a collapse is a
+higher majority together with another signal outside its band.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from ttrl_server.settings.sections import GuardConfig
 from ttrl_server.types import Signals
 
 SOUND_Z = -1.0
-"""Standard errors below the base model, in any of the gate's trials, from which on a version is
-not called sound."""
+"""A version is sound when its z is at least this in every trial of the gate (standard errors)."""
 Pair = tuple[Signals, Signals]
-"""The same questions when they were first asked, and as a version answers them."""
+"""Signals of the same questions: when they were first asked, and with a version's answers."""
 
 
 def is_sound(figures: Mapping[str, float]) -> bool:
-    """Whether the gate's ``figures`` of a version leave no doubt that it is as good as the base
-    model."""
+    """Whether every z in the gate's ``figures`` of a version is at least ``SOUND_Z``."""
     return all(value >= SOUND_Z for name, value in figures.items() if name.endswith("_z"))
 
 
 def outside(pair: Pair | None, guard: GuardConfig) -> str | None:
-    """What is wrong with a version, or None while everything keeps to its band or too little is
-    known."""
+    """Says which signal of a version is outside its band.
+
+    None: all signals are inside, or there are too few groups.
+    """
     if pair is None or pair[0].groups < guard.watch_groups:
         return None
     then, now = pair

@@ -1,8 +1,7 @@
-"""Questions that are asked of every candidate, and what each version said to them.
+"""Questions that the gate asks every candidate, and the answers of each version.
 
-Three kinds: a share of the traffic's own questions, held back from training; sentinels, simple
-questions with known answers, for what the traffic does not ask; and the operator's own labelled set
-(``gate.labelled``).
+There are three kinds. Held-back questions are a share of the clients' questions. Sentinels are
+simple questions with known answers. ``gate.labelled`` is the operator's own labelled set.
 """
 
 from __future__ import annotations
@@ -61,18 +60,18 @@ SENTINELS = (
     ("What is 50 + 50?", "100"),
     ("What number comes before 10?", "9"),
 )
-"""What any model knows something of; hardly an answer is a number of its question, so that an
-echo is wrong."""
+"""Simple questions for any model.
+Almost no answer is a number from its question: a model that repeats the question is wrong."""
 TEMPERATURE, TOKENS = 0.6, 48
-"""Of a sentinel."""
+"""Sampling temperature and most tokens for a sentinel."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """What one version said to one question."""
+    """The answers of one version to one question."""
 
     answers: tuple[str | None, ...]
-    """[K]"""
+    """[K], one answer for each sample."""
     tokens: int
     surprise: float
     """Sum of −log π over all sampled tokens (nats)."""
@@ -84,13 +83,13 @@ class Sheet:
 
     @classmethod
     def of(cls, rollouts: Collection[Rollout], answers: tuple[str | None, ...]) -> Sheet:
-        """What the samples of a vote were like."""
+        """The sheet for ``rollouts`` and their ``answers`` [K]."""
         return cls(
             answers, sum(len(rollout.token_ids) for rollout in rollouts), signals.surprise(rollouts)
         )
 
     def signals(self, version: int, labels: Sequence[str | None]) -> Signals:
-        """``labels`` [K] are equal where the answers are the same."""
+        """The signals of this sheet. ``labels`` [K] are equal where the answers are the same."""
         return signals.of_samples(
             version,
             majority=signals.largest(labels)[1],
@@ -103,21 +102,20 @@ class Sheet:
 
 @dataclass(slots=True)
 class Canary:
-    """One question."""
+    """One question that candidates are asked."""
 
     prompt: tuple[int, ...]
     sampling: Sampling
     text: str | None
-    """The words of the question, for what kind of answer it wants."""
+    """The question's text, which shows what kind of answer it asks for."""
     truth: str | None = None
     """The right answer, where it is known."""
     said: dict[int, Sheet] = field(default_factory=dict)
-    """By version; 0 is the base model."""
+    """The answers, by version; 0 is the base model."""
 
 
 def is_held_back(key: str, gate: GateConfig) -> bool:
-    """Whether a question belongs to the share that is never trained on; the same answer at any
-    time, anywhere."""
+    """Whether a question is held back. The result depends on ``key`` and the settings only."""
     return int(key[:8], 16) < gate.canary_share * 2**32
 
 
@@ -129,9 +127,9 @@ class Reservoir:
         self._kept: OrderedDict[str, Canary] = OrderedDict()
 
     def offer(self, group: Group, text: str | None) -> None:
-        """Keeps a question; one that is known already keeps what was said to it.
+        """Keeps a question. A question that is already here keeps its answers.
 
-        Its samples may become half as long again as the longest that was drawn for it.
+        The limit for its samples is 1.5 times the longest rollout of ``group`` (tokens).
         """
         key = question_key(group.prompt_token_ids)
         if key not in self._kept:
@@ -176,8 +174,7 @@ class _Line(msgspec.Struct):
 
 
 def read_labelled(path: Path, sampling: Sampling) -> list[Labelled]:
-    """``gate.labelled``: JSON lines of ``prompt`` (or ``messages``) and ``answer``. Raises
-    ConfigError."""
+    """Reads ``gate.labelled``: JSON lines of questions and answers. Raises ConfigError."""
     found = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -203,8 +200,7 @@ def read_labelled(path: Path, sampling: Sampling) -> list[Labelled]:
 
 
 async def tokenized(config: Config, replica: Replica, questions: list[Labelled]) -> list[Canary]:
-    """The questions as prompts, those left out that the engine will not take. Raises EngineError
-    when it goes away."""
+    """Tokenises the questions that the engine accepts. Raises EngineError when the engine fails."""
     found = []
     for asked in questions:
         question = Question(

@@ -1,14 +1,14 @@
-"""What a loaded candidate must answer before it is served: beside the base model, and beside what
-is served now.
+"""The gate compares a loaded candidate with the base model and with the served version.
 
-    held-back questions   the base model must not support its answers less than its own
-    sentinels             it must not be worse than the base model
-    gate.labelled         strict: shown to be no worse than what is served by more than
-                          gate.margin; lenient: not shown to be worse; in neither case shown
-                          to be worse than the base model
+    held-back questions   refused if the base model supports the candidate's answers less than
+                          its own answers
+    sentinels             refused if the candidate is worse than the base model
+    gate.labelled         refused if the candidate is shown to be worse than the base model or the
+                          served version; strict: also refused unless it is shown to lose at most
+                          gate.margin against the served version
 
-Every version is asked the same questions, with the same number of samples; what the base model and
-the served version said is kept. ``trials`` has the statistics.
+The gate asks every version the same questions. It keeps the answers of the base model and of the
+served version. ``trials`` has the statistics.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ from ttrl_server.types import Group, Sampling
 from ttrl_server.voting import Ballot, signals
 
 PRIORITY = 1
-"""Behind every client's sample."""
+"""vLLM runs the gate's samples after the samples of clients, which have priority 0."""
 BUSY_SHARE, IDLE_SHARE = 0.5, 0.75
-"""Of the sequences an engine runs at once, the gate's: while clients ask, and while nobody does."""
+"""The gate's share of ``engine.max_num_seqs``: with and without client questions in the engine."""
 
 Keyed = dict[int, tuple[str | None, ...]]
-"""By version: [K] answers, equal where they are equivalent."""
+"""By version: [K] keys of the answers; equivalent answers have equal keys."""
 
 
 @dataclass(slots=True)
 class Exam:
-    """One candidate in one engine, beside the version that is served."""
+    """One candidate in one engine, compared with the served version."""
 
     replica: Replica
     candidate: int
     served: int
     tries: int
-    """Candidates that met the labelled set while the same version was served, this one included."""
+    """Candidates judged on gate.labelled while ``served`` was served, including this one."""
     tokens: int = 0
-    """Drawn so far."""
+    """Tokens sampled so far."""
 
 
 class Gate:
-    """Asks candidates, and remembers what the others said."""
+    """Examines candidates, and keeps the answers of the base model and the served version."""
 
     def __init__(self, config: Config) -> None:
         """Raises ConfigError when ``gate.labelled`` cannot be used."""
@@ -68,16 +68,16 @@ class Gate:
         self._done = asyncio.Condition()
 
     def offer(self, group: Group, text: str | None) -> None:
-        """A question that was held back from training."""
+        """Keeps a held-back question for later candidates."""
         self._reservoir.offer(group, text)
 
     async def examine(
         self, replica: Replica, candidate: int, served: int, tries: int
     ) -> dict[str, float]:
-        """Figures of the candidate, which ``replica`` has loaded as it has ``served``.
+        """The gate's figures for ``candidate``; ``replica`` has it and ``served`` loaded.
 
-        ``tries`` candidates, with this one, were examined beside ``served``. Raises
-        RejectedVersion("canary" or "gate", …), or EngineError when the engine goes away.
+        ``tries``: candidates judged on gate.labelled beside ``served``, with this one. Raises
+        RejectedVersion("canary" or "gate", …), or EngineError when the engine fails.
         """
         started, exam = time.monotonic(), Exam(replica, candidate, served, tries)
         if self._sentinels is None:
@@ -105,9 +105,8 @@ class Gate:
         }
 
     async def confirm(self, replica: Replica, served: int, asked: Sequence[Canary]) -> str | None:
-        """Whether the base model is better on questions that clients asked ``served``; what is
-        wrong, if it is."""
-        # What raised the suspicion is no evidence for it, nor was it drawn as this is.
+        """Says what the base model does better on questions that ``served`` answered; else None."""
+        # The answers that raised the suspicion are no evidence for it: draw new ones for both.
         for canary in asked:
             canary.said.clear()
         await self._ask(asked, Exam(replica, served, 0, 0), {0, served})
@@ -135,8 +134,7 @@ class Gate:
     async def _ask(
         self, asked: Sequence[Canary], exam: Exam, numbers: set[int], samples: int | None = None
     ) -> None:
-        """Draws what versions have not said yet of ``samples`` (default: gate.canary_samples) to
-        each question."""
+        """Draws what is missing of ``samples`` (default: gate.canary_samples) for each question."""
         wanted = samples or self._config.gate.canary_samples
 
         async def one(canary: Canary, number: int) -> None:
@@ -148,7 +146,7 @@ class Gate:
         await asyncio.gather(*(one(canary, number) for canary in asked for number in numbers))
 
     async def _sheet(self, canary: Canary, exam: Exam, number: int, samples: int) -> Sheet | None:
-        """None where the engine will not take the question as it is kept."""
+        """Draws ``samples`` samples; None when the engine refuses the question."""
         model, sampling = version_name(self._config.name, number), self._room(canary)
         ballot, replica = Ballot(canary.text), exam.replica
 
@@ -184,7 +182,7 @@ class Gate:
                 self._done.notify_all()
 
     def _room(self, canary: Canary) -> Sampling:
-        """The sampling within the context, where that is known here."""
+        """The canary's sampling, limited to the context length where the settings give it."""
         context, wanted = self._config.max_model_len, canary.sampling.max_tokens
         if not context:
             return canary.sampling
@@ -194,8 +192,7 @@ class Gate:
     # ------------------------------------------------------------ judging
 
     def _movement(self, asked: Sequence[Canary], exam: Exam) -> dict[str, float]:
-        """What changed from the served version on unlabelled and labelled questions; refuses a
-        collapse."""
+        """The candidate's signals. Raises RejectedVersion when they show a collapse."""
         both = [canary for canary in asked if {exam.served, exam.candidate} <= canary.said.keys()]
         if not both:
             return {}
@@ -241,11 +238,10 @@ class Gate:
         }
 
     async def _against_base(self, asked: Sequence[Canary], exam: Exam) -> dict[str, float]:
-        """Half of the samples will do where they show no loss; before a refusal the base model gets
-        a closer look.
+        """Compares the candidate with the base model, at first with half of the samples.
 
-        Its samples serve all later candidates too: a few lucky ones would have every one of them
-        refused.
+        Before a refusal, the base model gets more samples. Later candidates are compared with the
+        same samples of the base model: a few lucky ones would refuse all these candidates.
         """
         samples, z, candidate = (
             self._config.gate.canary_samples,
@@ -304,7 +300,7 @@ class Gate:
         }
 
     def _right(self, canary: Canary) -> dict[int, list[float]]:
-        """By version: [K] whether each sample is right."""
+        """By version: [K], 1 for a sample with the right answer, else 0."""
         keyed = self._keyed(canary)
         truth = keyed.pop(TRUTH)[0]
         return {
@@ -313,8 +309,7 @@ class Gate:
         }
 
     def _keyed(self, canary: Canary) -> Keyed:
-        """The answers, and the truth under ``TRUTH``, as keys that are equal where they are
-        equivalent."""
+        """The keys of the answers by version, and the key of the right answer under ``TRUTH``."""
         answers = {number: said.answers for number, said in canary.said.items()} | {
             TRUTH: (canary.truth,)
         }

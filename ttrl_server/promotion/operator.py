@@ -1,5 +1,4 @@
-"""What a person may do with versions: look, promote, roll back, pin, retire. All of it is in the
-ledger and the log."""
+"""The operator's actions on versions. The ledger and the log record every change."""
 
 from __future__ import annotations
 
@@ -47,7 +46,7 @@ class Operator:
         }
 
     def show(self, number: int) -> dict[str, Any]:
-        """One version: its manifest, and what happened to it."""
+        """One version: its manifest, the gate's figures and its events."""
         folder = rules.folder_of(self._promotions.ledger, self._base, number)
         about = catalogue.about(self._promotions.ledger, self._base, number, folder)
         return about | {
@@ -58,13 +57,13 @@ class Operator:
     # ------------------------------------------------------------ acting
 
     async def promote(self, number: int, *, force: bool, reason: str, by: str) -> None:
-        """Serves a version from now on. ``force`` serves one that was refused for its answers."""
+        """Serves a version. ``force`` allows a version that the gate refused for its answers."""
         await self._audited(
             "promote", number, by, self._promotions.promote(number, reason, force=force)
         )
 
     async def roll_back(self, number: int | None, *, reason: str, by: str) -> None:
-        """Serves ``number`` (0: the base model) from now on, by default the last good version."""
+        """Serves ``number`` (0: the base model); None means the last good version."""
         to = self._promotions.ledger.last_good(self._base) if number is None else number
         await self._audited("rollback", to, by, self._promotions.roll_back(to, reason))
 

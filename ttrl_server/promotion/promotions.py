@@ -1,4 +1,4 @@
-"""Hot swap: which version is served, decided and made so. Nothing waits, nothing is dropped.
+"""Hot swap: decides which version is served, and serves it. No question waits or is dropped.
 
 candidate ─preflight─▶ load and prove everywhere ─▶ examine ─▶ promote: ledger, pointer
                └────────────────┴──────────────────────┴──▶ reject: ledger, stage, reason
@@ -26,7 +26,7 @@ from ttrl_server.telemetry import metrics
 log = structlog.get_logger()
 
 EXAMINE_S = 300.0
-"""Within the trainer's patience for a judgement."""
+"""Longest examination of a candidate; the trainer waits longer than this for a judgement."""
 
 
 class Judgement(NamedTuple):
@@ -37,8 +37,10 @@ class Judgement(NamedTuple):
 
 
 class Promotions:
-    """Judges candidates, and does with versions what a person, an alarm or the watch wants; one
-    thing at a time."""
+    """Judges candidates, and changes the served version for an operator, an alarm or the watch.
+
+    It does one thing at a time.
+    """
 
     def __init__(
         self,
@@ -57,22 +59,22 @@ class Promotions:
         )
         self._root, self._base = config.adapters_root, config.base_model
         self._deciding = asyncio.Lock()
-        """Held while it waits for an engine or for room."""
+        """``judge`` holds this lock also while it waits for an engine or for room."""
         self._trial: asyncio.Timeout | None = None
-        """A candidate on its way; what a person or an alarm wants goes before it."""
+        """The timeout of the candidate in ``judge``; ``_before_candidates`` ends it early."""
 
     # ------------------------------------------------------------ a candidate
 
     async def judge(self, number: int, folder: str) -> Judgement:
-        """Preflight → load and prove → examine → promote; rejected where one of them refuses."""
+        """Preflight → load and prove → examine → promote; a refusal in a step rejects it."""
         async with self._deciding:
-            if before := self.judged(number):  # asked twice, and the first asking had to wait
+            if before := self.judged(number):  # the trainer asked twice; this call had to wait
                 return before
             self.ledger.propose(number, folder, self._base)
             try:
                 async with asyncio.timeout(None) as self._trial:
                     parent = folders.read(self._root, folder).parent
-                    if parent != self._fleet.serving:  # it must not come back with this one
+                    if parent != self._fleet.serving:  # the parent's changes must not come back
                         said = f"made from v{parent}, which is not served any more"
                         raise RejectedVersion("stale", said)
                     async with self._place.candidate(number, folder):
@@ -102,9 +104,9 @@ class Promotions:
             return Judgement("promoted", "")
 
     async def _examine(self, number: int, folder: str) -> Figures:
-        """What the gate finds; it takes as long as its samples, and nothing else waits for it.
+        """The gate's figures for a candidate; the engine's lock is free meanwhile.
 
-        Raises RejectedVersion; an engine too busy for the questions sheds the candidate.
+        Raises RejectedVersion, also ("busy", …) when the engine does not answer in time.
         """
         if self._gate is None or self._config.gate.mode == "off":
             return {}
@@ -120,12 +122,12 @@ class Promotions:
                         raise RejectedVersion(
                             "busy", f"questions were not answered within {EXAMINE_S:g} s"
                         ) from None
-                    except EngineError:  # it went away, which says nothing about the candidate
+                    except EngineError:  # the engine failed, not the candidate
                         await asyncio.sleep(AGAIN_S)
             await self._place.load(number, folder)
 
     def judged(self, number: int) -> Judgement | None:
-        """What was decided about a version before; None for one that was not."""
+        """The earlier judgement on a version; None when it has no judgement yet."""
         judgement = self.ledger.judgement(number)
         return (
             Judgement("rejected" if judgement == "rejected" else "promoted", "judged before")
@@ -135,8 +137,8 @@ class Promotions:
 
     def _reject(self, number: int, folder: str, stage: str, reason: str) -> Judgement:
         self.ledger.reject(number, folder, self._base, stage, reason, by="gate")
-        if stage not in JUDGEMENTS:  # no operator can have it served, no step will start from it
-            with contextlib.suppress(RejectedVersion):  # it may be rejected for not being there
+        if stage not in JUDGEMENTS:  # no operator can serve it, no step can start from it
+            with contextlib.suppress(RejectedVersion):  # its folder may be missing
                 folders.strip_trainer_state(self._root, folder)
         metrics.VERSIONS.labels("rejected").inc()
         metrics.REJECTIONS.labels(stage).inc()
@@ -144,30 +146,28 @@ class Promotions:
         log.error("version.rejected", version=number, stage=stage, reason=reason)
         return Judgement("rejected", f"{stage}: {reason}")
 
-    # ------------------------------------------------------------ what others want
+    # ------------------------------------------------------------ operator, alarm, watch
 
     @contextlib.asynccontextmanager
     async def _before_candidates(self) -> AsyncIterator[None]:
-        """One that waits for an engine or for room, or is asked questions, must not hold anybody
-        up: it is given up."""
+        """Gives up the candidate in ``judge``, and then takes the lock: nobody waits for it."""
         if self._trial and not self._trial.expired():
             self._trial.reschedule(asyncio.get_running_loop().time())
         async with self._deciding:
             yield
 
     async def _bring_in(self, number: int, folder: str, then: Callable[[], None]) -> None:
-        """Preflight and proof stand above everybody; ``then`` writes down what is wanted."""
+        """Preflight, load and proof, which no caller can skip; ``then`` writes the decision."""
         async with self._place.candidate(number, folder):
             await self._place.load(number, folder, lambda _: then())
 
     async def roll_back(
         self, number: int, reason: str, *, by: By = "operator", leaving: int | None = None
     ) -> None:
-        """Serves an earlier promoted version, or the base model (0), from now on and after a
-        restart.
+        """Serves an earlier promoted version or the base model (0), also after a restart.
 
-        Does nothing when ``leaving`` is named and is not what is served by then. Raises
-        VersionRefused, or RejectedVersion when it cannot be loaded.
+        Does nothing when ``leaving`` is given and is no longer the served version. Raises
+        VersionRefused, or RejectedVersion when the version cannot be loaded.
         """
         async with self._before_candidates():
             if number == self._fleet.serving or leaving not in (None, self._fleet.serving):
@@ -179,15 +179,14 @@ class Promotions:
 
             if folder := rules.may_go_back_to(self.ledger, self._base, number):
                 await self._bring_in(number, folder, go_back)
-            else:  # the base model is in every engine
+            else:  # every engine has the base model
                 await self._place.change(go_back)
             log.warning("version.rolled_back", to=number, reason=reason, by=by)
 
     async def promote(self, number: int, reason: str, *, force: bool) -> None:
-        """An operator serves a version from now on; ``force`` one that the gate refused for its
-        answers.
+        """Serves a version for the operator; ``force`` overrules the gate's refusal.
 
-        Raises VersionRefused, or RejectedVersion when it cannot be loaded.
+        Raises VersionRefused, or RejectedVersion when the version cannot be loaded.
         """
         if rules.may_serve(self.ledger, self._base, number, force=force) == "again":
             await self.roll_back(number, reason)
@@ -203,9 +202,9 @@ class Promotions:
             log.warning("version.overruled", version=number, reason=reason)
 
     async def pin(self, number: int) -> None:
-        """Keeps a version in the engine, so that ``<model>@v7`` is answered whatever is served.
+        """Keeps a version in the engine: clients can always ask for it as ``<model>@v7``.
 
-        Raises VersionRefused, RequestError when there is no room beside what a swap needs,
+        Raises VersionRefused; RequestError when the engine has no room for it and a swap;
         RejectedVersion when it cannot be loaded.
         """
         async with self._before_candidates():
@@ -224,14 +223,14 @@ class Promotions:
             )
 
     async def unpin(self, number: int) -> None:
-        """Lets a version go again. Raises VersionRefused."""
+        """Removes the pin of a version. Raises VersionRefused when it has none."""
         async with self._before_candidates():
             rules.may_unpin(self.ledger, self._base, number)
             self.ledger.unpin(number, self._base, by="operator")
             self._place.unload_soon(number)
 
     async def retire(self, number: int, reason: str) -> None:
-        """It can never be served again; its files go one swap later. Raises VersionRefused."""
+        """Retires a version; its folder is removed after its unload. Raises VersionRefused."""
         async with self._before_candidates():
             folder = rules.may_retire(self.ledger, self._base, number)
             self.ledger.retire(number, folder, self._base, reason, by="operator")

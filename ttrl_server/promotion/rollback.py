@@ -1,5 +1,4 @@
-"""The way back: which version to serve instead of one that is in doubt, and going there whatever
-the disk says."""
+"""Rollback: chooses the version to serve instead of a doubtful one, and retries on a full disk."""
 
 from __future__ import annotations
 
@@ -22,15 +21,15 @@ log = structlog.get_logger()
 AGAIN_S = 10.0
 
 Target = int | Literal["good", "sound", "sound or serving"]
-"""A version's number; or the newest before the served one that is known to keep to its bands
-(good), or that the gate found no worse than the base model (sound), with the served one among
-those to choose from or without it. Where there is none: the base model."""
+"""A version's number, or the newest version that fits; else the base model.
+good: an earlier version with its signals inside the bands. sound: an earlier sound version.
+sound or serving: the served version if it is sound, else as ``sound``."""
 Paired = Callable[[int], Awaitable[Pair | None]]
-"""What a version's questions looked like when they were first asked, and as it answers them."""
+"""Gives the ``Pair`` of a version; None when too little is known."""
 
 
 class Rollback:
-    """Goes back from the served version."""
+    """Serves an earlier version, or the base model, instead of the served version."""
 
     def __init__(
         self, config: Config, fleet: Fleet, promotions: Promotions, paired: Paired
@@ -44,8 +43,7 @@ class Rollback:
         self._again: asyncio.Task[None] | None = None
 
     async def go(self, target: Target, reason: str, *, by: By) -> None:
-        """Serves the target from now on. While a full disk forbids it, it is tried again in the
-        background."""
+        """Serves the target. After an OSError (full disk) it tries again in the background."""
         leaving, number = self._fleet.serving, await self._choose(target)
 
         async def leave() -> None:

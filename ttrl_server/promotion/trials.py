@@ -1,8 +1,6 @@
-"""What samples of two versions on the same questions say about which is the better one. Pure
-functions.
+"""Statistics that compare samples of two versions on the same questions. Pure functions.
 
-Values are [questions][samples]; the questions are the same for both sides, so only the samples are
-random.
+Values are [questions][samples]. Both versions get the same questions: only the samples are random.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ Answers = Sequence[str | None]
 Values = Sequence[Sequence[float]]
 
 BETS = 16
-"""Stakes the capital is spread over."""
+"""Number of stakes that share the capital."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +28,7 @@ class Contrast:
 
 
 def contrast(ours: Values, theirs: Values) -> Contrast:
-    """``theirs`` against ``ours``; the errors of the questions add up."""
+    """Compares ``theirs`` with ``ours``; the squared errors of all questions are added."""
     n = max(1, len(ours))
     mean_ours = math.fsum(map(mean, ours)) / n
     mean_theirs = math.fsum(map(mean, theirs)) / n
@@ -39,12 +37,11 @@ def contrast(ours: Values, theirs: Values) -> Contrast:
 
 
 def supports(base: Answers, theirs: Answers) -> tuple[list[float], list[float]]:
-    """Support of each answer of the base model and of another: the share of the base model's
-    samples that gave it.
+    """Support of each answer of the base model and of another version.
 
-    After RESTRAIN (arXiv 2510.02172), which weighs questions by a frozen base. Sharpening raises
-    support; collapse moves samples to answers the base model hardly ever gave. The base model's own
-    answers leave themselves out.
+    Support is the share of the base model's samples with the same answer. A sample of the base
+    model does not count itself. Sharpening raises support. Collapse moves samples to answers that
+    the base model rarely gives. After RESTRAIN (arXiv 2510.02172): weights from a frozen base.
     """
     counts = Counter(answer for answer in base if answer is not None)
     own = [(counts[a] - 1) / max(1, len(base) - 1) if a is not None else 0.0 for a in base]
@@ -52,13 +49,12 @@ def supports(base: Answers, theirs: Answers) -> tuple[list[float], list[float]]:
 
 
 def capital(differences: Sequence[float], least: float) -> float:
-    """What a gambler owns who began with 1 and bet against "the mean difference is at most
-    ``least``".
+    """Evidence, as a gambler's capital, against "the mean difference is at most ``least``".
 
-    ``differences`` lie in [−1, 1]. If the statement is true, the chance that the capital ever
-    reaches 1/α is at most α, however long one goes on (Ville). The stake is spread evenly over
-    constant bets, the diversified Kelly bettor of Waudby-Smith and Ramdas, "Estimating means of
-    bounded random variables by betting", JRSS B 86 (2024), section 5.
+    The capital starts at 1; ``differences`` lie in [−1, 1]. If the statement is true, the capital
+    ever reaches 1/α with probability at most α (Ville's inequality). The capital is shared evenly
+    between constant bets: the diversified Kelly bettor of Waudby-Smith and Ramdas, "Estimating
+    means of bounded random variables by betting", JRSS B 86 (2024), section 5.
     """
     stakes = [(i + 0.5) / BETS / (1 + least) for i in range(BETS)] if least > -1 else []
     if not stakes:
@@ -69,26 +65,28 @@ def capital(differences: Sequence[float], least: float) -> float:
 
 
 def needed(alpha: float, tries: int) -> float:
-    """The capital that decides the ``tries``-th trial against one rival.
+    """The capital that decides trial number ``tries`` against one rival.
 
-    α/(k (k + 1)) is spent on trial k, and all of them together err with a chance of at most α.
+    Trial k may err with probability α/(k (k + 1)). For all trials together this is at most α.
     """
     return tries * (tries + 1) / alpha
 
 
 def differences(ours: Values, theirs: Values) -> list[float]:
-    """[questions] mean of ``theirs`` minus mean of ``ours``."""
+    """[questions]: mean of ``theirs`` minus mean of ``ours``."""
     return [mean(t) - mean(o) for o, t in zip(ours, theirs, strict=True)]
 
 
 def mean(values: Sequence[float]) -> float:
-    """Arithmetic mean, 0 of nothing."""
+    """Arithmetic mean; 0 when there are no values."""
     return math.fsum(values) / max(1, len(values))
 
 
 def _squared_error(values: Sequence[float]) -> float:
-    """Of the mean; by Bessel's correction, and never quite zero: a few equal samples do not make
-    a certainty."""
+    """Squared standard error of the mean, with Bessel's correction.
+
+    It is never zero: a few equal samples do not prove that all samples are equal.
+    """
     centre, n = mean(values), max(1, len(values))
     variance = math.fsum((value - centre) ** 2 for value in values) / max(1, n - 1)
     return (variance + 1 / n**2) / n

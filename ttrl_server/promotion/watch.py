@@ -1,10 +1,8 @@
-"""Live signals of the served version beside those before it: a fall that the gate did not see goes
-back by itself.
+"""Watches the signals of the served version, and rolls back a version that falls.
 
-Traffic changes as models do. So a significant change of what clients' own questions bring only
-raises a suspicion; the gate then asks the base model the very same questions (``Gate.confirm``),
-and only a version that is worse than the base model on them has fallen. What persons say of its
-answers needs no confirmation.
+The clients' questions may change too. So a significant change of the signals is only a suspicion.
+The gate then asks the base model and the version the same questions again (``Gate.confirm``). The
+version has fallen only if it is worse than the base model there. Feedback needs no confirmation.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ from ttrl_server.voting import signals
 log = structlog.get_logger()
 
 SUSPICIOUS_Z = 3.0
-"""Standard errors of a change that is looked into; of persons' feedback, that is acted upon."""
+"""A fall of more standard errors than this is a suspicion; in feedback it is a fall."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +39,26 @@ class Seen:
     canary: Canary
     signals: Signals
     flipped: float
-    """1 when the question's majority is another than the version before had found."""
+    """1 for a flip of the question's majority, else 0."""
 
 
 class Watch:
-    """The latest ``guard.watch_window`` groups of the served version, and as many from before
-    it."""
+    """The latest ``guard.watch_window`` groups of the served version, and as many before it."""
 
     def __init__(self, guard: GuardConfig, *, critics: int = 1) -> None:
-        """``critics``: tenants that must agree before what persons say counts."""
+        """``critics``: number of tenants with negative feedback that a complaint needs."""
         self._guard, self._critics = guard, critics
         self.version = 0
-        """Whose signals these are."""
+        """The version that these signals belong to."""
         self._before: deque[Seen] = deque(maxlen=guard.watch_window)
         self._now: deque[Seen] = deque(maxlen=guard.watch_window)
         self._praise_before: deque[float] = deque(maxlen=guard.watch_window)
         self._praise: dict[str, tuple[str, float]] = {}
-        """Tenant and praise by answer, the newest last."""
+        """By answer: tenant and praise (1 or 0), the newest last."""
         self._majorities: dict[str, str | None] = {}
 
     def see(self, group: Group, vote: Vote, text: str | None) -> None:
-        """A question that the served version answered."""
+        """Notes a question that the served version answered."""
         if not group.rollouts:
             return
         if group.version != self.version:
@@ -81,7 +78,7 @@ class Watch:
         self._now.append(Seen(asked, signals.of_group(group, vote), float(flipped)))
 
     def hear(self, group: Group, tenant: str, praise: bool) -> None:
-        """A person's feedback on an answer; the latest counts."""
+        """Notes feedback on an answer; the latest feedback on it counts."""
         if group.version == self.version:
             self._praise.pop(group.question_id, None)
             self._praise[group.question_id] = (tenant, float(praise))
@@ -89,27 +86,26 @@ class Watch:
                 del self._praise[next(iter(self._praise))]
 
     def turned_back(self, version: int) -> None:
-        """Another version is served, because of what was seen: nothing of it counts any more."""
+        """Clears the signals of a version that was rolled back; ``version`` is served now."""
         self.version = version
         self._now.clear()
         self._praise.clear()
 
     def traffic_changed(self) -> None:
-        """A suspicion was not confirmed: what went before is no measure any more."""
+        """After a suspicion that was not confirmed: compares with the current groups instead."""
         self._before.clear()
         self._before.extend(self._now)
         self._now.clear()
 
     def complaint(self) -> str | None:
-        """What persons have against the served version."""
+        """Says how far the feedback on the served version fell; None when it did not."""
         if len({tenant for tenant, praise in self._praise.values() if not praise}) < self._critics:
             return None
         fall = _fall(self._praise_before, self._praises(), self._guard.watch_groups)
         return f"praise fell: {fall}" if fall else None
 
     def suspicion(self) -> tuple[str, list[Canary]] | None:
-        """What has changed for the worse, and the questions to look into; None while nothing
-        has."""
+        """What became worse, and the questions to check; None when nothing became worse."""
         before, now, least = self._before, self._now, self._guard.watch_groups
         if min(len(before), len(now)) < least:
             return None
@@ -139,7 +135,7 @@ def _of(seen: Iterable[Seen], name: str) -> list[float]:
 
 
 def _fall(before: Iterable[float], now: Iterable[float], least: int) -> str | None:
-    """A fall of the mean that is no chance, in words."""
+    """Describes a significant fall of the mean; None when there is none."""
     old, new = list(before), list(now)
     if min(len(old), len(new)) < least:
         return None
@@ -152,21 +148,20 @@ def _fall(before: Iterable[float], now: Iterable[float], least: int) -> str | No
 
 
 class Watcher:
-    """Looks into the served version where its live signals have got worse, and goes back from
-    one that fell."""
+    """Checks the served version when its signals become worse, and rolls back a fallen one."""
 
     def __init__(self, fleet: Fleet, watch: Watch, gate: Gate, rollback: Rollback) -> None:
         self._fleet, self._watch, self._gate, self._rollback = fleet, watch, gate, rollback
         self._looking: asyncio.Task[None] | None = None
 
     def see(self, group: Group, vote: Vote, text: str | None) -> None:
-        """A question that followed the served version."""
-        if group.version == self._fleet.serving:  # what ran through a swap says nothing of it
+        """Notes a question that was asked without a pinned version."""
+        if group.version == self._fleet.serving:  # not a group drawn before the last swap
             self._watch.see(group, vote, text)
             self._look()
 
     def hear(self, group: Group, tenant: str, praise: bool) -> None:
-        """A person's feedback on an answer."""
+        """Notes feedback on an answer."""
         self._watch.hear(group, tenant, praise)
         self._look()
 
@@ -179,7 +174,7 @@ class Watcher:
             self._looking.cancel()
 
     def _look(self) -> None:
-        """One look at a time."""
+        """Starts a check of the served version, unless one is running."""
         served = self._fleet.serving
         if served and served == self._watch.version and not self.looking:
             self._looking = asyncio.create_task(self._look_into(served))

@@ -1,2 +1,1 @@
-"""Adapter versions: published once, checked, promoted, rolled back. ``adapters/README.md`` is
-the contract."""
+"""Adapter versions: their folders, checks, rules and ledger. Contract: ``adapters/README.md``."""

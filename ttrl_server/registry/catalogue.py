@@ -1,5 +1,4 @@
-"""What can be said of versions from their folder alone: for the gateway, and for
-``ttrl-adapters`` without one."""
+"""Describes versions from the adapters folder alone: for the gateway and for ``ttrl-adapters``."""
 
 from __future__ import annotations
 
@@ -44,8 +43,7 @@ def rows(past: Past, base: str) -> list[dict[str, Any]]:
 
 
 def about(past: Past, base: str, number: int, folder: str) -> dict[str, Any]:
-    """A version's manifest, where it can be read, what the gate measured and everything that
-    happened to it."""
+    """A version's row, with its manifest (if readable), the gate's figures and its events."""
     row = next(row for row in rows(past, base) if row["number"] == number)
     try:
         manifest = msgspec.to_builtins(folders.read(past.root, folder))

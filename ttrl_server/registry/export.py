@@ -1,4 +1,4 @@
-"""The way out: a version as plain PEFT and plain vLLM load it, and on its way to a hub."""
+"""Exports a version in the form that PEFT and vLLM load, and uploads it to a hub."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from ttrl_server.registry.names import CONFIG, WEIGHTS
 
 
 def adapter(root: Path, folder: str, to: Path, *, base_model: str) -> Path:
-    """Copies PEFT's two files of a version to the new folder ``to``, after preflight; returns it.
+    """Copies PEFT's two files of a version to the folder ``to``, after preflight; returns ``to``.
 
-    Raises RejectedVersion for a version that is not sound, TtrlError where ``to`` holds something
-    already.
+    Raises RejectedVersion when preflight fails, TtrlError when ``to`` is not empty.
     """
     version = folders.read(root, folder)
     preflight.check(root, version, base_model=base_model, max_rank=version.rank)

@@ -1,5 +1,4 @@
-"""Version folders: published whole or not at all, read, removed. The contract is in
-``adapters/README.md``."""
+"""Version folders: publish (whole or not at all), read, remove. See ``adapters/README.md``."""
 
 from __future__ import annotations
 
@@ -27,8 +26,7 @@ from ttrl_server.registry.names import (
 from ttrl_server.types import AdapterVersion, DataWindow
 
 MALFORMED = (ValueError, RecursionError)
-"""What msgspec raises for a file that is not the JSON it should be: DecodeError, bad UTF-8,
-nesting without end."""
+"""What msgspec raises for malformed JSON: DecodeError, bad UTF-8, too deep nesting."""
 
 
 def publish(
@@ -44,10 +42,9 @@ def publish(
     name: str = "",
     data: DataWindow | None = None,
 ) -> AdapterVersion:
-    """Turns the staged folder ``root/.tmp-…`` into version ``number``: manifest, fsync, rename,
-    fsync.
+    """Makes version ``number`` from the folder ``root/.tmp-…``: manifest, fsync, rename, fsync.
 
-    Killed at any moment it leaves the staged folder or the whole version, never a part of one.
+    If the process is killed, there is the staged folder or the whole version, never a part of one.
     Raises RejectedVersion: the number is taken, a file is missing or unknown, a metric is not
     finite.
     """
@@ -78,8 +75,7 @@ def publish(
 
 
 def read(root: Path, folder: str) -> AdapterVersion:
-    """The manifest of a version folder. Raises RejectedVersion when there is none, or it is not
-    this folder's."""
+    """A folder's manifest. Raises RejectedVersion when it is missing or of another version."""
     path = locate(root, folder) / MANIFEST
     try:
         version = msgspec.json.decode(path.read_bytes(), type=AdapterVersion)
@@ -96,8 +92,7 @@ def read(root: Path, folder: str) -> AdapterVersion:
 
 
 def locate(root: Path, folder: str) -> Path:
-    """The path of a version folder that exists. Raises RejectedVersion, also for a path or a
-    link in its place."""
+    """The path of an existing version folder. Raises RejectedVersion, also for a link or a path."""
     path = _path(root, folder)
     if path.is_symlink() or not path.is_dir():
         raise RejectedVersion("preflight", f"{folder} is not a folder in {root}")
@@ -111,10 +106,9 @@ def numbers(root: Path) -> set[int]:
 
 
 def sweep(root: Path, referenced: set[str]) -> list[str]:
-    """Removes what died half-way: staged folders, and versions that ``referenced`` does not name.
-    Returns the names.
+    """Removes staged folders and versions that are not in ``referenced``; returns their names.
 
-    For a moment at which no trainer publishes. Anything else in ``root`` stays.
+    Only for a moment when no trainer publishes. Other files in ``root`` stay.
     """
     if not root.is_dir():
         return []
@@ -131,15 +125,13 @@ def sweep(root: Path, referenced: set[str]) -> list[str]:
 
 
 def remove(root: Path, folder: str) -> None:
-    """Deletes a version folder, if it is there. Raises RejectedVersion when ``folder`` is no
-    version's name."""
+    """Deletes a version folder if it exists. Raises RejectedVersion for a malformed name."""
     if _path(root, folder).exists():
         _discard(root / folder)
 
 
 def strip_trainer_state(root: Path, folder: str) -> None:
-    """Deletes the optimiser state of a version no step starts from any more; it can still be
-    served."""
+    """Deletes a version's optimiser state: it can be served, but no step can start from it."""
     (locate(root, folder) / TRAINER_STATE).unlink(missing_ok=True)
 
 
@@ -167,8 +159,7 @@ def _path(root: Path, folder: str) -> Path:
 
 
 def _described(staged: Path) -> dict[str, Any]:
-    """Alpha and targets, as PEFT's configuration has them; whether it can be read at all is for
-    preflight to say."""
+    """Alpha and targets in PEFT's configuration; {} when malformed, which preflight reports."""
     try:
         config = msgspec.json.decode((staged / CONFIG).read_bytes(), type=_Lora)
     except MALFORMED:
@@ -193,7 +184,7 @@ def _check_staged(root: Path, staged: Path, number: int, metrics: dict[str, floa
         )
     if staged.parent != root or not staged.name.startswith(STAGED) or staged.is_symlink():
         raise RejectedVersion("preflight", f"{staged} is not a folder named {STAGED}… in {root}")
-    # A manifest may be there: publishing the same staged folder again after a failure is allowed.
+    # A manifest is allowed: a trainer may publish the same staged folder again after a failure.
     found = {path.name for path in staged.iterdir()} - {MANIFEST}
     if found != set(PUBLISHED):
         raise RejectedVersion(
@@ -205,8 +196,7 @@ def _check_staged(root: Path, staged: Path, number: int, metrics: dict[str, floa
 
 
 def _discard(path: Path) -> None:
-    """Deletes a folder or a link. It loses its name first: a version is there whole, or not at
-    all."""
+    """Deletes a folder or a link; renames a folder first, so that no partial version is seen."""
     if path.is_symlink() or not path.is_dir():
         path.unlink()
         return

@@ -1,4 +1,4 @@
-"""The one writer of the history of all versions."""
+"""The ledger: the only writer of the history of all versions."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ log = logging.getLogger(__name__)
 
 
 class Ledger(Past):
-    """The ledger of one adapters folder; its only writer until ``close``, or until the process
-    dies. Any thread.
+    """The ledger of one adapters folder. Any thread may call it.
 
-    What happens is on disk when a call returns; OSError means that nothing happened.
+    One process owns it, until ``close`` or until the process dies. Each event is on disk when the
+    call returns; after OSError nothing was written.
     """
 
     def __init__(self, root: Path, *, clock: Callable[[], float] = time.time) -> None:
-        """Opens or makes ``root/ledger.jsonl``; ``clock`` gives seconds since the epoch. A torn
-        last line is cut off.
+        """Opens or makes ``root/ledger.jsonl`` and removes a torn last line.
 
-        Raises ConfigError when a line is damaged or another process has the ledger open.
+        ``clock`` gives seconds since the epoch. Raises ConfigError when a line is damaged or
+        another process has the ledger open.
         """
         super().__init__(root)
         self._clock = clock
@@ -50,10 +50,10 @@ class Ledger(Past):
     def close(self) -> None:
         self._file.close()
 
-    # ------------------------------------------------------------ what happens
+    # ------------------------------------------------------------ events
 
     def reserve(self, base: str) -> int:
-        """A version number that has never been used and never will be again."""
+        """Reserves a version number that was never used; it is never given again."""
         with self._writing:
             number = self.next_number()
             self._append("reserved", number, base)
@@ -72,7 +72,7 @@ class Ledger(Past):
         by: By | None = None,
         reason: str | None = None,
     ) -> None:
-        """The version is served from now on; ``figures`` are what the gate measured."""
+        """Makes the version the served version; ``figures`` are the gate's figures."""
         self._append(
             "promoted", number, base, folder=folder, figures=figures or None, by=by, reason=reason
         )
@@ -85,33 +85,33 @@ class Ledger(Past):
     def retire(
         self, number: int, folder: str, base: str, reason: str, *, by: By | None = None
     ) -> None:
-        """The version can be served no more. Raises VersionRefused for the one that is served."""
+        """Retires the version. Raises VersionRefused for the served version."""
         rules.may_retire(self, base, number)
         self._append("retired", number, base, folder=folder, reason=reason, by=by)
 
     def remove(self, number: int, folder: str, base: str, reason: str) -> None:
-        """The folder of a rejected version goes; what became of it stays known."""
+        """Notes that the folder of a rejected version is removed; its history stays."""
         self._append("removed", number, base, folder=folder, reason=reason, by="retention")
 
     def pin(self, number: int, folder: str, base: str, *, by: By | None = None) -> None:
-        """The version stays in the engine, whatever is served."""
+        """Pins the version: it stays in the engine whatever is served."""
         self._append("pinned", number, base, folder=folder, by=by)
 
     def unpin(self, number: int, base: str, *, by: By | None = None) -> None:
         self._append("unpinned", number, base, by=by)
 
     def roll_back(self, number: int, base: str, reason: str, *, by: By | None = None) -> None:
-        """``number`` (0: the base model) is served from now on. Raises VersionRefused."""
+        """Makes ``number`` (0: the base model) the served version. Raises VersionRefused."""
         folder = rules.may_go_back_to(self, base, number)
         left = self._served_number(base)
         self._append("rolled_back", number, base, folder=folder, reason=reason, left=left, by=by)
 
     def stop(self, base: str, reason: str) -> None:
-        """Learning has ended, and stays so after a restart."""
+        """Notes that learning has ended; it stays off after a restart."""
         self._append("stopped", self._served_number(base), base, reason=reason, by="alarm")
 
     def resume(self, base: str, *, by: By = "operator") -> None:
-        """Learning goes on."""
+        """Notes that learning goes on."""
         self._append("resumed", self._served_number(base), base, by=by)
 
     def _served_number(self, base: str) -> int:
@@ -119,7 +119,7 @@ class Ledger(Past):
         return served[0] if served else 0
 
     def _append(self, event: Any, number: int, base: str, **more: Any) -> None:
-        """Raises OSError when the disk refuses; the file is then as it was."""
+        """Appends one event. Raises OSError when the disk refuses; the file is then unchanged."""
         happened = Event(time=self._clock(), event=event, number=number, base=base, **more)
         line = msgspec.json.encode(happened) + b"\n"
         with self._writing:
@@ -152,8 +152,10 @@ class Ledger(Past):
         return events
 
     def _mend(self, tail: bytes) -> list[Event]:
-        """A last line without its newline: kept when it is whole, else cut off, as its write was
-        never acknowledged."""
+        """Handles a last line without newline: keeps it when it is whole, else removes it.
+
+        A line that is not whole was never acknowledged.
+        """
         try:
             event = msgspec.json.decode(tail, type=Event)
         except folders.MALFORMED:

@@ -1,8 +1,8 @@
-"""The history of all versions, read from one append-only file, and what follows from it.
+"""The history of all versions, read from the append-only ledger, and questions about it.
 
-``ledger.jsonl`` holds one event a line; ``adapters/README.md`` lists them. Nothing is ever changed
-in it: which version is served, and what became of each, is folded from the events, so a restart
-knows what the last life knew.
+``ledger.jsonl`` has one event a line; ``adapters/README.md`` lists the events. No line is ever
+changed. The served version and the state of each version are computed from the events: so a
+restart has the same state.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ttrl_server.registry.names import LEDGER
 from ttrl_server.types import VersionState
 
 By = Literal["gate", "operator", "watch", "alarm", "retention", "restart"]
-"""Who had it done."""
+"""Who caused the event."""
 
 _STATES: dict[str, VersionState] = {
     "proposed": "candidate",
@@ -48,24 +48,24 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         "resumed",
     ]
     number: int
-    """The version it is about; of ``rolled_back`` the one that is served from then on, 0 for the
-    base model; of ``stopped`` and ``resumed``, which are about learning, the one that was
-    served."""
+    """The version of the event.
+    ``rolled_back``: the version that is served afterwards (0: the base model). ``stopped``,
+    ``resumed``: the version that is served at that time."""
     base: str
     folder: str | None = None
     """None for ``reserved``, and for ``rolled_back`` to the base model."""
     stage: str | None = None
-    """Of ``rejected``: where it failed (docs/design.md lists the stages)."""
+    """In ``rejected``: the stage at which it failed (docs/design.md lists the stages)."""
     reason: str | None = None
     left: int | None = msgspec.field(default=None, name="from")
-    """Of ``rolled_back``: the version that was served until then, 0 for the base model."""
+    """In ``rolled_back``: the version that was served before, 0 for the base model."""
     by: By | None = None
     figures: dict[str, float] | None = None
-    """Of ``promoted``: what the gate measured."""
+    """In ``promoted``: the gate's figures."""
 
 
 class Past:
-    """What the events say, for one adapters folder."""
+    """Answers questions about the events of one adapters folder."""
 
     def __init__(self, root: Path, events: Sequence[Event] = ()) -> None:
         self.root = root
@@ -73,8 +73,7 @@ class Past:
 
     @classmethod
     def read(cls, root: Path) -> Past:
-        """The past as it stands on disk, whoever owns the folder. Raises ConfigError when a line
-        is damaged."""
+        """Reads the ledger without owning it. Raises ConfigError when a line is damaged."""
         try:
             *lines, _torn = (root / LEDGER).read_bytes().split(b"\n")
         except OSError as error:
@@ -84,7 +83,7 @@ class Past:
         return cls(root, [decode(root, line, number) for number, line in enumerate(lines, start=1)])
 
     def about(self, number: int) -> list[Event]:
-        """Everything that happened to one version, oldest first."""
+        """All events of one version, oldest first."""
         return [
             e
             for e in self._events
@@ -92,23 +91,22 @@ class Past:
         ]
 
     def events(self, base: str) -> list[Event]:
-        """Everything that happened to the versions of one base model, oldest first."""
+        """All events of one base model, oldest first."""
         return [e for e in self._events if e.base == base]
 
     def bases(self) -> list[str]:
-        """The base models of which there are versions, newest last."""
+        """The base models in the ledger, newest last."""
         return list(dict.fromkeys(e.base for e in self._events))
 
     def served(self, base: str) -> tuple[int, str] | None:
-        """(number, folder) last promoted or rolled back to; None for the base model itself."""
+        """(number, folder) of the served version; None when the base model is served."""
         for event in reversed(self._events):
             if event.base == base and event.event in ("promoted", "rolled_back"):
                 return (event.number, event.folder) if event.folder else None
         return None
 
     def promoted(self, base: str) -> list[tuple[int, str]]:
-        """(number, folder) of every version that passed the gate and is not retired, in order of
-        promotion."""
+        """(number, folder) of every promoted version that is not retired, oldest first."""
         states = self.states()
         passed = (e for e in self._events if e.event == "promoted" and e.base == base)
         return list(
@@ -138,12 +136,14 @@ class Past:
         ]
 
     def promotions(self, base: str) -> list[int]:
-        """Numbers in order of promotion, the retired ones included."""
+        """Numbers of all promotions, also of retired versions, oldest first."""
         return [e.number for e in self._events if e.event == "promoted" and e.base == base]
 
     def left(self, base: str) -> set[int]:
-        """Versions that were gone back from, and not served since: never a place that is gone
-        back to unasked."""
+        """Versions that a rollback left and that were not served again.
+
+        Only an operator can roll back to them.
+        """
         left: set[int] = set()
         for event in self.events(base):
             if event.event in ("promoted", "rolled_back"):
@@ -153,11 +153,11 @@ class Past:
         return left
 
     def forced(self, base: str) -> set[int]:
-        """Versions that are served because an operator overruled the gate."""
+        """Versions that an operator promoted against the gate."""
         return {e.number for e in self.events(base) if e.event == "promoted" and e.by == "operator"}
 
     def fallen(self, base: str) -> set[int]:
-        """Versions that were found to be worse once they were served: never served again."""
+        """Versions that fell: they are never served again."""
         return {
             e.left
             for e in self._events
@@ -165,22 +165,21 @@ class Past:
         }
 
     def before(self, base: str, number: int) -> list[int]:
-        """Promoted versions below ``number`` that may be gone back to unasked, newest first."""
+        """Promoted versions below ``number`` for an automatic rollback, newest first."""
         shunned = self.left(base) | self.fallen(base)
         return sorted(
             (n for n, _ in self.promoted(base) if n < number and n not in shunned), reverse=True
         )
 
     def last_good(self, base: str) -> int:
-        """What a rollback goes to by default: the newest promoted version before the served one
-        that was never left."""
+        """The last good version, the default of a rollback; 0 is the base model."""
         served = self.served(base)
         return next(iter(self.before(base, served[0])), 0) if served else 0
 
-    # ------------------------------------------------------------ what learning must not forget
+    # ------------------------------------------------------------ for learning and the gate
 
     def stopped(self, base: str) -> str | None:
-        """Why learning was ended; None while it goes on."""
+        """The reason why learning has ended; None while it goes on."""
         ended = next(
             (
                 e
@@ -192,7 +191,7 @@ class Past:
         return ended.reason if ended and ended.event == "stopped" else None
 
     def refused_in_a_row(self, base: str) -> int:
-        """Candidates that were refused for their answers since one was not."""
+        """Number of candidates in a row that were refused for their answers, up to now."""
         count = 0
         for event in self.events(base):
             if event.event in ("promoted", "resumed"):
@@ -204,8 +203,7 @@ class Past:
         return count
 
     def tried_against(self, base: str, number: int) -> int:
-        """Candidates that the gate examined while ``number`` was served, and decided on: each
-        spent some of its α."""
+        """Candidates judged on gate.labelled while ``number`` was served; each spent some α."""
         served, count = 0, 0
         for event in self.events(base):
             judged = event.event == "promoted" or (
@@ -217,8 +215,7 @@ class Past:
         return count
 
     def pinned(self, base: str) -> dict[int, str]:
-        """Number → folder of the versions that stay in the engine until they are unpinned or
-        retired."""
+        """Number → folder of the pinned versions."""
         states, pins = self.states(), dict[int, str]()
         for event in self._events:
             if event.base == base and event.event == "pinned" and event.folder:
@@ -228,8 +225,7 @@ class Past:
         return {n: folder for n, folder in pins.items() if states.get(n) != "retired"}
 
     def folders(self) -> set[str]:
-        """The folders of all versions, of any base model, that were proposed and are neither
-        retired nor removed."""
+        """Folders of all proposed versions, of any base model, that are not retired or removed."""
         states, gone = self.states(), {e.number for e in self._events if e.event == "removed"}
         return {
             e.folder
@@ -238,24 +234,23 @@ class Past:
         }
 
     def states(self) -> dict[int, VersionState]:
-        """What became of each version that was proposed."""
+        """The state of each proposed version."""
         return {e.number: _STATES[e.event] for e in self._events if e.event in _STATES}
 
     def judgement(self, number: int) -> VersionState | None:
-        """promoted, rejected or retired; None for a candidate and for a number that was never
-        proposed."""
+        """promoted, rejected or retired; None for a candidate or an unknown number."""
         state = self.states().get(number)
         return None if state == "candidate" else state
 
     def refusal(self, number: int) -> Event | None:
-        """Why a version was rejected last, if it ever was."""
+        """The last ``rejected`` event of a version, or None."""
         return next(
             (e for e in reversed(self._events) if e.number == number and e.event == "rejected"),
             None,
         )
 
     def figures(self, number: int) -> dict[str, float]:
-        """What the gate measured when it promoted a version."""
+        """The gate's figures at a version's promotion; {} when there are none."""
         passed = (e.figures for e in self._events if e.event == "promoted" and e.number == number)
         return next(passed, None) or {}
 
@@ -266,16 +261,15 @@ class Past:
 
 
 JUDGEMENTS = ("canary", "gate")
-"""Stages at which a candidate is refused for what it answers, which an operator may overrule;
-the others are facts."""
+"""Stages that refuse a candidate for its answers; an operator may overrule these stages only."""
 NO_JUDGEMENT = ("busy", "given_up", "stale")
-"""Stages at which a candidate is refused for nothing that it is."""
+"""Stages that refuse a candidate for reasons outside the candidate."""
 FOUND = frozenset({"watch", "alarm"})
-"""Who goes back from a version because of what it turned out to be."""
+"""Who rolls back a version because it fell."""
 
 
 def decode(root: Path, line: bytes, number: int) -> Event:
-    """One line. Raises ConfigError when it is damaged: the served version would be a guess."""
+    """Decodes one line of the ledger. Raises ConfigError when it is damaged."""
     try:
         return msgspec.json.decode(line, type=Event)
     except folders.MALFORMED as error:

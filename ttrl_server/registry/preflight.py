@@ -1,8 +1,7 @@
-"""What can be known about an adapter before the engine loads it: whole, plain, finite, and not
-without effect.
+"""Preflight: checks a version's files before an engine loads them.
 
-A file in this folder is read by vLLM with the gateway's rights, so nothing in it is trusted: names,
-links, hashes, shapes and numbers are checked here, without torch.
+vLLM reads these files with the gateway's rights, so nothing in the folder is trusted. Preflight
+checks names, links, hashes, shapes and numbers, without torch.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from ttrl_server.types import AdapterVersion, Probe
 T = TypeVar("T")
 
 PREFIX = "base_model.model."
-"""Of PEFT, before the base model's own names."""
+"""PEFT's prefix before the base model's layer names."""
 _TENSOR = re.compile(r"(base_model\.model\..+)\.lora_([AB])\.weight")
 
 _PLAIN: dict[str, tuple[Any, ...]] = {
@@ -45,7 +44,7 @@ _PLAIN: dict[str, tuple[Any, ...]] = {
     "rank_pattern": (None, {}),
     "alpha_pattern": (None, {}),
 }
-"""The settings of a plain LoRA adapter, the only kind the engine serves as it was trained."""
+"""Settings of a plain LoRA adapter; the engine cannot serve other kinds as they were trained."""
 
 
 Shapes = dict[str, tuple[int, ...]]
@@ -59,11 +58,10 @@ def check(
     max_rank: int,
     base_shapes: Shapes | None = None,
 ) -> None:
-    """Raises RejectedVersion("preflight", …) with the first reason not to load this version; reads
-    every byte of it.
+    """Reads every byte of a version. Raises RejectedVersion("preflight", …) at the first problem.
 
-    ``base_model`` is the name the engine was started with, ``name@revision`` when it has one;
-    ``base_shapes`` are its weights' [out, in], where they are known.
+    ``base_model``: the engine's base model, ``name@revision`` if it has a revision.
+    ``base_shapes``: the [out, in] shapes of its weights, where they are known.
     """
     folder = folders.locate(root, version.folder)
     _check_files(folder, version)
@@ -85,7 +83,7 @@ def _check_files(folder: Path, version: AdapterVersion) -> None:
             raise _rejected(f"{path.name!r} does not belong in a version folder")
     for name in PUBLISHED:
         if name == TRAINER_STATE and not (folder / name).exists():
-            continue  # An old version has given it up.
+            continue  # strip_trainer_state has removed it
         if not (folder / name).exists():
             raise _rejected(f"{name} is missing")
         if folders.hash_file(folder / name) != version.sha256.get(name):
@@ -140,7 +138,7 @@ def _tensors(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _check_tensors(tensors: dict[str, dict[str, Any]], rank: int) -> None:
-    """Names, pairs, shapes (A [r, in], B [out, r]) and numbers."""
+    """Checks names, pairs, shapes (A [r, in], B [out, r]) and numbers."""
     works: dict[str, list[bool]] = {}
     for name, tensor in tensors.items():
         match = _TENSOR.fullmatch(name)
@@ -158,8 +156,7 @@ def _check_tensors(tensors: dict[str, dict[str, Any]], rank: int) -> None:
 
 
 def _check_layers(tensors: dict[str, dict[str, Any]], base: Shapes) -> None:
-    """Adapted layers have the widths of the base model's, where its files name them as the model
-    does."""
+    """Checks that adapted layers have the base model's widths, where the names are the same."""
     for name, tensor in tensors.items():
         match = _TENSOR.fullmatch(name)
         layer = f"{match[1].removeprefix(PREFIX)}.weight" if match else ""
@@ -176,8 +173,7 @@ def _check_layers(tensors: dict[str, dict[str, Any]], base: Shapes) -> None:
 
 @lru_cache(maxsize=4)
 def shapes_of(model: str) -> Shapes | None:
-    """Shapes of a local model's weights, from the headers of its safetensors files; None where
-    there are none."""
+    """Shapes of a local model's weights, from its safetensors files; None when it has none."""
     found: Shapes = {}
     for path in sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else ():
         with safetensors.safe_open(path, framework="numpy") as file:
@@ -190,7 +186,7 @@ def _is_nonzero(name: str, tensor: dict[str, Any]) -> bool:
     """Whether any element differs from 0. Raises RejectedVersion when one is not finite."""
     dtype, data = tensor["dtype"], tensor["data"]
     if dtype == "BF16":
-        # Without the sign; 0x7F80 and above: infinite or not a number.
+        # Sign bit removed; 0x7F80 and above is infinite or not a number.
         bits = np.frombuffer(data, np.uint16) & 0x7FFF
         finite, nonzero = bool((bits < 0x7F80).all()), bool(bits.any())
     elif dtype in ("F32", "F16"):

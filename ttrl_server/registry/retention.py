@@ -1,4 +1,4 @@
-"""Which folders may go."""
+"""Retention: which version folders may be removed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from ttrl_server.registry.past import Past
 def doomed(
     past: Past, base: str, *, keep: int, older_than: float | None, in_use: Collection[int]
 ) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
-    """(number, folder) of the promoted, and of the rejected versions that are neither wanted nor
-    recent.
+    """(number, folder) of the promoted and of the rejected versions that may be removed.
 
-    The newest ``keep`` of each kind stay, unless what happened to them last is older than
-    ``older_than`` (seconds since the epoch). What is served, the last good version, what is pinned
-    and what is ``in_use`` stay whatever their age.
+    The newest ``keep`` of each kind stay, unless their last event is older than ``older_than``
+    (seconds since the epoch). The served version, the last good version, pinned versions and those
+    in ``in_use`` always stay.
     """
     served = past.served(base)
     wanted = {past.last_good(base), *past.pinned(base), *in_use} | (

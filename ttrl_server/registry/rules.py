@@ -1,7 +1,6 @@
-"""What may become of a version. One rulebook: for a running gateway, and for ``ttrl-adapters`` on a
-folder alike.
+"""The rules for actions on versions, for a running gateway and for ``ttrl-adapters`` on a folder.
 
-Every rule raises VersionRefused, in words that say what may be done instead.
+Every rule raises VersionRefused with a message that says what to do instead.
 """
 
 from __future__ import annotations
@@ -12,12 +11,11 @@ from ttrl_server.errors import VersionRefused
 from ttrl_server.registry.past import JUDGEMENTS, Past
 
 Served = Literal["again", "overruled"]
-"""Why a version may be served: it was promoted before, or an operator overrules the gate."""
+"""again: the version was promoted before. overruled: an operator overrules the gate."""
 
 
 def folder_of(past: Past, base: str, number: int) -> str:
-    """The folder of a version that was proposed for this base model, and is neither retired nor
-    removed."""
+    """The folder of a version of this base model; it must be neither retired nor removed."""
     there = past.folders()
     found = (e.folder for e in past.about(number) if e.number == number and e.base == base)
     folder = next((name for name in found if name in there), None)
@@ -34,8 +32,7 @@ def folder_of(past: Past, base: str, number: int) -> str:
 
 
 def may_serve(past: Past, base: str, number: int, *, force: bool) -> Served:
-    """Whether ``number`` may be served from now on; ``force`` overrules a judgement, never a
-    fact."""
+    """Whether ``number`` may be served. ``force`` overrules only a refusal for its answers."""
     folder_of(past, base, number)
     if number in past.fallen(base):
         raise VersionRefused(f"v{number} fell when it was served, and is not served again")
@@ -56,8 +53,7 @@ def may_serve(past: Past, base: str, number: int, *, force: bool) -> Served:
 
 
 def may_go_back_to(past: Past, base: str, number: int) -> str | None:
-    """The folder of a version that may be served again; None for the base model (0), which
-    always may."""
+    """The folder of a version that may be served again; None for the base model (0)."""
     fit = {n: folder for n, folder in past.promoted(base) if n not in past.fallen(base)}
     if number and number not in fit:
         known = ", ".join(f"v{n}" for n in fit) or "none"
@@ -66,7 +62,7 @@ def may_go_back_to(past: Past, base: str, number: int) -> str | None:
 
 
 def may_pin(past: Past, base: str, number: int) -> str:
-    """The folder of a version that may stay in the engine whatever is served."""
+    """The folder of a version that may be pinned."""
     folder = folder_of(past, base, number)
     if past.judgement(number) != "promoted":
         raise VersionRefused(f"v{number} was not promoted: only promoted versions are pinned")
@@ -74,13 +70,13 @@ def may_pin(past: Past, base: str, number: int) -> str:
 
 
 def may_unpin(past: Past, base: str, number: int) -> None:
-    """Whether there is a pin to take away."""
+    """Checks that the version is pinned."""
     if number not in past.pinned(base):
         raise VersionRefused(f"v{number} is not pinned")
 
 
 def may_retire(past: Past, base: str, number: int) -> str:
-    """The folder of a version that is not served."""
+    """The folder of a version that may be retired: any but the served version."""
     folder = folder_of(past, base, number)
     if past.served(base) == (number, folder):
         raise VersionRefused(

@@ -1,1 +1,1 @@
-"""Every setting: the sections, the tree they make, where a value comes from, which GPUs do what."""
+"""All settings: the sections, the tree, the sources of values, the division of GPUs."""

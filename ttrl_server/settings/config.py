@@ -31,27 +31,26 @@ from ttrl_server.settings.sections import (
 
 
 class Config(Section):
-    """Everything ``ttrl-serve`` can be told."""
+    """All settings of ``ttrl-serve``."""
 
     model: str
-    """Hub id or local folder of the base model; a name in configs/ brings that preset."""
+    """Hub id or local folder of the base model, or the name of a preset in configs/."""
     served_model_name: str = ""
-    """The name clients ask for; default: the last part of model."""
+    """The model name that clients use; default: the last part of model."""
     revision: str | None = None
     """Hub revision of the base model."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Weights and activations of the engine."""
+    """Data type of the engine's weights and activations."""
     max_model_len: int | None = Field(None, ge=16)
-    """Prompt + completion tokens; default: what the model's own configuration says."""
+    """Most tokens of prompt + completion; default: the value in the model's configuration."""
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Passed to the chat template of every question, e.g. {enable_thinking: false}."""
     hardware: Literal["cpu", "cuda"] = "cpu"
-    """Default: cuda where NVIDIA devices are seen, else cpu."""
+    """Default: cuda if the machine has NVIDIA devices, else cpu."""
     gpus: int | None = Field(None, ge=1)
-    """GPUs to divide between engine and trainer, 5 to 3, where engine.devices and train.devices
-    do not say."""
+    """GPUs to divide 5 to 3 between engine and trainer, unless one of them has a devices list."""
     run_dir: Path | None = None
-    """Store, logs and resolved settings; default runs/<served model name>."""
+    """Folder for store, logs and resolved settings; default: runs/<served model name>."""
     api: ApiConfig = ApiConfig()
     vote: VoteConfig = VoteConfig()
     batch: BatchConfig = BatchConfig()
@@ -69,7 +68,7 @@ class Config(Section):
         return self.served_model_name or self.model.rstrip("/").rsplit("/", 1)[-1]
 
     def url(self, port: int) -> str:
-        """Where this machine's own processes reach the gateway."""
+        """The gateway's URL for processes on this machine."""
         host = "127.0.0.1" if self.api.host in ("0.0.0.0", "localhost") else self.api.host
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -79,7 +78,7 @@ class Config(Section):
 
     @property
     def resolved_file(self) -> Path:
-        """Where the trainer reads its settings from."""
+        """The file from which the trainer reads its settings."""
         return self.state_dir / "resolved.json"
 
     @property
@@ -88,13 +87,12 @@ class Config(Section):
 
     @property
     def base_model(self) -> str:
-        """Identity of the base model: adapters of another one are never served."""
+        """The base model's name and revision: adapters of another base model are never served."""
         return f"{self.model}@{self.revision}" if self.revision else self.model
 
     @property
     def replicas(self) -> int:
-        """Engine processes: serving devices in tensor-parallel teams; on a CPU as many as are
-        asked for."""
+        """Number of engines: GPUs / engine.tensor_parallel; on a CPU engine.replicas."""
         if self.engine.url:
             return 1
         if self.hardware == "cpu":
@@ -107,15 +105,17 @@ class Config(Section):
 
     @property
     def cpu_waiting(self) -> dict[str, str]:
-        """How OpenMP threads of engine and trainer wait on a CPU: asleep where both work at
-        once, or they starve each other; as they like where a step waits for an idle engine
-        (waking costs the engine up to half its speed)."""
+        """Environment for the OpenMP threads of engine and trainer on a CPU.
+
+        If both work at the same time, idle threads must sleep, or they take the cores from the
+        other process. Otherwise they keep OpenMP's default: waking costs up to half the speed.
+        """
         both_at_once = self.train.enabled and self.train.when == "always"
         return {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"} if both_at_once else {}
 
     @property
     def shares_devices(self) -> bool:
-        """Engine and trainer live on the same device."""
+        """Whether engine and trainer use the same device."""
         if self.hardware == "cpu":
             return True
         return bool(set(self.engine.devices) & set(self.train.devices))

@@ -1,4 +1,4 @@
-"""Which GPUs serve and which train, where the settings leave it open."""
+"""Divides the GPUs between engine and trainer, where the settings do not say."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ _NO = ("false", "0", "no", "off", "n", "f")
 
 
 def place(data: dict[str, Any]) -> dict[str, Any]:
-    """Fills in hardware and the two device lists of raw settings: the machine's GPUs, divided
-    unless they say how."""
+    """Adds hardware and the two lists of devices to raw settings that do not have them."""
     found = len(list(Path("/dev").glob("nvidia[0-9]*")))
     hardware = data.get("hardware") or ("cuda" if data.get("gpus") or found else "cpu")
     data = {**data, "hardware": hardware}
@@ -20,7 +19,7 @@ def place(data: dict[str, Any]) -> dict[str, Any]:
         str(data.get("gpus") or found),
     )
     if not (isinstance(engine, dict) and isinstance(train, dict) and gpus.isdecimal()):
-        return data  # refused by name in a moment
+        return data  # the validation refuses these values later
     if hardware != "cuda" or gpus == "0" or engine.get("devices") or train.get("devices"):
         return data
     learning = (
@@ -34,9 +33,9 @@ def place(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def split_devices(gpus: int, *, learning: bool, team: int = 1) -> tuple[list[int], list[int]]:
-    """(serving, training) GPUs: 8 → 5 + 3, 4 → 2 + 2, 1 → shared; all serve when nothing learns.
+    """(serving, training) GPUs: 8 → 5 + 3, 4 → 2 + 2, 1 → shared; without learning all serve.
 
-    Serving ones come in whole tensor-parallel teams; what is left over trains.
+    The number of serving GPUs is a multiple of ``team``; the other GPUs train.
     """
     if not learning:
         return list(range(gpus)), []

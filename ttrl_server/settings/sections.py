@@ -1,8 +1,7 @@
-"""The sections of the settings, one class each: every name, its default, its bounds and what it
-means.
+"""The sections of the settings, one class each: names, defaults, bounds and meanings.
 
-``config.py`` puts them together. The paper's settings (docs/method.md, section 2) are turned into
-LoRA ones (10 × learning rate).
+``config.py`` puts the sections together. The defaults are the paper's settings (docs/method.md,
+section 2), changed for LoRA (10 × learning rate).
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from ttrl_server.types import StopRule, Weighting
 AlgorithmName = Literal["grpo", "dapo", "gspo", "cispo", "rloo", "reinforce++", "ppo", "prime"]
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""The ranks for which vLLM sizes its LoRA buffers (its --max-lora-rank choices)."""
+"""vLLM's choices for --max-lora-rank, the size of its LoRA buffers."""
 
 
 Key = Annotated[str, Field(min_length=1)]
-"""An API key; an empty one would let everybody in."""
+"""An API key; it is not empty, as an empty key would allow everybody."""
 
 Device = Annotated[int, Field(ge=0)]
 """Number of a GPU."""
@@ -36,129 +35,126 @@ class Section(BaseModel):
 class ApiConfig(Section):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
-    """0 picks a free port; the banner names it."""
+    """0: any free port; the banner shows it."""
     keys: list[Key] = Field(default_factory=list)
-    """Keys of clients. Without one only a loopback address may be bound."""
+    """Keys of clients. Without a key, api.host must be a loopback address."""
     admin_key: Key | None = None
-    """Key of trainers on other machines and of the admin routes; made at random when not given."""
+    """Key for the admin routes and for trainers on other machines; default: a random key."""
     max_body_mib: float = Field(16, gt=0)
 
 
 class VoteConfig(Section):
     policy: Literal["auto", "always", "never"] = "auto"
-    """auto: a plain text answer is asked for (n = 1, no tools, no response_format, no audio,
-    temperature not 0), and the first wave of samples has answers that can be compared."""
+    """auto: vote on requests for one plain text answer, if the first wave has answers to compare.
+    Not plain: n above 1, tools, response_format, audio, temperature 0."""
     samples: int = Field(64, ge=1)
-    """M, samples that vote on one question."""
+    """M: the number of samples that vote on a question."""
     max_samples: int = Field(256, ge=1, le=2**20)
-    """The most a client may ask for."""
+    """The most samples that a client may ask for."""
     temperature: float = Field(0.6, gt=0, le=2)
-    """Used when the client gives none."""
+    """Sampling temperature when the client gives none."""
     max_tokens: int | None = Field(None, ge=1)
-    """Completion length when the client gives none; default: what is left of the context."""
+    """Most tokens of a completion when the client gives none; default: the rest of the context."""
     deadline_s: float = Field(600, gt=0)
-    """Time one question may take; then the best answer so far, or 504 without a quorum."""
+    """Time limit for a question; then the best answer so far, or 504 without a quorum."""
     quorum: float = Field(0.125, gt=0, le=1)
-    """Share of the samples that must be in for an answer at the deadline."""
+    """Share of the samples that an answer at the deadline needs."""
     stop: StopRule = "exact"
-    """When sampling ends early: exact keeps the full vote's answer; beta and certificate are
-    statistical."""
+    """Rule that ends sampling early: none, exact, beta or certificate.
+    exact never changes the full vote's answer; beta and certificate are statistical."""
     level: float = Field(0.99, gt=0.5, lt=1)
     """1 − δ of a statistical stop rule."""
     wave: int = Field(8, ge=1)
-    """Samples drawn together before a stop rule is asked; the first wave tells whether there is
-    anything to vote on."""
+    """Samples that are drawn together before a stop rule is asked.
+    The first wave also shows whether the question can be voted on."""
     weighting: Weighting = "uniform"
-    """confidence: a vote counts the geometric mean of its tokens' probabilities (after DeepConf,
-    arXiv 2508.15260)."""
+    """The weight of a vote. uniform: 1.
+    confidence: geometric mean of its tokens' probabilities (after DeepConf, arXiv 2508.15260)."""
     fallback: Literal["first", "best_of_n"] = "first"
-    """Which sample answers where nothing can be voted on; best_of_n: the one with the highest
-    self-certainty."""
+    """Which sample is the answer when there is no winner.
+    best_of_n: the sample with the highest self-certainty."""
 
 
 class BatchConfig(Section):
     max_questions: int = Field(8, ge=1)
-    """Questions that start together on one adapter version."""
+    """Most questions that start together on one adapter version."""
     max_wait_ms: float = Field(20, ge=0)
 
 
 class LimitsConfig(Section):
     samples_in_flight: int = Field(8192, ge=1)
-    """Samples admitted and not yet done, over all questions; beyond it 429."""
+    """Most samples admitted and not yet done, over all questions; more get a 429."""
 
 
 class EngineConfig(Section):
     url: str | None = None
-    """A running vLLM server to attach to, instead of starting one."""
+    """URL of a running vLLM server to use; default: the gateway starts its own."""
     key: str | None = None
-    """Its API key."""
+    """API key of the server at engine.url."""
     replicas: int = Field(1, ge=1)
-    """Engines on a CPU, which share its cores; on GPUs there are as many as devices /
-    tensor_parallel."""
+    """Number of engines on a CPU; they share its cores. On GPUs: devices / tensor_parallel."""
     devices: list[Device] = Field(default_factory=list)
-    """GPUs that serve; one replica takes tensor_parallel of them."""
+    """GPUs that serve; each replica uses tensor_parallel of them."""
     tensor_parallel: int = Field(1, ge=1)
     max_num_seqs: int = Field(256, ge=1)
-    """Sequences one replica runs at once."""
+    """Most sequences that one replica runs at once."""
     max_loras: int = Field(4, ge=2)
-    """Adapters in the engine at once: served, draining, candidate and one spare."""
+    """Most adapters in the engine at once: served, draining, candidate, and pins."""
     gpu_memory_utilization: float | None = Field(None, gt=0, le=1)
-    """Default: 0.9, or 0.45 on a GPU that also trains."""
+    """Share of a GPU's memory for the engine; default: 0.9, or 0.45 on a GPU that also trains."""
     cpu_kv_cache_gib: float = Field(4, gt=0)
     cpu_threads: str = "all"
-    """Cores of a CPU engine: 'all', or a list for vLLM such as 0-7."""
+    """Cores of a CPU engine: 'all', or vLLM's list, for example 0-7."""
     startup_timeout_s: float = Field(1800, gt=0)
     drain_timeout_s: float = Field(30, ge=0)
     load_timeout_s: float = Field(120, gt=0)
-    """An engine that takes longer to load an adapter hangs, whatever it says of its health: it
-    is started again."""
+    """Time limit to load an adapter; an engine that takes longer is wedged and is restarted."""
     extra_args: list[str] = Field(default_factory=list)
-    """Given to vLLM untouched; on the command line, whatever follows --."""
+    """Arguments for vLLM, passed unchanged; on the command line: all after --."""
 
 
 class TrainConfig(Section):
     enabled: bool = True
     launch: Literal["here", "elsewhere"] = "here"
-    """elsewhere: ttrl-train is started by hand, on other machines, and reaches the gateway by
-    URL."""
+    """here: the gateway starts the trainer.
+    elsewhere: a person starts ttrl-train on other machines, with the gateway's URL."""
     samples: int = Field(32, ge=2)
-    """G, rollouts of a group that train: the first G indices, chosen before sampling."""
+    """G: the first G rollouts of a group train; this is fixed before sampling."""
     min_group: int = Field(8, ge=2)
-    """Fewest rollouts that train where a vote was stopped early; a group with fewer is not
-    trained on."""
+    """Fewest rollouts that train when a vote stops early; a smaller group is not trained on."""
     questions: int = Field(8, ge=1)
     """Groups in one optimiser step."""
     max_wait_s: float = Field(60, ge=0)
-    """A step starts with fewer groups when the oldest has waited this long."""
+    """A step starts with fewer groups when the oldest group has waited this long."""
     max_staleness: int = Field(4, ge=0)
-    """Promotions after which a group is too old to train on."""
+    """A group is too old to train on when its version has more than so many later promotions."""
     devices: list[Device] = Field(default_factory=list)
-    """GPUs that train; one rank each."""
+    """GPUs that train, one rank each."""
     hostfile: Path | None = None
-    """DeepSpeed's list of machines and slots, to train on several; the run folder and
-    adapters.dir must be shared."""
+    """DeepSpeed's list of machines and slots, to train on several machines.
+    The machines must share the run folder and adapters.dir."""
     feedback: bool = True
     """Whether clients may give labels (``ttrl.label``) and feedback (``/v1/feedback``)."""
     rank: int = Field(16, ge=1, le=LORA_RANKS[-1])
-    """LoRA rank; the engine's buffers have the next of vLLM's sizes."""
+    """LoRA rank; the engine's buffers have this size or vLLM's next larger one."""
     alpha: int = Field(32, ge=1)
     reward: Literal["majority", "signed"] = "majority"
-    """majority: 1 for agreeing with the vote, else 0. signed: 1, 0, −1 with a consensus window
-    (SCRL; see guard)."""
+    """majority: 1 for agreeing with the vote, else 0.
+    signed: 1, 0 or −1, with a consensus window (SCRL; see guard)."""
     algorithm: AlgorithmName = "grpo"
     std_normalise: bool = False
-    """Divide advantages by the group's standard deviation (DeepSeekMath); amplifies noise at low
-    consensus."""
+    """Divide advantages by the group's standard deviation (DeepSeekMath).
+    This amplifies noise at low consensus."""
     aggregate: Literal["auto", "token", "sequence", "constant"] = "auto"
-    """How tokens add up: mean over all tokens, over completions of their mean, or ÷
-    aggregate_length (Dr.GRPO); auto: as the algorithm's paper does, which for GRPO here is token
-    (docs/method.md, section 6)."""
+    """How the loss adds up tokens. token: mean over all tokens. sequence: mean over completions of
+    their mean. constant: ÷ aggregate_length (Dr.GRPO). auto: as in the algorithm's paper, but
+    token for GRPO (docs/method.md, section 6)."""
     aggregate_length: int = Field(1024, ge=1)
-    """L of aggregate: constant."""
+    """The length L for aggregate: constant."""
     learning_rate: float = Field(5e-6, gt=0)
     schedule: Literal["constant", "cosine"] = "constant"
     total_steps: int = Field(1000, ge=1)
-    """Length of the cosine."""
+    """Steps of the cosine schedule."""
     warmup_steps: int = Field(0, ge=0)
     weight_decay: float = Field(0.01, ge=0)
     grad_clip: float = Field(1.0, gt=0)
@@ -167,134 +163,125 @@ class TrainConfig(Section):
     clip_high: float | None = Field(None, gt=0)
     """ε_high; default: the algorithm's own (0.2 for GRPO, 0.28 for DAPO)."""
     kl: float = Field(0.001, ge=0)
-    """β of the k3 penalty to the adapter-off reference; 0 saves that pass."""
+    """β of the k3 penalty to the reference policy; 0 saves the reference's forward pass."""
     importance: Literal["truncate", "mask", "off"] = "truncate"
-    """What is done about tokens whose π_θ / π_engine is far from 1: weighed down to
-    importance_cap, or left out."""
+    """Correction by each token's ratio π_θ / π_engine. truncate: at most c = importance_cap.
+    mask: tokens with a ratio outside [1 / c, c] are left out."""
     importance_cap: float = Field(2.0, ge=1)
     gae_lambda: float = Field(1.0, ge=0, le=1)
     """λ of PPO's advantage estimate."""
     value_weight: float = Field(0.1, ge=0)
-    """Of PPO's value loss beside the policy's."""
+    """Weight of PPO's value loss, added to the policy loss."""
     prime_beta: float = Field(0.05, gt=0)
     """β of PRIME's implicit process reward."""
     teacher_decay: float = Field(0.0, ge=0, lt=1)
-    """Decay a step of an average of the adapter, which is then what is served and labels
-    (Co-rewarding, arXiv 2508.00410); 0 serves what was trained."""
+    """Decay a step of a moving average of the adapter; 0: the trained adapter is served.
+    The average is served and gives the labels (Co-rewarding, arXiv 2508.00410)."""
     micro_batch_tokens: int = Field(4096, ge=1)
-    """Prompt + completion tokens of one forward pass, less where memory_gib asks for it."""
+    """Most tokens (prompt + completion) of one forward pass; memory_gib may lower it."""
     memory_gib: float | None = Field(None, gt=0)
-    """Memory for one pass; default: most of what is free on a GPU, half of what is free on a
-    CPU."""
+    """Memory for one pass; default: most of a GPU's free memory, half of a CPU's."""
     gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
-    """auto: only where a single completion is estimated not to fit memory_gib."""
+    """auto: on only when a single completion is estimated not to fit into memory_gib."""
     zero_stage: int = Field(0, ge=0, le=3)
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the base weights in the trainer; adapters are always float32."""
+    """Data type of the base weights in the trainer; adapters are always float32."""
     seed: int = 0
     lease_s: float = Field(120, gt=0)
     when: Literal["always", "idle"] = "always"
-    """idle: a step waits for a moment without samples in flight, where engine and trainer share
-    the cores."""
+    """When a step may start.
+    idle: only without samples in flight, for an engine and a trainer that share cores."""
     patience_s: float = Field(30, ge=0)
-    """The longest an idle trainer waits for that moment."""
+    """With when = idle: a step starts anyway when its oldest group has waited this long."""
     cpu_threads: int = Field(0, ge=0)
-    """Threads of each CPU rank; 0: all cores divided by the ranks."""
+    """Threads of each CPU rank; 0: all cores, divided by the number of ranks."""
     niceness: int = Field(10, ge=0, le=19)
 
 
 class GuardConfig(Section):
-    """What keeps learning without labels from collapsing (docs/method.md, section 5); 0 switches a
-    guard off."""
+    """Guards against a collapse of learning; 0 switches one off (docs/method.md, section 5)."""
 
     min_majority: float = Field(0.15, ge=0, le=1)
-    """Consensus window (SCRL, arXiv 2603.19880): share of the votes that a winner needs for its
-    group to train."""
+    """Consensus window (SCRL, arXiv 2603.19880): least majority ratio that rewards agreement."""
     min_margin: float = Field(0.03, ge=0, le=1)
-    """Consensus window: the same for the winner's lead over the second."""
+    """Consensus window: least margin that rewards agreement."""
     rare: float = Field(0.15, ge=0, le=1)
-    """Share of the votes below which an answer earns −1 where train.reward is signed."""
+    """With train.reward signed, an answer with a smaller share of the votes gets reward −1."""
     min_extractable: float = Field(0.25, ge=0, le=1)
-    """Share of the samples of a group that must have an answer."""
+    """Least share of a group's samples that must have an answer."""
     max_copies: int = Field(1, ge=1)
-    """Groups of one question that may wait to be trained on."""
+    """Most groups of one question that may wait to be trained on."""
     flip_window: int = Field(4, ge=1, le=32)
-    """Latest changes of version over which a question's flips are counted."""
+    """Number of latest version changes in which a question's flips are counted."""
     max_flips: int = Field(2, ge=1)
-    """A question whose majority flipped so often is frozen (TTRL-Guard, arXiv 2605.19444)."""
+    """A question with so many flips is not trained on (TTRL-Guard, arXiv 2605.19444)."""
     watch_groups: int = Field(8, ge=1)
-    """Questions a version must have drawn before it is compared: again, with the first samples
-    of the same ones; any, with those of the versions before it."""
+    """Fewest groups to compare a version's signals.
+    They are compared with the questions' first samples, or with the groups of earlier versions."""
     watch_window: int = Field(32, ge=1)
-    """Latest questions of the served version, and before it, that are compared while it is
-    served."""
+    """The watch compares so many latest groups of the served version and of the time before it."""
     min_entropy: float = Field(0.01, ge=0)
-    """Collapse alarm: the least share of a question's first entropy while its majority grows."""
+    """Collapse alarm, if the majority grew: least entropy, as a share of the first entropy."""
     max_entropy: float = Field(3, ge=0)
-    """Collapse alarm: the most."""
+    """Collapse alarm, if the majority grew: most entropy, as a share of the first entropy."""
     min_length: float = Field(0.1, ge=0)
-    """Collapse alarm: the least share of a question's first length while its majority grows."""
+    """Collapse alarm, if the majority grew: least length, as a share of the first length."""
     max_length: float = Field(5, ge=0)
-    """Collapse alarm: the most."""
+    """Collapse alarm, if the majority grew: most length, as a share of the first length."""
     max_kl: float = Field(5, ge=0)
-    """Alarm: nats a token between a new version and the base model, on what the version's parent
-    sampled."""
+    """Alarm: most nats a token between new version and base model, on the parent's samples."""
     refusals: int = Field(4, ge=0)
-    """Candidates in a row that held-back questions may refuse before learning ends."""
+    """Learning ends after so many candidates in a row were refused for their answers."""
     bad_steps: int = Field(3, ge=1)
-    """Steps in a row with a loss that is not finite, after which learning ends."""
+    """Learning ends after so many steps in a row with a loss or gradient that is not finite."""
     max_updates: int = Field(1000, ge=0)
-    """Promoted versions of one lineage; then learning ends and the last one goes on being
-    served."""
+    """Learning ends after so many promoted versions of a lineage; the last one stays served."""
     max_questions: int = Field(512, ge=0)
-    """Distinct questions one lineage trains on: beyond about so many unguarded runs collapse
-    (arXiv 2603.08660)."""
+    """Most distinct questions that a lineage trains on.
+    Unguarded runs collapse beyond about 512 (arXiv 2603.08660)."""
 
 
 class StoreConfig(Section):
     url: str | None = None
-    """SQLAlchemy URL; default: SQLite in the run folder."""
+    """SQLAlchemy URL of the store; default: SQLite in the run folder."""
 
 
 class AdaptersConfig(Section):
     dir: Path = Path("adapters")
     keep: int = Field(4, ge=2)
-    """Promoted versions whose folders are kept, the newest, and as many rejected ones. What is
-    served, the last good version, and whatever is pinned or in use are kept besides."""
+    """Number of newest promoted, and of newest rejected, versions whose folders are kept.
+    The served version, the last good version, and pinned or loaded versions are always kept."""
     keep_days: float | None = Field(None, gt=0)
-    """Age beyond which a folder goes even so."""
+    """Folders that are older than this are removed even if adapters.keep would keep them."""
 
 
 class GateConfig(Section):
     mode: Literal["strict", "lenient", "off"] = "strict"
-    """strict: on gate.labelled a candidate must be shown to be no worse than what is served;
-    lenient: it must not be shown to be worse. off: preflight only, no probe and no questions."""
+    """strict: gate.labelled must show that a candidate is no worse than the served version.
+    lenient: it must not show that it is worse. off: preflight only, no probe and no questions."""
     labelled: Path | None = None
-    """JSON lines of prompt (or messages) and answer, asked of every candidate. strict wants a
-    hundred or more: it refuses what it cannot judge."""
+    """JSON lines of prompt (or messages) and answer, to ask every candidate.
+    strict needs 100 or more lines: with fewer it refuses candidates that it cannot judge."""
     margin: float = Field(0.1, ge=0, lt=1)
-    """Share of right samples by which a candidate may be worse than what is served, where mode
-    is strict."""
+    """strict: how much lower a candidate's share of right samples may be than the served one's."""
     alpha: float = Field(0.05, gt=0, lt=1)
-    """Chance of a wrong judgement on gate.labelled, over all candidates that meet the same
-    served version."""
+    """Chance of a wrong judgement on gate.labelled, over all candidates.
+    The candidates are those that are compared with the same served version."""
     probe_tolerance: float = Field(4, ge=1)
-    """How many times engine and trainer may differ with the adapter on, against what they do
-    with it off."""
+    """Most difference between engine and trainer with the adapter on.
+    It is a multiple of their difference with the adapter off."""
     canary_share: float = Field(0.1, ge=0, lt=1)
-    """Share of the distinct questions that is held back from training, to ask candidates; 0: no
-    such check."""
+    """Share of the distinct questions that is held back, to ask candidates; 0: no such check."""
     sentinels: bool = True
-    """Ask candidates a few simple questions too, for what the traffic does not ask
-    (promotion/canaries.py lists them)."""
+    """Whether the gate also asks simple questions with known answers (promotion/canaries.py)."""
     canary_questions: int = Field(8, ge=1)
-    """The most that are kept, the newest ones."""
+    """Most held-back questions that are kept; the newest stay."""
     canary_least: int = Field(2, ge=1)
-    """The fewest that a candidate is judged by."""
+    """Fewest held-back questions for a judgement."""
     canary_samples: int = Field(8, ge=2)
-    """Samples of each of them, of a candidate and once of the base model."""
+    """Samples of each question from each version; the base model gives more."""
     canary_z: float = Field(2.5, gt=0)
-    """Standard errors by which a candidate may be worse than the base model."""
+    """Most standard errors by which a candidate may be worse than the base model."""
 
 
 class LogConfig(Section):

@@ -1,8 +1,7 @@
 """From argv, environment and YAML to one validated Config: flag > environment > file > default.
 
-pydantic-settings merges the sources; this module adds what it cannot know: which preset ``--model``
-names, and that whatever follows ``--`` belongs to vLLM. Every mistake is one ConfigError with one
-line.
+pydantic-settings merges the sources. This module adds the presets that ``--model`` names, and the
+arguments after ``--`` for vLLM. Every mistake is one ConfigError with a message of one line.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ def parse(argv: list[str], *, prog: str = "ttrl-serve") -> Invocation:
     source = first.config or preset
     values = _read_yaml(source) if source else {}
     if named:
-        # A bare preset name stands for the id in its file; an id or a path stands for itself.
+        # A bare preset name means the id in its file; an id or a path means itself.
         bare = preset is not None and source == preset and "/" not in named
         stands_for_id = bare and not Path(named).exists()
         rest = ["--model", values["model"] if stands_for_id else named, *rest]
@@ -139,7 +138,7 @@ class _Settings(BaseSettings, Config):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # What the file says arrives as init arguments, below the environment.
+        # The YAML file's values are the init arguments, with a lower rank than the environment.
         return _Environment(settings_cls), init_settings
 
 
@@ -192,8 +191,7 @@ _EPILOG = (
 
 
 def redacted(config: Config) -> dict[str, Any]:
-    """The settings as plain data, secrets replaced and paths absolute: for printing, and for the
-    trainer."""
+    """The settings as plain data, with absolute paths and without secrets."""
     data: dict[str, Any] = config.model_dump(mode="json")
     data["adapters"]["dir"] = str(config.adapters_root)
     data["api"]["keys"] = ["***"] * len(config.api.keys)

@@ -1,5 +1,4 @@
-"""The durable experience store: what was voted on, until it has been learned from. Owned by the
-gateway alone."""
+"""The store of experiences, from the vote to the training step. Only the gateway owns it."""
 
 from ttrl_server.store.experiences import Experiences
 

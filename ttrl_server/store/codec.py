@@ -1,9 +1,8 @@
-"""Experiences as rows, and back.
+"""Converts experiences to rows of the store, and back.
 
-Token ids are 32-bit unsigned, log-probabilities 32-bit floats (what the engine computed them in),
-rewards 64-bit floats; all little endian, back to back. Text that a model wrote is UTF-8 bytes,
-because a model may write characters (NUL, lone surrogates) that a text column refuses. The vote is
-ASCII JSON.
+Token ids are 32-bit unsigned, log-probabilities 32-bit floats (as in the engine), rewards 64-bit
+floats; all little endian, without gaps. A model's text is UTF-8 bytes: a model may write characters
+(NUL, lone surrogates) that a text column refuses. The vote is ASCII JSON.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ def rollout_row(rollout: Rollout) -> dict[str, Any]:
 
 
 def experience_of(row: Row, rollout_rows: Sequence[Row]) -> Experience:
-    """The experience as it was added; its rollouts in the order of ``rollout_rows``."""
+    """The experience of a row; its rollouts are in the order of ``rollout_rows``."""
     group = Group(
         question_id=row["question_id"],
         prompt_token_ids=unpack_ids(row["prompt_token_ids"]),

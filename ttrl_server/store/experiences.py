@@ -1,13 +1,12 @@
-"""The experiences of one gateway: added when voted on, leased to the trainer, consumed once.
+"""The experiences of one gateway: added after the vote, leased to the trainer, consumed once.
 
     add ──▶ pending ──lease──▶ leased ──consume──▶ consumed
               ▲                  │
               └─ release, expire ┘      after MAX_ATTEMPTS leases: dropped
 
-Every method is one transaction and is on disk when it returns. One thread calls them all; one
-process owns the store. A lease ends when ``expire`` or ``lease`` finds that it has run out, not by
-the clock alone: a trainer that comes back late from a suspended machine may still renew or consume,
-if nobody has taken its groups back.
+Every method is one transaction, on disk when the method returns. One thread calls them all; one
+process owns the store. A lease ends only when ``expire`` or ``lease`` finds that its time is over.
+Until then a late trainer (after its machine was suspended) may still renew or consume.
 """
 
 from __future__ import annotations
@@ -27,11 +26,10 @@ from ttrl_server.store.schema import batches, experiences, rollouts, signals
 from ttrl_server.types import Admission, Batch, Experience, Group, History, Parent, Signals
 
 MAX_ATTEMPTS = 3
-"""Leases a group may go through: a batch that kills every trainer must not stop learning for
-ever."""
+"""Most leases of a group: a batch that crashes every trainer must not stop learning for ever."""
 
 Rule = Callable[[Group, Admission, History], Admission]
-"""The admission on a group, from the one it came with and from its question's history."""
+"""Gives a group's admission from its earlier admission and its question's history."""
 
 STATES = ("kept", "pending", "leased", "consumed", "dropped")
 
@@ -39,7 +37,7 @@ _PENDING = experiences.c.state == "pending"
 
 
 class Experiences:
-    """The store. Made by ``open``; ``close`` gives it to the next owner."""
+    """The store. ``open`` makes it; after ``close`` another process may own it."""
 
     def __init__(
         self, engine: Engine, owner: schema.Owner | None, clock: Callable[[], float]
@@ -75,11 +73,10 @@ class Experiences:
         label: str | None = None,
         rule: Rule | None = None,
     ) -> Admission:
-        """Keeps an experience; durable on return. An id that is there already is left as it is.
+        """Writes an experience to disk and returns its admission; a known id is left unchanged.
 
-        ``key`` names its question and ``label`` what the vote found, in a comparable form; ``rule``
-        decides from the question's history, in the same transaction. Returns the admission. Raises
-        StoreError when it was not written.
+        ``key`` is the question's key, ``label`` the key of the pseudo-label. ``rule`` decides from
+        the question's history, in the same transaction. Raises StoreError when nothing was written.
         """
         with self._transaction() as connection:
             known = select(experiences.c.seq).where(experiences.c.id == experience.id)
@@ -112,8 +109,7 @@ class Experiences:
     def reward_anew(
         self, experience_id: str, rewards: tuple[float, ...], admission: Admission
     ) -> bool:
-        """Other rewards for a group that has not been leased yet; False when it has, or is not
-        there."""
+        """Replaces a group's rewards; False when it is leased, consumed or not there."""
         open_still = (experiences.c.id == experience_id) & experiences.c.state.in_(
             ("kept", "pending")
         )
@@ -137,14 +133,12 @@ class Experiences:
         return True
 
     def paired(self, version: int) -> tuple[Signals, Signals] | None:
-        """What a version's samples look like, beside the first ones that were drawn for the same
-        questions."""
+        """Signals of the first groups of a version's questions, and of the version's own groups."""
         with self._transaction() as connection:
             return questions.paired(connection, version)
 
     def held_back(self, limit: int) -> list[Group]:
-        """The newest group of each of the last questions that were held back from training,
-        oldest first."""
+        """The newest group of each of the last ``limit`` held-back questions, oldest first."""
         newest = func.max(experiences.c.seq)
         query = select(newest).select_from(experiences.join(signals)).group_by(signals.c.question)
         query = query.where(experiences.c.reason == "held_back", experiences.c.state == "kept")
@@ -154,27 +148,26 @@ class Experiences:
             return [found.group for found in _load(connection, experiences.c.seq.in_(chosen))]
 
     def get(self, experience_id: str) -> Experience | None:
-        """The experience as it was added, its rollouts in index order."""
+        """The experience, with its rollouts in index order; None when it is not there."""
         with self._transaction() as connection:
             found = _load(connection, experiences.c.id == experience_id)
         return found[0] if found else None
 
     def pending(self) -> int:
-        """Groups that wait to be trained on."""
+        """Number of groups that wait to be trained on."""
         with self._transaction() as connection:
             return connection.execute(
                 select(func.count()).select_from(experiences).where(_PENDING)
             ).scalar_one()
 
     def oldest_pending(self) -> float | None:
-        """When the group that is next in line was added; None when none waits."""
+        """When the oldest waiting group was added (seconds since the epoch); None: no group."""
         query = select(experiences.c.created).where(_PENDING).order_by(experiences.c.seq).limit(1)
         with self._transaction() as connection:
             return connection.execute(query).scalar()
 
     def counts(self) -> dict[str, int]:
-        """Experiences in each state (all five are there), and ``kept/<reason>`` and
-        ``dropped/<reason>``."""
+        """Number of experiences in each state, and as ``kept/<reason>``, ``dropped/<reason>``."""
         e = experiences.c
         query = select(e.state, e.reason, e.dropped, func.count()).group_by(
             e.state, e.reason, e.dropped
@@ -198,12 +191,11 @@ class Experiences:
         min_version: int,
         unwanted: Collection[int] = (),
     ) -> Batch | None:
-        """Up to ``limit`` pending groups, oldest first, for the step that makes version ``number``
-        from ``parent``.
+        """Leases up to ``limit`` pending groups, oldest first, for ``lease_s`` seconds.
 
-        Takes back leases that have run out and drops groups drawn from a version below
-        ``min_version``, or from an ``unwanted`` one, first. None while another lease lives, or when
-        nothing waits.
+        The step makes version ``number`` from ``parent``. Before that, it ends leases whose time is
+        over, and drops groups of versions below ``min_version`` or in ``unwanted``. Returns None
+        while another lease is open, or when no group waits.
         """
         now = self._clock()
         with self._transaction() as connection:
@@ -242,15 +234,14 @@ class Experiences:
             )
 
     def renew(self, batch_id: str, lease_s: float) -> None:
-        """Lets the lease run ``lease_s`` seconds from now. Raises LeaseLost."""
+        """Extends the lease to ``lease_s`` seconds from now. Raises LeaseLost."""
         with self._transaction() as connection:
             _change_leased(connection, batch_id, expires=self._clock() + lease_s)
 
     def consume(self, batch_id: str, *, folder: str | None, reason: str) -> None:
-        """Marks the batch and its groups as learned from, for good. Raises LeaseLost.
+        """Marks the batch and its groups as consumed, for ever. Raises LeaseLost.
 
-        ``folder`` is the version the step proposes, None when it made none, for the ``reason``
-        given.
+        ``folder``: the version that the step proposes; None when it made none. ``reason``: why.
         """
         with self._transaction() as connection:
             batch = _change_leased(
@@ -261,7 +252,7 @@ class Experiences:
             )
 
     def release(self, batch_id: str, reason: str) -> None:
-        """Gives the groups of a lease back, untrained. Raises LeaseLost."""
+        """Ends a lease without a step: its groups are pending again. Raises LeaseLost."""
         with self._transaction() as connection:
             if not _end_leases(
                 connection, batches.c.id == batch_id, state="released", reason=reason
@@ -269,7 +260,7 @@ class Experiences:
                 raise _lost(batch_id)
 
     def expire(self) -> int:
-        """Takes back the groups of leases that have run out; how many groups."""
+        """Ends leases whose time is over; returns the number of their groups."""
         with self._transaction() as connection:
             ended = _end_leases(
                 connection, batches.c.expires <= self._clock(), state="expired", reason="ran out"
@@ -277,8 +268,7 @@ class Experiences:
         return sum(ended)
 
     def release_all(self, reason: str) -> int:
-        """Takes back the groups of every lease, as nobody can be working on them any more; how
-        many groups."""
+        """Ends every lease, when no trainer works on them; returns the number of their groups."""
         with self._transaction() as connection:
             return sum(
                 _end_leases(connection, batches.c.id.is_not(None), state="released", reason=reason)
@@ -321,7 +311,7 @@ def _change_leased(connection: Connection, batch_id: str, **values: object) -> i
 def _end_leases(
     connection: Connection, which: ColumnElement[bool], *, state: str, reason: str
 ) -> list[int]:
-    """Ends the leased batches of ``which`` without a step; how many groups each one gives back."""
+    """Ends the leased batches of ``which`` without a step; returns each one's number of groups."""
     query = select(batches.c.seq).where(which, batches.c.state == "leased")
     ended = list(connection.execute(query).scalars())
     return [_give_back(connection, batch, state=state, reason=reason) for batch in ended]

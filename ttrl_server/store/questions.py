@@ -1,7 +1,6 @@
-"""What the guards ask the store: how a question's majority has moved, and what each version's
-samples look like.
+"""Data for the guards: the flips of each question, and the signals of each version.
 
-Functions on an open transaction; ``Experiences`` calls them in the one that adds a group.
+The functions take an open transaction; ``Experiences`` calls them when it adds a group.
 """
 
 from __future__ import annotations
@@ -16,12 +15,11 @@ from ttrl_server.voting.signals import of_group
 
 FLIPS_KEPT = 32
 NO_MEASURE = frozenset({"cancelled", "aborted", "unvotable"})
-"""Groups that say nothing about the version that drew them."""
+"""Reasons of groups that are not counted in their version's signals."""
 
 
 def history(connection: Connection, key: str, label: str | None, version: int) -> History:
-    """The question's history with the new vote's flip in it; ``label`` is the vote's, in a
-    comparable form."""
+    """The question's history, with the new vote's flip; ``label`` is its pseudo-label's key."""
     row = _row(connection, key)
     waiting = (
         select(func.count())
@@ -40,7 +38,7 @@ def history(connection: Connection, key: str, label: str | None, version: int) -
 def note(
     connection: Connection, seq: int, key: str, label: str | None, experience: Experience
 ) -> None:
-    """Writes down what a group that was just added says of its question and of its version."""
+    """Writes a new group's flip to its question, and its signals to its version."""
     version, row = experience.group.version, _row(connection, key)
     values: dict[str, Any] = {"flips": _flips(row, label, version)}
     if label is not None:
@@ -58,7 +56,7 @@ def note(
 
 
 def admitted(connection: Connection, experience: int) -> None:
-    """A group that was kept trains after all."""
+    """Counts a group that is admitted later, through feedback."""
     key = select(signals.c.question).where(signals.c.experience == experience).scalar_subquery()
     connection.execute(
         update(questions).where(questions.c.key == key).values(trained=questions.c.trained + 1)
@@ -66,11 +64,10 @@ def admitted(connection: Connection, experience: int) -> None:
 
 
 def paired(connection: Connection, version: int) -> tuple[Signals, Signals] | None:
-    """Means over the questions that ``version`` drew and others had drawn before: then, at the
-    first time, and now.
+    """Mean signals of the same questions: when they were first asked, and with ``version``.
 
-    None where there are no such questions. The same questions on both sides, so that other traffic
-    is no movement.
+    Only questions that another version answered first; None when there are none. Both sides have
+    the same questions, so that a change of the traffic changes nothing.
     """
     now, then, past = (signals.alias(name) for name in ("now", "then", "past"))
     first = (

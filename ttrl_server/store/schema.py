@@ -1,14 +1,14 @@
-"""Tables of the store, and how its database is opened.
+"""The tables of the store; opens its database.
 
     experiences 1 ── n rollouts      an experience is a group, its vote, rewards and admission
-    experiences n ── 1 batches       the batch that holds, or has consumed, the experience
+    experiences n ── 1 batches       the batch that leases, or has consumed, the experience
     questions, signals               each question's flips, each group's figures
 
     kept                             not admitted: stays as a record, with the reason
     pending → leased → consumed      admitted; a lease without a step goes back to pending
-    pending → dropped                admitted, but stale by now, or leased too often
+    pending → dropped                admitted, but stale now, or leased too often
 
-Plain column types and plain SQL only: SQLite is the default, PostgreSQL takes the same statements.
+Plain column types and plain SQL only: SQLite (the default) and PostgreSQL take the same statements.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SCHEMA_VERSION = 1
 metadata = MetaData()
 
 _Serial = BigInteger().with_variant(Integer, "sqlite")
-"""SQLite numbers rows by itself only in a column that is spelled INTEGER."""
+"""SQLite numbers rows automatically only in a column of type INTEGER."""
 
 schema_version = Table(
     "schema_version", metadata, Column("version", Integer, primary_key=True, autoincrement=False)
@@ -77,7 +77,7 @@ experiences = Table(
     Column("tenant", Text, nullable=False),
     Column("created", Double, nullable=False),
     Column("state", Text, nullable=False),  # kept, pending, leased, consumed, dropped
-    Column("reason", Text, nullable=False),  # the admission's
+    Column("reason", Text, nullable=False),  # the admission's reason
     Column("dropped", Text),  # stale, attempts
     Column("attempts", Integer, nullable=False),  # leases so far
     Column("batch", _Serial, ForeignKey("batches.seq")),
@@ -107,8 +107,8 @@ questions = Table(
     "questions",
     metadata,
     Column("key", Text, primary_key=True),
-    Column("label", Text),  # of the latest vote
-    Column("version", Integer),  # that drew it
+    Column("label", Text),  # key of the latest pseudo-label
+    Column("version", Integer),  # version of that vote
     Column("flips", Text, nullable=False),  # one 0 or 1 for each change of version, oldest first
     Column("trained", Integer, nullable=False),  # groups admitted
     Index("questions_by_trained", "trained"),
@@ -130,8 +130,7 @@ signals = Table(
 
 
 class Owner:
-    """The right to write one SQLite file, held until ``close``; the kernel gives it up when the
-    process dies."""
+    """The right to write one SQLite file, until ``close`` or until the process dies."""
 
     def __init__(self, database: Path) -> None:
         try:
@@ -153,17 +152,16 @@ class Owner:
 
 
 def own(url: URL) -> Owner | None:
-    """Takes the store for this process. A database server or a store in memory needs no lock file:
-    None.
+    """Takes the store for this process; None: a database server or memory needs no lock file.
 
-    Raises ConfigError when another process has it.
+    Raises ConfigError when another process owns the store.
     """
     on_disk = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
     return Owner(Path(str(url.database)).absolute()) if on_disk else None
 
 
 def parse(url: str) -> URL:
-    """Raises ConfigError when it is no SQLAlchemy URL."""
+    """Parses a SQLAlchemy URL. Raises ConfigError."""
     try:
         return make_url(url)
     except ArgumentError as error:
@@ -173,9 +171,9 @@ def parse(url: str) -> URL:
 
 
 def prepare(url: URL) -> Engine:
-    """Connects, and makes the tables of a new store. Every SQLite commit returns after fsync.
+    """Connects, and makes the tables of a new store. SQLite returns from a commit after fsync.
 
-    Raises ConfigError when the database cannot be used, or was written under another schema.
+    Raises ConfigError when the database cannot be used, or has another schema version.
     """
     try:
         engine = create_engine(url)

@@ -1,1 +1,1 @@
-"""What the outside sees of the inside: event log and metrics."""
+"""Event log, metrics and traffic summary of the gateway."""

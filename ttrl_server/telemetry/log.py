@@ -10,7 +10,7 @@ import structlog
 
 
 def configure(format: Literal["text", "json"], level: str) -> None:
-    """Sets up structlog for this process; every room then calls ``structlog.get_logger()``."""
+    """Sets up structlog for this process; all modules use ``structlog.get_logger()``."""
     render: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if format == "json"

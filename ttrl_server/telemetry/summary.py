@@ -1,5 +1,4 @@
-"""One line a minute while there is traffic: what was asked, voted on, learned from, and why the
-rest was not."""
+"""Logs one line a minute while there is traffic: counts of questions, votes and refusals."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ Counts = dict[str, Counter[str]]
 
 
 def counts() -> Counts:
-    """The totals so far, by what is counted and by label."""
+    """The totals so far, by kind of count and by label."""
     return {
         "asked": _by_label(metrics.QUESTIONS, "outcome"),
         "unvoted": _by_label(metrics.UNVOTED, "reason"),
@@ -35,7 +34,7 @@ def _by_label(series: Series, label: str) -> Counter[str]:
 
 
 def line(before: Counts, now: Counts) -> dict[str, object] | None:
-    """The figures of the time between; None where nothing was asked in it."""
+    """The figures between two counts; None when nothing was asked."""
     new = {name: now[name] - before[name] for name in now}
     asked, unvoted = new["asked"].total(), new["unvoted"].total()
     if not asked + unvoted:
@@ -53,7 +52,7 @@ def line(before: Counts, now: Counts) -> dict[str, object] | None:
 async def every_minute(
     more: Callable[[], Awaitable[dict[str, object]]], every_s: float = EVERY_S
 ) -> None:
-    """Logs for ever; ``more`` gives what else belongs to the line."""
+    """Logs for ever; ``more`` gives additional fields of the line."""
     before = counts()
     while True:
         await asyncio.sleep(every_s)

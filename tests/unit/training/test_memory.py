@@ -46,7 +46,7 @@ def test_halving_ends_at_one_token() -> None:
         one.halve()
 
 
-@pytest.mark.parametrize("zero_stage", [0, 2, 3])
+@pytest.mark.parametrize("zero_stage", [0, 2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("where", "place"), [("forward", 2), ("backward", 2), ("backward", -1)])
 def test_a_step_that_runs_out_of_memory_is_taken_in_smaller_pieces(
     zero_stage: int, where: str, place: int, monkeypatch: pytest.MonkeyPatch
