@@ -43,12 +43,8 @@ class Overloaded(TtrlError):
 
     def __init__(self, message: str, *, status: int, retry_after_s: int, code: str) -> None:
         super().__init__(message)
-        self.message, self.status, self.retry_after_s, self.code = (
-            message,
-            status,
-            retry_after_s,
-            code,
-        )
+        self.message, self.status = message, status
+        self.retry_after_s, self.code = retry_after_s, code
 
 
 class EngineError(TtrlError):

@@ -32,6 +32,8 @@ class FakeVLLM:
     load_s: float = 0.0
     slow: Callable[[int], float] = lambda i: 0.0
     """Seconds that sample i takes beyond ``delay_s``."""
+    nats: Callable[[int], float] = lambda i: 0.5
+    """−log p of every token of sample i."""
     surprise: Callable[[int], float] = lambda i: 1.0
     """Mean −log p of the alternatives at every position of sample i."""
     seen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -78,7 +80,7 @@ class FakeVLLM:
         text = self.of_version.get(body["model"], self.text)(number)
         ids = [ord(c) for c in text]
         choice = {"text": text, "token_ids": ids, "finish_reason": "stop"}
-        logprobs: dict[str, Any] = {"token_logprobs": [-0.5] * len(ids)}
+        logprobs: dict[str, Any] = {"token_logprobs": [-self.nats(number)] * len(ids)}
         if k := body["logprobs"]:
             row = {str(rank): -self.surprise(number) for rank in range(k)}
             logprobs["top_logprobs"] = [row] * len(ids)

@@ -3,6 +3,7 @@ crashes, the way back."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,6 +55,19 @@ def test_a_leased_batch_holds_the_engines_own_tokens_and_the_votes_rewards(
     assert [r.token_ids for r in experience.group.rollouts[:2]] == [(ord("9"),), (ord("7"),)]
     assert experience.rewards == (0.0, 1.0, 1.0, 1.0)
     assert gateway.status()["training"] is True
+
+
+def test_the_reply_and_the_store_tell_the_same_of_a_group(start: Callable[..., Gateway]) -> None:
+    """One long unsure sample among short sure ones: a mean of means says something else."""
+    fake = FakeVLLM(text=lambda i: "The answer is 9." if i == 0 else "7")
+    fake.nats = lambda i: 4.0 if i == 0 else 0.1
+    gateway = start(fake, vote={"stop": "none"})
+    said = gateway.ask().json()["ttrl"]
+    assert said["entropy"] == pytest.approx((16 * 4.0 + 7 * 0.1) / 23)
+    with sqlite3.connect(gateway.config.state_dir / "store.sqlite") as db:
+        kept = db.execute("SELECT majority, entropy, length, extractable FROM signals").fetchone()
+    told = (said["majority_ratio"], said["entropy"], said["sampled_tokens"] / said["drawn"], 1.0)
+    assert kept == pytest.approx(told)
 
 
 def test_a_promoted_adapter_answers_the_next_question(start: Callable[..., Gateway]) -> None:

@@ -93,13 +93,11 @@ class Placement:
                     if then:
                         then(worst)
                     return worst
-                # Errors of the adapter come first, then errors of an engine.
-                for kind in (RejectedVersion, EngineError, BaseException):
-                    error = next((each for each in found if isinstance(each, kind)), None)
-                    if error is not None and kind is not EngineError:
-                        raise error
-                    if error is not None:
-                        break
+                # A failure of an engine says nothing about the adapter: it is tried again.
+                errors = [each for each in found if isinstance(each, BaseException)]
+                errors.sort(key=lambda error: not isinstance(error, RejectedVersion))
+                if not isinstance(errors[0], EngineError):
+                    raise errors[0]
             await asyncio.sleep(AGAIN_S)
 
     async def _bring(self, replica: Replica, number: int, folder: str) -> Figures:

@@ -50,13 +50,8 @@ class Promotions:
         ledger: Ledger,
         gate: Gate | None = None,
     ) -> None:
-        self._config, self._fleet, self._place, self.ledger, self._gate = (
-            config,
-            fleet,
-            place,
-            ledger,
-            gate,
-        )
+        self._config, self._fleet, self._place = config, fleet, place
+        self.ledger, self._gate = ledger, gate
         self._root, self._base = config.adapters_root, config.base_model
         self._deciding = asyncio.Lock()
         """``judge`` holds this lock also while it waits for an engine or for room."""
@@ -88,9 +83,8 @@ class Promotions:
 
                         await self._place.load(number, folder, promote)
             except TimeoutError:
-                return self._reject(
-                    number, folder, "given_up", "what a person or an alarm wanted came first"
-                )
+                why = "what a person or an alarm wanted came first"
+                return self._reject(number, folder, "given_up", why)
             except RejectedVersion as refusal:
                 return self._reject(number, folder, refusal.stage, refusal.reason)
             finally:
@@ -98,9 +92,8 @@ class Promotions:
             metrics.VERSIONS.labels("promoted").inc()
             metrics.GATE_SECONDS.observe(figures.get("gate_seconds", 0.0))
             metrics.GATE_TOKENS.inc(figures.get("gate_tokens", 0.0))
-            log.info(
-                "version.promoted", version=number, **{k: round(v, 5) for k, v in figures.items()}
-            )
+            shown = {name: round(value, 5) for name, value in figures.items()}
+            log.info("version.promoted", version=number, **shown)
             return Judgement("promoted", "")
 
     async def _examine(self, number: int, folder: str) -> Figures:
@@ -119,21 +112,18 @@ class Promotions:
                     try:
                         return await asyncio.wait_for(examining, EXAMINE_S)
                     except TimeoutError:
-                        raise RejectedVersion(
-                            "busy", f"questions were not answered within {EXAMINE_S:g} s"
-                        ) from None
+                        late = f"questions were not answered within {EXAMINE_S:g} s"
+                        raise RejectedVersion("busy", late) from None
                     except EngineError:  # the engine failed, not the candidate
                         await asyncio.sleep(AGAIN_S)
             await self._place.load(number, folder)
 
     def judged(self, number: int) -> Judgement | None:
         """The earlier judgement on a version; None when it has no judgement yet."""
-        judgement = self.ledger.judgement(number)
-        return (
-            Judgement("rejected" if judgement == "rejected" else "promoted", "judged before")
-            if judgement
-            else None
-        )
+        state = self.ledger.judgement(number)
+        if state is None:
+            return None
+        return Judgement("rejected" if state == "rejected" else "promoted", "judged before")
 
     def _reject(self, number: int, folder: str, stage: str, reason: str) -> Judgement:
         self.ledger.reject(number, folder, self._base, stage, reason, by="gate")

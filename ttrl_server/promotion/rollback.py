@@ -34,12 +34,8 @@ class Rollback:
     def __init__(
         self, config: Config, fleet: Fleet, promotions: Promotions, paired: Paired
     ) -> None:
-        self._config, self._fleet, self._promotions, self._paired = (
-            config,
-            fleet,
-            promotions,
-            paired,
-        )
+        self._config, self._fleet = config, fleet
+        self._promotions, self._paired = promotions, paired
         self._again: asyncio.Task[None] | None = None
 
     async def go(self, target: Target, reason: str, *, by: By) -> None:
