@@ -1,11 +1,10 @@
-"""The one reader of answers: what a text answers, what kind of answer was asked for, which answers
-are the same.
+"""Reads answers from text, finds the kind of answer that a question asks for, and compares answers.
 
     question ─asked─▶ Asked ──┐
     sample ─said─▶ own words ─┴read─▶ Reading ─keys─▶ equal keys are equal answers
 
-Pure: no model, no process, no file. Used by the vote, the gate, ``ttrl-vote``, ``ttrl-replay`` and
-the recipes; imports nothing of the server, so that the client may import it.
+The functions are pure: no model, no process, no file. The vote, the gate, ``ttrl-vote``,
+``ttrl-replay`` and the recipes use them. It imports nothing of the server: clients import it too.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-r"""What a question says about its answer: of what kind it is, its choices, how it is written, what
-stays beside it.
+r"""What a question says about its answer: the kind, the listed choices, the notation, and which
+units and words belong to it.
 
-The question decides what an answer is. Where it asks for nothing that could be compared (a poem,
-advice, a list of ideas), numbers and words that replies happen to share are no agreement:
+The question decides what an answer is. Some questions ask for nothing that can be compared (a poem,
+advice, a list of ideas). Numbers and words shared by replies to them are no agreement.
 ``Asked.kind`` is then ``open``, and only what a sample itself marks as its answer counts.
 """
 
@@ -18,7 +18,7 @@ from ttrl_server.answers.kinds import FOREIGN, MARKED, Kind, alternatives, kind
 from ttrl_server.answers.spelling import visible
 
 TAIL = 20_000
-"""Characters from the end of a text (or question) that are looked at."""
+"""Characters from the end of a text (or question) that are read."""
 LONGEST_CHOICE = 300
 """Characters of a choice that are kept, and of an answer that is compared with it."""
 
@@ -29,12 +29,12 @@ class Asked:
 
     kind: Kind = "unknown"
     choices: Mapping[str, str] = field(default_factory=dict)
-    """Text by capital letter; empty when the question lists none."""
+    """Text of each choice by capital letter; empty when the question lists no choices."""
     alternatives: tuple[str, ...] = ()
-    """Words between which the question lets choose: even, odd."""
+    """Words that the question offers to choose from: even, odd."""
     integer: bool = False
     listed: bool = False
-    """Several values between commas."""
+    """Whether several values, separated by commas, are asked for."""
     ordered: bool = False
     """Whether the order of several values matters."""
     percent: bool = False
@@ -49,11 +49,11 @@ class Asked:
     marked: bool = False
     """Whether the question asks to mark the answer (a box, ``####``, a tag, "Answer: …")."""
     names: frozenset[str] = frozenset()
-    """Letters that stand for something in the question, so that they are no units."""
+    """Letters that name something in the question, so they are not read as units."""
     stems: frozenset[str] = frozenset()
-    """Its words without their plural s: what is counted need not stand beside a number."""
+    """The question's words without plural endings; keys leave such words after a number out."""
     text: str = ""
-    """Without spaces: an expression that the question names may name its value (``a+b = 5``)."""
+    """The question without spaces; finds expressions that name an answer's value (``a+b = 5``)."""
 
     @property
     def known(self) -> bool:
@@ -65,8 +65,8 @@ class Asked:
 def asked(question: str | None) -> Asked:
     """What a question says about its answer, from its last ``TAIL`` characters. Never raises.
 
-    The ballot, the record and the client all ask for the same question, and a long one takes tens
-    of milliseconds.
+    Cached: the ballot, the record and the client all call this with the same question, and a long
+    question takes tens of milliseconds.
     """
     if not question or not question.strip():
         return Asked()
@@ -98,7 +98,7 @@ def asked(question: str | None) -> Asked:
 
 
 def stem(word: str) -> str:
-    """A word without its plural: houses, boxes and house, box are one."""
+    """A word without its plural ending: "houses" becomes "house", "boxes" becomes "box"."""
     if len(word) > 4 and word.endswith("ies"):
         return word[:-3] + "y"
     if len(word) > 4 and word.endswith(("ches", "shes", "xes", "sses")):
@@ -122,7 +122,7 @@ _INTEGER = re.compile(
     r"|(?<!be\sa\s)(?<!is\sa\s)\bwhole\s{1,4}number\b",
     re.IGNORECASE,
 )
-"""Said of the answer; "let n be an integer" is said of a variable."""
+"""The question asks for an integer; "let n be an integer" does not, it describes a variable."""
 _LISTED = re.compile(
     r"\bcomma[- ]separated\b|\bseparated\sby\s(?:a\s)?commas?\b"
     r"|\blist\s(?:of\s)?(?:all|the|of|in|every|your|them|its)\b"
@@ -145,7 +145,7 @@ _PERCENT = re.compile(
     r"|\b(?:in|as\sa)\s(?:per\s?cent\b|%)|\bpourcentage\b|\bprozentsatz\b|\bporcentaje\b|百分之几|百分比",
     re.IGNORECASE,
 )
-"""A percentage is asked for; "What is 15 % of 80?" asks for none."""
+"""The question asks for a percentage; "What is 15 % of 80?" does not."""
 _EQUATION = re.compile(
     r"\b(?:equation|formula)\sof\b|\bwhat\sis\s(?:the|an)\s(?:[a-z-]{1,20}\s){0,3}equation\b"
     r"|\b(?:which|write|find|give|determine|state)\s(?:an?\s|the\s|one\s)?"
@@ -185,7 +185,7 @@ _CHOICE_TAIL = re.compile(r"(?:[\s,;*_#>-]|\\q?quad|\\[ ,;]|\\[a-z]{1,10}\{|\bor
 
 
 def listed_choices(question: str) -> dict[str, str]:
-    """Text by letter of the last run A, B, … of at least two markers in the same style."""
+    """Text by letter, from the last run A, B, … of at least two markers in the same style."""
     runs: dict[str, list[re.Match[str]]] = {}
     last: list[re.Match[str]] = []
     for marker in _MARKER.finditer(question):
@@ -200,7 +200,7 @@ def listed_choices(question: str) -> dict[str, str]:
     ends = [*(marker.start() for marker in last[1:]), len(question)]
     choices: dict[str, str] = {}
     for marker, end in zip(last, ends, strict=False):
-        # The first line with anything in it, without the markup around the markers.
+        # Take the first line that is not blank, without the markup around the markers.
         head = _CHOICE_HEAD.match(question, marker.end(), end)
         text = question[head.end() if head else marker.end() : end]
         line = text[:LONGEST_CHOICE].split("\n", 1)[0]

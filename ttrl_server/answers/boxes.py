@@ -1,5 +1,5 @@
-r"""What a sample sets in a box, ``\boxed{…}``: the last one, or the last few where a sentence
-lists them."""
+r"""Reads the answer in a box, ``\boxed{…}``: the last box, or the last few boxes that one sentence
+lists."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _SENTENCE_IN_BOX = re.compile(
 
 
 def boxed(text: str, asked: Asked) -> str | None:
-    """What the last complete box with something in it holds, or the last few where they are listed
-    in one sentence.
+    """The content of the last complete box that is not empty, or of the last few boxes if one
+    sentence lists them.
 
-    A box that holds only a box counts as that one; one that holds a placeholder is none.
+    A box that contains only a box counts as the inner box. A box with a placeholder does not count.
     """
     boxes = [box for box in _boxes(text) if key(box[2], asked)]
     if not boxes:
@@ -56,8 +56,8 @@ def _choice_in(content: str, asked: Asked) -> str:
 
 
 def _boxes(text: str) -> list[tuple[int, int, str]]:
-    """Where every complete box begins and ends, and what it holds; boxes around boxes count
-    once."""
+    """Start, end and content of every complete box; a box inside a box does not count
+    separately."""
     opened: list[tuple[int, int, bool]] = []
     found: list[tuple[int, int, str]] = []
     for token in _BOX_TOKEN.finditer(text):

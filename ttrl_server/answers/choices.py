@@ -1,7 +1,7 @@
-"""Which of the listed choices, or of the words a question offers, a sample names.
+"""Finds which of the listed choices, or of the words that a question offers, a sample names.
 
-An answer given as the text of a choice is the letter of that choice, so that "nitric acid" and "B"
-are one vote. A choice is never guessed from a stray capital letter.
+An answer that gives the text of a choice is read as the choice's letter, so that "nitric acid" and
+"B" are the same answer. A capital letter somewhere in a text is never read as a choice.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ REASON = (
 )
 _A_REASON = re.compile(rf"(?:[,;:]|\s[-\u2013\u2014])?{REASON}", re.IGNORECASE)
 UNLISTED = frozenset("ABCDEFGHIJ")
-"""Letters that are taken for choices where the question lists none."""
+"""Letters that are read as choices if the question lists no choices."""
 _REACH = 400
-"""Characters in which a letter at the start must be recognised."""
+"""Characters from the start of a text that are read to find a letter there."""
 
 _WORD = re.compile(r"[^\W_]+")
 _MEASURED = re.compile(r"[-+$€£ ]{0,4}[0-9][0-9.,]{0,40}\s?[A-Za-z°% ]{0,40}")
@@ -60,11 +60,11 @@ _INNER_LETTER = re.compile(
 
 
 def named(text: str, asked: Asked) -> str | None:
-    """The letter of the one choice that an answer names by its text, whole or in part; None when it
-    names none or more.
+    """The letter of the one choice that an answer names by its text or by a part of it; None if the
+    answer names no choice or several.
 
-    In part: "nitric acid" begins with the choice "nitric", "nitric" is found in no other choice
-    than "nitric acid".
+    A part: the answer "nitric acid" begins with the choice "nitric"; the answer "nitric" is in no
+    other choice than "nitric acid".
     """
     if letter := exactly(text, asked):
         return letter
@@ -82,8 +82,8 @@ def named(text: str, asked: Asked) -> str | None:
 
 
 def exactly(text: str, asked: Asked) -> str | None:
-    """The letter of the one choice that is equivalent to the text, or whose letter it is, or
-    whose number it gives."""
+    """The letter of the one choice that the text equals, or whose letter or number the text
+    gives."""
     bare = text.strip()
     choices = asked.choices
     if len(bare) == 1 and bare.upper() in choices:
@@ -100,8 +100,8 @@ def exactly(text: str, asked: Asked) -> str | None:
 
 
 def letter_at_start(text: str, choices: Choices) -> str | None:
-    """The choice letter at the start, unless it begins an expression ("A + 1") or is a word ("A
-    circle …")."""
+    """The choice letter at the start, unless the letter begins an expression ("A + 1") or is a word
+    ("A circle …")."""
     plain = _WRAPPERS.sub(" ", text[:_REACH]).strip()
     match = _LETTER.match(plain)
     if match is None or (match[3] and not choices):
@@ -146,10 +146,10 @@ def picked(text: str, choices: Choices) -> str | None:
 
 
 def marked(text: str, asked: Asked) -> str | None:
-    """The choice picked ("I choose B"), or marked as "(B)", "**B**" or "B." or written alone in the
-    last or first line.
+    """The choice that a sample picks ("I choose B"), or marks as "(B)", "**B**", "B." or alone in
+    its last or first line.
 
-    Lines that list several options one by one do not count.
+    Lines that list several options one after the other do not count.
     """
     choices = asked.choices
     written = lines(text)
@@ -174,11 +174,11 @@ _NEGATED = r"(?:\b(?:not|n't|isn't|never|neither|nor|rather\sthan|instead\sof)\b
 
 
 def alternative(text: str, words: tuple[str, ...]) -> str | None:
-    """The one of the offered words that the last line, or the first sentence, names and does not
-    deny."""
+    """The one offered word that the last line, or else the first sentence, names and does not
+    negate."""
     written = lines(text)
     word, *others = words
-    if others == [f"not {word}"]:  # as the first line says it, else the last
+    if others == [f"not {word}"]:  # read the first line, else the last
         bare = rf"(?<!\w){re.escape(word)}"
         prefixed = rf"(?<!\w)(?:ir|in|un|non-?){re.escape(word)}"
         for line in (*written[:1], *written[-1:]):
@@ -209,8 +209,8 @@ def _capital(match: re.Match[str]) -> str:
 
 
 def _words(text: str) -> list[str]:
-    """Its words in lower case, without the LaTeX commands around them and the articles before
-    them."""
+    """The words of a text in lower case, without LaTeX commands and without articles at the
+    start."""
     words = _WORD.findall(re.sub(r"\\[a-z]+", " ", text).casefold())
     while words and (words[0] in ARTICLES or words[0] in ("that", "it", "is")):
         del words[0]
@@ -233,8 +233,8 @@ def _key(text: str) -> str | None:
 
 
 def _number(text: str) -> str | None:
-    """The digits of a measured value, with its sign; ``1,000 °C`` and ``1000 degrees`` give the
-    same."""
+    """The key of a measured value's digits and sign; ``1,000 °C`` and ``1000 degrees`` have the
+    same key."""
     digits = re.search(r"-?\s?[0-9][0-9.,]{0,40}", text)
     return _key(digits[0]) if digits else None
 

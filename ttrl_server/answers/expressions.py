@@ -1,15 +1,15 @@
-r"""Mathematical notation, LaTeX or plain, as a tree. Read by a grammar of our own; nothing is ever
-evaluated as code.
+r"""Parses mathematical notation, LaTeX or plain, into a tree. The grammar is this module's own;
+nothing is ever evaluated as code.
 
     sum      = ["-"] product { ("+" | "-") product }
     product  = power { ("*" | "/" | nothing) power }
     power    = atom { "!" | "^" argument | "%" | "°" }
     atom     = number | name | function … | \frac… | \sqrt… | ( sum ) | | sum | | …
 
-A tree is a tuple of an operation and what it is applied to: ``("+", a, b)``, ``("number",
-Fraction(1, 2))``, ``("name", "x_1")``. Where people read one writing in two ways (``x/2y``, ``\sin
-x/2``, ``1 2``) it is refused: an answer that is compared as it is spelt may split a vote, one that
-is misread teaches nonsense.
+A tree is a tuple of an operation and its arguments: ``("+", a, b)``, ``("number",
+Fraction(1, 2))``, ``("name", "x_1")``. A text that people read in two ways (``x/2y``, ``\sin x/2``,
+``1 2``) is refused and then compared as text. This may split a vote, but a wrong reading would give
+wrong rewards.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ttrl_server.answers.lexicon import FUNCTIONS, GREEK, NAMED
 Tree = tuple[Any, ...]
 
 LONGEST = 400
-"""Characters of an expression that is read."""
+"""Most characters of an expression; a longer one is not parsed."""
 _DEEPEST = 32
 
 _NUMBER = re.compile(r"\d+\.\d+|\d+\.(?=\s*(?:[-+*/^)}\]|]|\Z))|\d+|\.\d+")
@@ -56,13 +56,13 @@ _ACCENT = frozenset(
     }
 )
 _SPELT_OUT = FUNCTIONS | NAMED.keys() | GREEK
-"""Words that are read as a whole."""
+"""Words that are read as one name, not letter by letter."""
 _BRACKETS = {"(": ")", "[": "]", "{": "}", "⌊": "⌋", "⌈": "⌉"}
 _LOG = re.compile(r"(lo?g|ln)(\d+)(?=\s?[(|])")
 
 
 class Unreadable(ValueError):
-    """No expression, or one that can be read in two ways."""
+    """The text is not an expression, or can be read in two ways."""
 
 
 def parse(text: str) -> Tree:
@@ -85,7 +85,7 @@ def names(tree: Tree) -> set[str]:
 
 
 class _Reader:
-    """One pass over a text; ``at`` is the place of what comes next."""
+    """Reads a text once from start to end; ``at`` is the index of the next character."""
 
     def __init__(self, text: str) -> None:
         self.text, self.at, self._depth, self._bars = text, 0, 0, 0
@@ -104,7 +104,7 @@ class _Reader:
         return tree
 
     def _product(self) -> Tree:
-        """A product, with the signs before it."""
+        """A product, with any plus and minus signs before it."""
         if self._peek() in ("+", "-"):
             negative = self._take() == "-"
             tree = self._product()
@@ -185,7 +185,7 @@ class _Reader:
             return self._spelt_out(run[0].lower())
         if len(run[0]) > 3:
             raise Unreadable(f"{run[0]!r} is a word")
-        self.at += 1  # single letters side by side, of which the first is taken
+        self.at += 1  # letters side by side are single names: take the first
         return self._name(run[0][0])
 
     def _number(self) -> Tree:
@@ -218,8 +218,8 @@ class _Reader:
         return {"⌊": ("floor", inside), "⌈": ("ceil", inside)}.get(opened, inside)
 
     def _argument(self) -> Tree:
-        """What TeX takes as an argument: a group, a command with its own, or else one sign; a
-        plain number whole."""
+        """One argument as in TeX: a group, a command with its arguments, or one character; but a
+        plain number is read as a whole."""
         sign = self._peek()
         if sign in ("{", "("):
             return self._bracketed()
@@ -229,7 +229,7 @@ class _Reader:
         return self._number() if sign.isdigit() else self._atom()
 
     def _tex(self) -> Tree:
-        """The same for a command of LaTeX, for which 12 are two arguments."""
+        """One argument of a LaTeX command, where 12 is two arguments: 1 and 2."""
         sign = self._peek()
         if sign.isdigit():
             self.at += 1
@@ -265,7 +265,7 @@ class _Reader:
         raise Unreadable(f"\\{name} is not known here")
 
     def _name(self, name: str) -> Tree:
-        """A variable with its index and primes; e and i without any are what they stand for."""
+        """A variable with its index and primes; e and i without these are the constants."""
         index = ""
         if found := self._match(_INDEX):
             index = f"_{found[0]}"
@@ -276,7 +276,7 @@ class _Reader:
         return ("constant", name) if name in ("e", "i") and not index else ("name", name + index)
 
     def _spelt_out(self, name: str) -> Tree:
-        """What a word stands for: a function of what follows it, a constant or a variable."""
+        """The tree for a word: a function of the text after it, a constant or a variable."""
         if name == "sqrt":
             return self._root()
         if name not in FUNCTIONS:
@@ -290,7 +290,7 @@ class _Reader:
                 base = self._argument() if self._peek() in ("{", "(") else self._tex()
         in_brackets = self._peek() in ("(", "[", "{", "|", "⌊", "⌈")
         inside = self._atom() if in_brackets else self._power()
-        # Without brackets: the factors side by side, up to a sign, a bracket or another function.
+        # Without brackets the argument ends at a sign, a bracket or another function.
         while not in_brackets and (sign := self._peek()) and sign not in "([{|":
             ahead = _WORD_AHEAD.match(self.text, self.at)
             if not self._begins_a_factor(sign) or (ahead and ahead[1] in FUNCTIONS):
@@ -302,7 +302,7 @@ class _Reader:
             raise Unreadable(f"{name} with a base")
         if power == _MINUS_ONE and name in ("sin", "cos", "tan"):
             return (f"arc{name}", inside)
-        # Without a base, log is to e or 10, as its field has it: here the base is a variable.
+        # log without a base may mean base e or 10, so its base is a variable here.
         below = ("name", "log") if base is None else ("ln", base)
         tree = ("/", ("ln", inside), below) if name == "log" else (name, inside)
         return ("^", tree, power) if power else tree
@@ -318,7 +318,7 @@ class _Reader:
         return self.text[self.at : self.at + 1]
 
     def _match(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        """The match of ``pattern`` at this place, which moves to its end."""
+        """The match of ``pattern`` at ``at``; ``at`` moves to the end of the match."""
         found = pattern.match(self.text, self.at)
         self.at = found.end() if found else self.at
         return found

@@ -1,27 +1,27 @@
-r"""When two answers are the same answer: they have the same key. Model text is rewritten and
-parsed, never evaluated.
+r"""Makes the keys of answers: two answers are the same if their keys are equal. Model text is
+rewritten and parsed, never evaluated.
 
     answer ─clean─▶ one notation ─▶ word, moment, letter?
                                  └▶ list, tuple, interval, matrix, equation … ─▶ parts
                                         part ─▶ value and unit, or its spelling
 
-Decisions where notations contradict each other. A split vote beats a false equality:
+Decisions for texts with several readings. A split vote is better than a false equality:
 
-- A unit stays beside its value: 25 cm are not 25 m, 60 min are 1 h. A value without one joins the
-  one unit that the others gave it, and none where they disagree (``shared``).
+- A value keeps its unit: 25 cm are not 25 m, 60 min are 1 h. A value without a unit takes the unit
+  of the other answers with this value, but no unit if these answers disagree (``shared``).
 - A percentage is a fraction (75 % is 3/4, 3 % is not 3), unless the question asks for a percentage
   or is unknown.
-- A calculation that the question asks for (``7 * 8``) says nothing, although its value is right: a
-  model that learned from votes for it would learn to repeat the question.
-- What is counted (5 apples) says nothing where the question names it; other words after a number
-  stay beside it.
+- A calculation that the question asks for (``7 * 8``) is no answer, although its value is right:
+  from votes for it a model would learn to repeat the question.
+- The word for what is counted (5 apples) is left out if the question contains it; other words after
+  a number stay in the key.
 - ``1,234`` is a number unless a list is asked for; ``1, 234`` is a list; ``2,74`` is a decimal
-  where the question is not in English. Lists and sets of figures have no order unless the
+  if the question is not in English. Lists and sets of figures have no order unless the
   question asks for one; tuples always have.
-- ``x = 5`` and ``AB = 5 cm`` are 5 (but ``x = 5`` is not ``y = 5`` where the question has both);
-  ``y = 2x`` is ``2x`` unless an equation is asked for; ``a+b = 5`` is 5 where the question asks for
-  a+b. A true equation between figures (``8!/4 = 10080``) is its value.
-- Letters are compared in upper and lower case where they are variables or symbols, words are not.
+- ``x = 5`` is 5, ``AB = 5 cm`` is 5 cm (but ``x = 5`` is not ``y = 5`` if a question has both);
+  ``y = 2x`` is ``2x`` unless an equation is asked for; ``a+b = 5`` is 5 if the question asks for
+  a+b. A true equation between figures (``8!/4 = 10080``) has the key of its value.
+- Case matters for letters that are variables or symbols; it does not matter for words.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ __all__ = ["Key", "key", "keys", "same", "shared"]
 
 
 def keys(answers: Collection[str], asked: Asked) -> dict[str, str | None]:
-    """The key of each answer among these; None where it says nothing (a placeholder, a refusal).
-    Never raises."""
+    """The key of each answer; None if it says nothing (a placeholder, a refusal, the calculation
+    that was asked for). Never raises."""
     return shared({answer: key(answer, asked) for answer in answers})
 
 
 def shared(found: dict[str, Key | None]) -> dict[str, str | None]:
-    """Values without a unit take the one unit that others gave the same value."""
+    """The keys, where a value without a unit takes the only unit that other answers give it."""
     measured: defaultdict[str, set[str]] = defaultdict(set)
     for known in found.values():
         if known and known.full != known.bare:
@@ -65,7 +65,7 @@ def shared(found: dict[str, Key | None]) -> dict[str, str | None]:
 
 
 def same(a: str | None, b: str | None, asked: Asked) -> bool:
-    """Whether two answers to one question are the same; no answer is the same as nothing."""
+    """Whether two answers to one question are the same; None equals no answer, not even None."""
     if a is None or b is None:
         return False
     found = keys({a, b}, asked)
@@ -73,27 +73,27 @@ def same(a: str | None, b: str | None, asked: Asked) -> bool:
 
 
 def key(answer: str, asked: Asked) -> Key | None:
-    """The key of one answer by itself; None where it says nothing. Never raises."""
+    """The key of one answer alone; None if it says nothing, as in ``keys``. Never raises."""
     if len(answer) > LONGEST:
         return alone(" ".join(answer.casefold().split()))
     return _known(answer, asked) if asked.text else _unasked(answer)
 
 
 def _known(answer: str, asked: Asked) -> Key | None:
-    """A whole answer in words that mean something by themselves, or else what it is made of."""
+    """The key of a whole answer in words with a fixed meaning, or else the key of its parts."""
     text = tidy(clean(answer))
     words = unquoted(text).casefold().strip(" .!?:;,\"'")
     refuses = words in REFUSALS and asked.known and asked.kind != "words"
     if not words or words in PLACEHOLDERS or refuses or repeats(text, asked):
         return None
-    # A listed choice is named by its letter, or by its whole text.
+    # An answer names a listed choice by the choice's letter or whole text.
     letter = words.strip("()[]").upper()
     named = [other for other, choice in asked.choices.items() if choice.casefold() == words]
     if letter in asked.choices or len(named) == 1:
         return alone(letter if letter in asked.choices else named[0])
     if words in NO_SOLUTION or words == r"\emptyset":
         return alone("no solution")
-    # Where yes or no is asked for, the first word of a longer answer says it.
+    # If the question asks for yes or no, only the first word of a longer answer counts.
     said = re.split(r"[\s,.;:!]", words, maxsplit=1)[0] if asked.kind == "verdict" else words
     remark = said in ("correct", "incorrect") and asked.kind != "verdict"
     if not remark and said in YES | NO:
@@ -112,7 +112,7 @@ _SIGNS = re.compile(r"\\times|\\cdot|[×·]")
 
 
 def repeats(text: str, asked: Asked) -> bool:
-    """Whether this is the very calculation that was asked for, and no choice from several."""
+    """Whether a text only repeats the calculation that the question asks for (not with "which")."""
     if (
         asked.kind != "number"
         or "which" in asked.text.casefold()

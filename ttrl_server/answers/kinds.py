@@ -1,9 +1,9 @@
-"""Of what kind the answer to a question is, read from how it asks: the lists of phrases, and their
-order.
+"""Finds the kind of answer that a question asks for: the lists of phrases, and the order in which
+they are tried.
 
-A kind is decided by the surest sign first. Work that is asked for (write, explain, list …) and
-questions for reasons, ways and advice are ``open``; so is what nothing speaks for, unless it is one
-short question.
+The most reliable phrases are tried first. Requests for work (write, explain, list …) and questions
+for reasons, ways and advice are ``open``. A text that no list matches is ``open`` too, unless the
+text is one short question.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Literal
 from ttrl_server.answers.lexicon import COUNTING, words
 
 Kind = Literal["choice", "verdict", "alternative", "number", "words", "fact", "open", "unknown"]
-"""A listed choice; yes or no; one of the words the question offers; a number or formula; nothing
-but the answer; who, what, where or when, answered in a sentence; nothing comparable; nobody can
-tell."""
+"""In this order: a listed choice; yes or no; one of the words that the question offers; a number or
+formula; a reply of nothing but the answer; who, what, where or when, answered in a sentence;
+nothing that can be compared; not known."""
 
 
 def _any(*phrases: str) -> str:
-    """A pattern for any of the phrases; in them a space is white space, and each line holds
-    several, between commas."""
+    """A pattern for any of the phrases. A space in a phrase matches any white space. Commas
+    separate the phrases of a line."""
     each = [phrase.strip() for line in phrases for phrase in line.split(",") if phrase.strip()]
     return "(?:" + "|".join(phrase.replace(" ", r"\s{1,3}") for phrase in each) + ")"
 
@@ -59,8 +59,8 @@ _HOUSEKEEPING = re.compile(
 
 
 def housekeeping(text: str) -> bool:
-    """Whether this is what a chat front-end asks of its own accord: a title, tags, follow-ups, a
-    summary."""
+    """Whether a chat front-end itself, not the user, sent this request: for a title, tags,
+    follow-ups or a summary."""
     return _HOUSEKEEPING.search(text[:4_000]) is not None
 
 
@@ -106,7 +106,7 @@ _WORDY = _pattern(
     )
     + r"\b"
 )
-"""Work in words or code, whatever figures stand in the request."""
+"""Requests for work in words or code, even if the request contains figures."""
 _ASKS_HOW = _pattern(
     r"\b"
     + _any(
@@ -168,7 +168,7 @@ _IS_VERDICT = _pattern(
     r"(?:[^?.!\n]|\.(?=\S)){1,200}?(?:\?|\Z)\s{0,4}"
     r"(?:\(?(?:please\s)?(?:answer|respond|reply|explain|justify|think)\b[^?]{0,80})?\Z"
 )
-"""Asked for by the form of the last sentence."""
+"""Forms of the last sentence that ask for this kind."""
 _ASKS_BARE = _pattern(
     r"\b(?:answer|respond|reply|return|provide|give|write|state|print|output(?:\sshould\sbe)?)"
     r"\s{1,4}(?:(?:only|just)\s{1,4}(?:with\s{1,4})?|with\s{1,4}(?:only|just)\s{1,4})"
@@ -205,7 +205,7 @@ _QUANTITY = (
     r"\s(?:(?!history|origin|meaning|purpose|role|concept|definition)[\w'-]+,?\s){0,5}?"
     rf"{_QUANTITIES}\b"
 )
-"""A quantity, asked for by its name."""
+"""Questions that ask for a quantity by its name."""
 _COUNTED = _pattern(
     rf"\b(?:{COUNTING})\b|\bcount\s(?:the|how)\b|{_QUANTITY}|多少|几|몇|いく",
     r"\bwhat\s(?:percent(?:age)?|fraction|temperature|age|numbers?|values?|total|remainder"
@@ -309,8 +309,7 @@ FOREIGN = re.compile(
     + r"\b",
     re.IGNORECASE,
 )
-"""A question in a language that writes decimals with a comma, as far as its letters and
-commonest words tell."""
+"""Matches letters and frequent words of languages that write decimals with a comma."""
 
 _FOREIGN_HOW = re.compile(
     r"[\W_]*(?:"
@@ -334,11 +333,11 @@ _SHORT = 300
 
 
 def kind(text: str, choices: bool, alternatives: Sequence[str]) -> Kind:
-    """The first kind that fits."""
+    """The first kind whose conditions hold."""
     text = _CONTRACTED.sub(r"\1 is", text)
     head, tail = text[:4_000].strip(), text[-2_000:].strip()
     parts = [part.strip() for part in re.split(r"(?<=[.!?])\s+|\n+", tail) if part.strip()]
-    # The last question, or else the last sentence.
+    # Take the last question, or else the last sentence.
     last = ([part for part in parts if part.endswith("?")] or parts or [tail])[-1]
     if housekeeping(head):
         return "open"
@@ -372,7 +371,7 @@ def kind(text: str, choices: bool, alternatives: Sequence[str]) -> Kind:
 
 
 def _asked_in_words(text: str, head: str, last: str, foreign: bool) -> Kind:
-    """Where no formula stands in the question, and nothing is said of the answer's form."""
+    """The kind for a question that has no formula and says nothing about the answer's form."""
     figures = _FIGURES.search(text) is not None
     calculated = _CALCULATED.search(text) or _COUNTED.search(text)
     if (
@@ -428,8 +427,8 @@ _NO_OFFER = words(
 
 
 def alternatives(text: str) -> tuple[str, ...]:
-    """The words of "Is 57 even or odd?", or the labels to choose from; yes and no, true and
-    false are another kind."""
+    """The words that a question offers ("Is 57 even or odd?"), or its labels. Yes and no, true and
+    false belong to the kind ``verdict``."""
     tail = text[-4_000:]
     denied = [found[1].lower() for found in _OR_NOT.finditer(tail[:1_000])]
     if denied and denied[-1] not in ("true", "correct", "valid", "right"):

@@ -1,4 +1,4 @@
-"""The words that reading and comparing answers rest on, each list once."""
+"""The word lists for reading and comparing answers, each list once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FUNCTIONS = words(
     "atan log ln lg exp sqrt"
 )
 NAMED = {"pi": "pi"}
-"""Constants by the word for them; e and i are letters."""
+"""Constants by their word; e and i are not here because they are letters."""
 GREEK = words(
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi "
     "rho sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi "
@@ -161,12 +161,12 @@ REFUSALS = frozenset(
         "unanswerable",
     }
 )
-"""What must not win a vote, unless a listed choice says it."""
+"""Texts that must not win a vote, unless a listed choice has the same text."""
 REMARKS = words(
     "correct right incorrect wrong clear verified confirmed helpful useful consistent reasonable "
     "valid unique final above below complete given found here there ready"
 )
-"""What a later sentence says *of* the answer: "This answer is correct." answers nothing."""
+"""Words of remarks *about* the answer: "This answer is correct." contains no answer."""
 DIRECTIONS = words(
     "north south east west northeast northwest southeast southwest up down left right upward "
     "upwards downward downwards forward forwards backward backwards clockwise counterclockwise "
@@ -183,7 +183,7 @@ CHANGES_VALUE = FUNCTIONS | words(
     "and but not nor or plus minus times divided over choose mod less than squared cubed "
     "factorial half halves third thirds quarter quarters hundredth hundredths root"
 )
-"""Words after a number that make it another."""
+"""Words after a number that change its value."""
 
 # ---------------------------------------------------------------- words around an answer
 # In the languages that models speak.
@@ -207,4 +207,4 @@ COUNTING = (
     r"|сколько|скільки|kaç|berapa|bao\snhiêu|多少"
     r"|几(?:个|天|人|本|只|次|页|元|岁|倍|名|辆|块|分|小时)|几何|いくつ|いくら|何(?:個|人|円|本|枚|分|時|回|歳)|몇|얼마"
 )
-"""What asks for a number."""
+"""Words that ask for a number."""

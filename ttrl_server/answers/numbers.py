@@ -1,5 +1,5 @@
-"""The number that a sample ends with: bold, in a formula, or the last that does not merely limit
-another."""
+"""Finds the number at the end of a sample: in bold, in a formula, or the last number that does not
+only limit another one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ttrl_server.answers.lexicon import PARTS, SCALES, SMALL, TENS
 from ttrl_server.answers.units import unit
 
 _NUMBERS = 500
-"""Numbers from the end of a text among which the answer is looked for."""
+"""How many numbers, from the end of a text, may be the answer."""
 _LONGEST_FORMULA = 200
-"""Characters of a formula that the last number may stand in."""
+"""Most characters of a formula around the last number."""
 
 _PLAIN = r"-?[0-9]{1,40}(?:[./][0-9]{1,40})?"
 _MONTH = (
@@ -38,7 +38,7 @@ _NUMBER = re.compile(
     r"|[eE][-+]?[0-9]{1,6}(?![A-Za-z0-9])|\s[0-9]{1,40}(?=/[0-9]))?"
     r"(?:/[0-9]+){0,2}(?:\s?(?:π|\\pi(?![a-z])))?(?:\s?\\?%)?)"
 )
-"""Not a digit of a name (x2, x_1) or an exponent (cm^2), nor a minus that subtracts (5-3)."""
+"""Excludes digits in names (x2, x_1) and exponents (cm^2), and a minus that subtracts (5-3)."""
 _THOUSANDS = re.compile(r"(?<=[0-9])(?:,|\{,\}|,?\\[!,])(?=[0-9]{3})")
 ROUNDED = re.compile(r"(?<=[0-9π)}])\s?(?:≈|\\approx(?![a-z]))")
 FORMULA = re.compile(
@@ -70,7 +70,7 @@ _UNIT_AFTER = [
     for n in range(1, 5)
 ]
 _ALSO_WORDS = frozenset({"in", "a", "A", "min", "bar", "second", "times", "unit", "units"})
-"""Units that are words, or letters, of other meanings in a sentence."""
+"""Units that are also words or letters with another meaning in a sentence."""
 _IN_WORDS = "|".join(sorted([*SMALL, *TENS, *SCALES], key=len, reverse=True))
 _PARTS = "|".join(PARTS)
 _NUMBER_IN_WORDS = re.compile(
@@ -93,8 +93,8 @@ _MATRIX_FORMULA = re.compile(r"\\begin\{[a-z]*(?:matrix|array)\}")
 
 
 def short_formula(text: str, asked: Asked) -> str | None:
-    """A reply that is one formula or expression and nothing else; or a matrix, the last formula
-    of a sentence."""
+    """A reply that is one formula or expression and nothing else, or a matrix that is the last
+    formula of a sentence."""
     formulas = [m[m.lastindex or 0].strip() for m in FORMULA.finditer(text)]
     if formulas and _MATRIX_FORMULA.search(formulas[-1]) and "=" not in formulas[-1]:
         return formulas[-1]
@@ -108,11 +108,11 @@ def short_formula(text: str, asked: Asked) -> str | None:
 
 
 def last_value(text: str, asked: Asked) -> tuple[str | None, bool]:
-    """The last number that a reply says, or the formula it stands in, and whether that is in its
-    last line.
+    """The last number of a reply, or the formula around it, and whether the number is in the last
+    line.
 
-    A number that only says how far another one reaches is none, and none is part of the calculation
-    that was asked for.
+    Numbers that only limit another number do not count, nor do numbers of the calculation that the
+    question asks for.
     """
     last_line = text.rstrip(" \t\r\n$*`\\])").rfind("\n") + 1
     if (bold := _only_bold(text[last_line:])) and not asked.integer:
@@ -132,7 +132,7 @@ def last_value(text: str, asked: Asked) -> tuple[str | None, bool]:
         ]
         numbers = [n for n in numbers if not any(start <= n.start() < end for start, end in again)]
     if not numbers and asked.kind == "number":
-        # The only number in words of a short reply.
+        # Take the number in words of a short reply if it is the only one.
         runs, length = [match[0] for match in _NUMBER_IN_WORDS.finditer(text)], len(text.split())
         short = length <= 12 and "\n" not in text.strip() and len(runs) == 1
         return (runs[0] if short and (runs[0].lower() != "one" or length <= 3) else None), True
@@ -146,7 +146,7 @@ def last_value(text: str, asked: Asked) -> tuple[str | None, bool]:
 
 
 def _main(text: str, numbers: list[re.Match[str]]) -> re.Match[str]:
-    """Of the numbers in the last sentence, the one that the others only explain or limit."""
+    """The number of the last sentence that the sentence's other numbers only explain or limit."""
     remark = _REMARK.search(text)
     outside = [number for number in numbers if not remark or number.start() <= remark.start() + 1]
     if remark and outside and "\n" not in text[outside[-1].end() : remark.start()]:
@@ -156,7 +156,7 @@ def _main(text: str, numbers: list[re.Match[str]]) -> re.Match[str]:
     if total := next((n for n in sentence[:-1] if _TOTAL.match(text, n.end())), None):
         return total
     for earlier in reversed(sentence[:-1]):
-        # A number that only limits another one ("42 integers less than 1000"), or an aside.
+        # Skip a number that only limits another one ("42 integers less than 1000"), or an aside.
         before = text[max(number.start() - 40, 0) : number.start()]
         limits = _QUALIFIES.search(before) or _STEP.search(before)
         if not limits and not _ASIDE.search(text[earlier.end() : number.start()]):
@@ -166,7 +166,7 @@ def _main(text: str, numbers: list[re.Match[str]]) -> re.Match[str]:
 
 
 def _with_unit(text: str, number: re.Match[str], asked: Asked) -> str:
-    """The number with the currency before or the unit after it: "25 m" and "25 cm" are two
+    """The number with the currency before it or the unit after it: "25 m" and "25 cm" are different
     answers."""
     found, before = _plain(number[0]), text[number.start() - 1 : number.start()]
     in_formula = any(
@@ -184,7 +184,7 @@ def _with_unit(text: str, number: re.Match[str], asked: Asked) -> str:
 
 
 def _only_bold(line: str) -> str | None:
-    """The number in the only bold words of a line, where these are no part of a formula."""
+    """The number in the only bold words of a line, if these are not part of a formula."""
     bold = list(_BOLD.finditer(line))
     if (
         len(bold) != 1
@@ -197,8 +197,8 @@ def _only_bold(line: str) -> str | None:
 
 
 def _formula_around(text: str, number: re.Match[str]) -> str | None:
-    """What stands after the last equals sign of the formula that holds the number, if that is a
-    whole expression."""
+    """The text after the last equals sign of the formula that contains the number, if that text is
+    a whole expression."""
     reach = max(number.start() - 2 * _LONGEST_FORMULA, text.rfind("\n\n", 0, number.start()) + 1, 0)
     for formula in FORMULA.finditer(text, reach):
         if formula.start() < number.start() < formula.end():
@@ -215,13 +215,13 @@ def _formula_around(text: str, number: re.Match[str]) -> str | None:
 
 
 def _plain(number: str) -> str:
-    """Without the separators between thousands; a bracketed list keeps its commas."""
+    """The number without thousands separators; a bracketed list keeps its commas."""
     return number if number[:1] in "([{\\" else _THOUSANDS.sub("", number)
 
 
 def number_of(sentence: str) -> str | None:
-    """Its first number where it begins with one ("40 dollars and …"), else its last ("the number
-    of 3 …, or 10")."""
+    """The first number of a sentence that begins with a number ("40 dollars and …"), else the last
+    number ("the number of 3 …, or 10")."""
     leading = _NUMBER.match(sentence.lstrip("$"))
     if leading:
         return _plain(leading[0])

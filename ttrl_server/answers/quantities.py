@@ -1,5 +1,5 @@
-"""Parts of an answer that hold no further parts: a value with its unit or what is counted, or
-words as they stand."""
+"""Keys of answers without further parts: a value with its unit or with the words for what is
+counted, or plain words."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from ttrl_server.answers.wording import numeral
 
 
 class Key(NamedTuple):
-    """What an answer is compared by."""
+    """The two texts by which answers are compared."""
 
     full: str
-    """With its unit, in base units."""
+    """The value with its unit, in base units."""
     bare: str
-    """As written, without its unit."""
+    """The value as written, without its unit."""
 
 
 def alone(text: str) -> Key:
-    """Of what has no unit."""
+    """The key of an answer that has no unit."""
     return Key(text, text)
 
 
 def spelt(text: str, asked: Asked) -> Key:
-    """Words as they stand, without articles, hyphens and marks; upper and lower case are one
-    unless they mean something: in symbols, and in one or two letters."""
+    """The key of plain words, without articles, hyphens and marks. Case is ignored, except where it
+    has a meaning: in symbols, and in one or two letters."""
     plain = unquoted(text).replace("{", "").replace("}", "")
     short = asked.known and not asked.choices and len(plain) <= 2 and plain.isalpha()
     plain = plain if asked.cased or short else plain.casefold()
@@ -49,8 +49,8 @@ _DATE_IN_FIGURES = re.compile(r"\d{1,4}/\d{1,2}/\d{2,4}")
 
 
 def valued(text: str, asked: Asked) -> Key | None:
-    """Mathematics by its value; ranges and scores (``1914-1918``, ``2-1``) and dates in figures
-    as they are spelt."""
+    """The key of mathematics is its value. Ranges and scores (``1914-1918``, ``2-1``) and dates in
+    figures are compared as text."""
     if _RANGE.fullmatch(text) or _DATE_IN_FIGURES.fullmatch(text):
         return alone(text.replace("--", "-"))
     letters = re.fullmatch(r"[A-Za-z]+", text) is not None
@@ -62,7 +62,7 @@ def valued(text: str, asked: Asked) -> Key | None:
 
 
 def in_words(text: str, asked: Asked) -> Key | None:
-    """``two thirds``, ``5 million people``."""
+    """The key of a number in words: ``two thirds``, ``5 million people``."""
     said = numeral(unquoted(text))
     if said is None:
         return None
@@ -73,7 +73,7 @@ def in_words(text: str, asked: Asked) -> Key | None:
         and not unit(rest)
         and not all(stem(w) in asked.stems for w in rest.split())
     ):
-        return None  # Seven Samurai are not 7
+        return None  # "Seven Samurai" is a name, not 7
     return _labelled(value, rest, asked) if rest else alone(str(value))
 
 
@@ -92,13 +92,13 @@ _BASED = re.compile(
     r"[({]?(\d[0-9A-Fa-f]*)[)}]?\s?(?:_\s?[({]?\s?‹?(\w+)›?\s?[)}]?|\s(?:in\s)?base[- ]?(\w+))"
 )
 _SURE = frozenset({"cm", "mm", "km", "in", "ft"})
-"""Units that are no two variables side by side, after a formula with letters in it."""
+"""Units that are never read as two variables side by side after a formula with letters."""
 
 
 def measured(text: str, asked: Asked) -> Key | None:
-    """A value with a unit, a base or other words after it."""
+    """The key of a value with a unit, a base or other words after it."""
     if based := _BASED.fullmatch(text):
-        # A number without its base joins it only where the question asks for one.
+        # Numbers with and without a base can be equal only if the question asks for a base.
         digits, base = based[1], based[2] or based[3]
         said = numeral(base)
         written = f"{digits.upper()} base {said[0] if said else base}"
@@ -113,7 +113,7 @@ def measured(text: str, asked: Asked) -> Key | None:
         known = unit(_plain(after)) if before and not _is_choose(after) else None
         letter, spaced = _plain(after).strip(), text[start.start() - 1] == " "
         if len(letter) == 1 and letter.isalpha():
-            # No unit where it stands against its number, or is a name in the question.
+            # Not a unit without a space before it, nor if the question uses it as a name.
             variable = not spaced or letter in asked.names
         else:  # as in 2πrh
             letters = re.search(r"[A-Za-z]", before) and re.fullmatch(r"[A-Za-z]{1,2}", after)
@@ -127,7 +127,7 @@ def measured(text: str, asked: Asked) -> Key | None:
 
 
 def money(amount: Key, sign: str, asked: Asked) -> Key:
-    """An amount with the sign of its currency before it."""
+    """The key of an amount with its currency sign before it."""
     known = unit(sign)
     if known is None or amount.full != amount.bare:
         return amount
@@ -139,12 +139,12 @@ def _plain(text: str) -> str:
 
 
 def _is_choose(after: str) -> bool:
-    """Of 6C2: no coulombs."""
+    """Whether C means "choose", as in 6C2, and not coulombs."""
     return re.match(r"[A-Z]\d", after) is not None
 
 
 def _number_and(size: Fraction, rest: str, asked: Asked) -> Key | None:
-    """A plain number by what stands after it: a unit, or words that are counted."""
+    """The key of a plain number and what follows it: a unit, or words for what is counted."""
     spaced, words = rest[:1] == " ", _plain(rest)
     letter = words.strip().rstrip(".")
     named = len(letter) == 1 and letter in asked.names and not rest.strip().startswith("‹")
@@ -154,14 +154,14 @@ def _number_and(size: Fraction, rest: str, asked: Asked) -> Key | None:
         return _with_unit(str(size), size, known, asked)
     if len(letter) == 1 and letter.isascii():
         return None
-    # Against the number only what is set as text, words of East Asia, and 5-pound.
+    # Without a space: only words set as text, East Asian words, and forms such as 5-pound.
     if spaced or rest[:1] in "‹%°" or re.match(r"[\u3040-\ud7af]|[-–][a-z]{3,}", rest):
         return _labelled(size, words, asked)
     return None
 
 
 def _labelled(size: Fraction, words: str, asked: Asked) -> Key | None:
-    """With words after it, which stay beside it unless the question names them."""
+    """The key of a number with words after it. The key keeps words that the question lacks."""
     words = re.sub(r"(?:\A|\s)\([A-Za-z ,.'-]*\)", " ", words)
     listed = re.findall(r"[^\W\d_]+", words)
     if re.search(r"(?:\A|\s)[-–]|[-–]\s|[\d=+*/^\\<>(){}|]", words) or len(listed) > 8:

@@ -1,12 +1,12 @@
 r"""The final answer of one sample, read from its text.
 
-What a model says last in the strongest form wins: a complete ``\boxed{…}``, else a phrase such as
-"the answer is …", else what the kind of question lets one look for: a marked choice, the yes or no,
-the word it offers, the last number, a short reply, what a sentence says of what was asked. To an
-open question only the first two are answers. A sample that was cut off has an answer only if a
-complete box holds it.
+The strongest form wins, and within one form the last: a complete ``\boxed{…}``, else a phrase
+such as "the answer is …", else a form that depends on the kind of question: a marked choice, yes or
+no, a word that the question offers, the last number, a short reply, a sentence on what was asked.
+For an open question only the first two forms count. A sample that was cut off has an answer only in
+a complete box.
 
-Every pattern here is linear in the text it reads, or bounded by a constant, whatever the text is.
+The time of every pattern here is linear in the text, or bounded by a constant, for any text.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from ttrl_server.answers.spelling import visible
 from ttrl_server.answers.statements import MARK, stated
 
 Strength = Literal["boxed", "stated", "choice", "closing", "number"]
-"""Where an answer stands, strongest first; ``closing`` is in the last line or all there is,
-``number`` before that."""
+"""The form of an answer, strongest first. ``closing``: in the last line, or the whole reply;
+``number``: before the last line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one sample answers, as it wrote it, or the letter of the listed choice that it wrote
-    out."""
+    """The answer of one sample, as the sample wrote it; for the text of a listed choice, the
+    choice's letter."""
 
     answer: str | None
     strength: Strength | None
@@ -44,9 +44,9 @@ NOTHING = Reading(None, None)
 
 
 def read(text: str, finish_reason: str | None, asked: Asked) -> Reading:
-    """The final answer and how clearly it is one. Never raises.
+    """The final answer and its strength. Never raises.
 
-    A reason other than ``stop`` means the text was cut, by max_tokens or by us: then only a
+    A reason other than ``stop`` means that max_tokens or the gateway cut the text off: then only a
     complete box counts.
     """
     tail = said(visible(text))[-TAIL:]
@@ -54,7 +54,7 @@ def read(text: str, finish_reason: str | None, asked: Asked) -> Reading:
     unlisted = asked.choices and reading.answer not in asked.choices
     if (reading is NOTHING or unlisted) and finish_reason in ("stop", None):
         ways = [found for found in _ways(tail, asked) if found is not NOTHING]
-        # A box that holds no choice may hold a step on the way to one.
+        # A box without a listed choice may be a step towards one.
         chosen = [found for found in ways if not reading.answer or found.answer in asked.choices]
         reading = chosen[0] if chosen else reading
     return reading
@@ -76,7 +76,7 @@ def _ways(tail: str, asked: Asked) -> Iterator[Reading]:
         yield _reading(short_reply(tail, within="" if kind == "words" else ","), "closing", asked)
     if not empty and kind in ("number", "unknown", "choice", "words"):
         yield _reading(short_formula(tail, asked), "closing", asked)
-        # Any value where one is asked for, that of a choice, and one in the last line for words.
+        # Any value if the question asks for one; a choice's value; for words, in the last line.
         value, closing = last_value(tail, asked)
         words = kind == "words" and closing
         if kind in ("number", "unknown") or value in asked.choices or words:

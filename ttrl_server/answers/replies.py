@@ -1,8 +1,7 @@
-"""Replies that are an answer as they stand, or whose first sentence says it: a word, a verdict, a
-name, a label.
+"""Replies that are an answer as a whole, or whose first sentence gives the answer: a word, a
+verdict, a name, a label.
 
-What a model says of its own accord (greetings, refusals) is what it repeats most: read as an answer
-it would win votes.
+Greetings and refusals are no answers: models repeat them most, so they would win votes.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from ttrl_server.answers.spelling import lines
 
 
 def is_no_answer(text: str) -> bool:
-    """Whether a reply's form is no answer: code, a table, or a list to its end."""
+    """Whether a reply's form excludes an answer: code, a table, or a list up to the end."""
     written = lines(text)
     if (
         "```" in text
@@ -29,9 +28,9 @@ def is_no_answer(text: str) -> bool:
 
 
 _SHORT = 120
-"""Characters of a reply that is an answer by itself."""
+"""Most characters of a reply that is an answer as a whole."""
 _FEW = 12
-"""Its words, where no list is asked for."""
+"""Most words of such a reply, if the question asks for no list."""
 _MARKS = " \t*_`\"'.\u201c\u201d"
 _OBLIGING = re.compile(r"\A(?:Sure|Certainly|Okay|Of\scourse)[!,.:]\s{1,4}(?=\S)")
 _SAYING = re.compile(
@@ -55,17 +54,17 @@ _SAYS_VERDICT = re.compile(
 
 
 def verdict(text: str) -> str | None:
-    """The yes, no, true or false that the last line or the first begins with, or says that
-    something is."""
+    """The yes, no, true or false of the last line, else of the first line: at the line's start, or
+    at its end after "is"."""
     written = lines(text)
     found = next(filter(None, map(_SAYS_VERDICT.match, written[-1:] + written[:1])), None)
     return found[1] or found[2] if found else None
 
 
 def short_reply(text: str, within: str = "") -> str | None:
-    """A reply of one short line as it stands, or what "The … is X." says; ``within`` must be in it.
+    """A reply of one short line as a whole, or X of "The … is X."; the answer contains ``within``.
 
-    Refusals and greetings, which models repeat most, are none.
+    Refusals and greetings do not count; models repeat them most.
     """
     line, *more = lines(text) or [""]
     short = len(line) <= _SHORT and (within or len(line.split()) <= _FEW)
@@ -105,7 +104,7 @@ _NO_NAME = re.compile(
 
 
 def under_label(text: str, asked: Asked) -> str | None:
-    """``Rating: mature`` in a line of its own, where the question asks for a rating."""
+    """The value after a label in its own line: ``Rating: mature``, if a rating is asked for."""
     for line in text.splitlines():
         found = _LABEL.fullmatch(line.rstrip(" .*"))
         if found and {stem(word.lower()) for word in found[1].split()[-1:]} <= asked.stems:
@@ -114,8 +113,8 @@ def under_label(text: str, asked: Asked) -> str | None:
 
 
 def fact(text: str) -> str | None:
-    """What the first sentence says of what was asked, a name it quotes or sets in bold, or a
-    short reply as it is."""
+    """The answer in the first sentence, a name that it quotes or sets in bold, or a short reply as
+    a whole."""
     if (short := short_reply(text)) and len(short.split()) <= 6:
         return short
     first = re.split(r"(?<=[.!?])\s", "".join(lines(text)[:1]), maxsplit=1)[0]

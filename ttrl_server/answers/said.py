@@ -1,5 +1,5 @@
-"""What a sample says to its reader: without its thinking, and without the next question it may
-run on to."""
+"""Extracts what a sample says to its reader: without its thinking, and without a next question that
+the model may invent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CHANNEL = re.compile(
     r"(?:\s?<\|constrain\|>\s?\w+)?\s?<\|message\|>"
     r"|(?:\A\s{0,8}|assistant)(?P<plain>analysis|commentary|final)(?=\W|[A-Z]|\w)"
 )
-"""gpt-oss: channels, by their tokens or by the words that are left of these."""
+"""Channels of gpt-oss: by their tokens, or by the words that remain when the tokens are removed."""
 _TOKEN = re.compile(r"<\|[a-z_]{1,40}\|>|</?s>|<(?:start|end)_of_turn>(?:model)?|\[/?INST\]")
 _NEXT_TURN = re.compile(
     r"<\|im_end\|>|<\|im_start\|>|<\|endoftext\|>|<\|eot_id\|>|<\|end_of_text\|>"
@@ -29,14 +29,14 @@ _NEXT_TURN = re.compile(
     r"(?:Human|User|Question|Q|Problem|Instruction|Exercise"
     r"|###\s?Question|###\s?Instruction)\s?\d{0,3}[ \t*]{0,3}:"
 )
-"""Where another speaker, or another question, begins."""
+"""The start of another speaker's text or of another question."""
 
 
 def said(text: str) -> str:
-    """The text outside thinking, whatever tags or channels mark it: none if it is still open at the
+    """The text outside the thinking, which tags or channels mark; empty if the thinking does not
     end.
 
-    The prompt may have opened the thinking, so what stands before a lone end of it is thinking too.
+    The prompt may contain the opening tag, so text before a closing tag alone is thinking too.
     """
     text = _final_channel(text)
     kept: list[str] = []
@@ -57,13 +57,13 @@ def said(text: str) -> str:
 
 
 def _final_channel(text: str) -> str:
-    """What the channel ``final`` holds; nothing where there are channels and it is not among
-    them."""
+    """The text of the channel ``final``; "" if the text has channels but none is ``final``; the
+    whole text without channels."""
     marks = list(_CHANNEL.finditer(text))
     if not marks or not (marks[0]["tagged"] or marks[0].start() == 0):
         return text
     if marks[0]["plain"] and not any(mark["plain"] == "final" for mark in marks):
-        # A sentence may begin with such a word ("analysis of …"); else the channel was cut off.
+        # A sentence may begin with such a word ("analysis of …"); otherwise the sample was cut off.
         return text if re.match(r"\s*(?:analysis|commentary|final)[\s:,]", text) else ""
     finals = [i for i, mark in enumerate(marks) if (mark["tagged"] or mark["plain"]) == "final"]
     if not finals:

@@ -1,9 +1,8 @@
-r"""One way of writing for what LaTeX, Unicode, Markdown and plain text let one write in many. Text
-in, text out.
+r"""Rewrites LaTeX, Unicode, Markdown and plain text into one notation. Input and output are text.
 
-What comes out: commands of LaTeX only where ``expressions`` knows them; ``‹…›`` around what was set
-as text; ``⦃…⦄`` for the braces of a set; ``<= >= != < >``; ``°`` and ``%``; every sign of
-multiplication as ``*``.
+The notation has only those LaTeX commands that ``expressions`` knows; ``‹…›`` around words that
+were set as text; ``⦃…⦄`` for the braces of a set; ``<= >= != < >``; ``°`` and ``%``; and ``*`` for
+every sign of multiplication.
 """
 
 from __future__ import annotations
@@ -173,7 +172,7 @@ _MEANING: dict[str, str] = {
     "tg": r"\tan ",
     "ctg": r"\cot ",
 }
-"""Of a command of LaTeX, by its name."""
+"""Replacements of LaTeX commands, by the command's name."""
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _TEXT = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|normal|up|sc)?|math"
@@ -196,9 +195,9 @@ _PLAIN_NAME = re.compile(r"(?<![A-Za-z\\])(infinity|inf|infty)(?![A-Za-z])", re.
 
 
 def visible(text: str) -> str:
-    """The text without control, direction and zero-width characters; full-width forms, minus
-    signs and digits of any script as ASCII, and a program's power (``2**8``), whose stars are no
-    emphasis, as ``2^8``."""
+    """The text without control, direction and zero-width characters. Full-width forms, minus signs
+    and digits of any script become ASCII. A power of program code (``2**8``) becomes ``2^8``, as
+    its stars are not emphasis."""
     text = _POWER_IN_CODE.sub("^", text.translate(_VISIBLE))
     if text.isascii():
         return text
@@ -237,7 +236,7 @@ def clean(text: str) -> str:
     text = _COMMAND.sub(lambda command: _MEANING.get(command[1], command[0]), text)
     text = _PLAIN_NAME.sub(lambda _: r"\infty ", text)
     text = " ".join(_DEGREE.sub("°", text).split())
-    # Dollars delimit formulas; one alone beside a number is money, and stays.
+    # Dollar signs delimit formulas; a single one beside a number means money and stays.
     if text.count("$") == 1 and re.search(r"\A-?\$\s?\d|\d\s?\$\Z", text):
         return text
     return text.replace("$", "").strip()
@@ -258,8 +257,8 @@ def _matrix(found: re.Match[str]) -> str:
 
 
 def _quoted(found: re.Match[str]) -> str:
-    r"""``\text{cm}`` is set apart as words, ``\mathrm{e}``, ``\operatorname{lcm}`` and
-    ``\mathrm{CO}`` are not."""
+    r"""Marks ``\text{cm}`` as words with ``‹…›``; ``\mathrm{e}``, ``\operatorname{lcm}`` and
+    ``\mathrm{CO}`` get no marks."""
     inside = found[1].strip()
     if not inside:
         return " "
@@ -276,7 +275,7 @@ def _quoted(found: re.Match[str]) -> str:
 
 
 def unquoted(text: str) -> str:
-    """Text without the marks around what was set as text."""
+    """The text without the marks ``‹…›``."""
     return " ".join(text.replace("‹", "").replace("›", "").split())
 
 
@@ -286,7 +285,7 @@ def lines(text: str) -> list[str]:
 
 
 def split(text: str, *separators: str) -> list[str]:
-    """The parts of ``text`` between separators that stand outside all brackets."""
+    """The parts of ``text`` between those separators that are outside all brackets."""
     parts, depth, start, i = [], 0, 0, 0
     while i < len(text):
         found = next((s for s in separators if text.startswith(s, i)), None) if depth <= 0 else None
@@ -301,7 +300,7 @@ def split(text: str, *separators: str) -> list[str]:
 
 
 def closes_at_the_end(text: str) -> bool:
-    """Whether the bracket that a text begins with is closed by its last sign."""
+    """Whether the last character of a text closes the bracket at the start of the text."""
     depth = 0
     for i, character in enumerate(text):
         depth += (character in "([{⦃⟦") - (character in ")]}⦄⟧")

@@ -1,4 +1,4 @@
-"""What a sample states to be its answer: "the answer is …" in the languages models speak, a tag,
+"""Finds the answer that a sample states: "the answer is …" in the languages of the models, a tag,
 "… is the answer"."""
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ttrl_server.answers.numbers import FORMULA, ROUNDED, number_of
 from ttrl_server.answers.units import unit
 
 _WINDOW = 400
-"""Characters after a phrase in which its answer must begin and end."""
+"""Characters after a phrase that must contain the whole answer."""
 _PHRASES = 30
 """Phrases from the end of a text that are tried."""
 
@@ -48,7 +48,7 @@ MARK = re.compile(
     r"|\#{4}\s|<(?:final[_ ]?)?answer>|答案",
     re.IGNORECASE | re.MULTILINE,
 )
-"""How a sample marks its answer though nobody asked for one."""
+"""Forms in which a sample marks its answer without being asked to."""
 _LEAD = re.compile(
     r"(?:[\s:*$`\"_>=}]|(?<=\n)-\s|\\[(\[$]|(?:therefore|thus|hence|so|then|simply|just"
     r"|exactly|precisely|clearly|actually|indeed|approximately|about|roughly|around"
@@ -117,7 +117,7 @@ _UNDECIDED = re.compile(
 
 
 def stated(text: str, asked: Asked) -> str | None:
-    """The answer of the last phrase that states one, else of the last "… is the answer"."""
+    """The answer in the last phrase that states one, else in the last "… is the answer"."""
     for phrase in reversed(list(_PHRASE.finditer(text))[-_PHRASES:]):
         if found := _read_statement(text[phrase.end() : phrase.end() + _WINDOW], asked):
             return found
@@ -131,7 +131,7 @@ def stated(text: str, asked: Asked) -> str | None:
 
 
 def _read_statement(window: str, asked: Asked) -> str | None:
-    """The answer at the start of what follows "the answer is", without the explanation after it."""
+    """The answer at the start of the text after "the answer is", without the explanation."""
     lead = _LEAD.match(window)
     text = window[lead.end() :] if lead else window
     if letter := letter_at_start(text, asked.choices):
@@ -148,8 +148,8 @@ def _read_statement(window: str, asked: Asked) -> str | None:
         and re.search(r"(?<!\\)\$\Z", lead[0])
         and re.match(r"\d[\d,.]*(?!.*\$)", text.split("\n")[0])
     ):
-        sentence = "$" + sentence  # money, no formula
-    # Without reasons, remarks, rounded values and decoration after the answer.
+        sentence = "$" + sentence  # the $ means money here, not a formula
+    # Remove reasons, remarks, rounded values and decoration after the answer.
     clipped = ROUNDED.split(_CLAUSE.split(sentence, maxsplit=1)[0], maxsplit=1)[0]
     clipped = _PICTURES.sub("", clipped).lstrip(" \t,;:*_").rstrip(" \t.,;:*_")
     if clipped.count("}") > clipped.count("{"):
@@ -167,14 +167,14 @@ def _read_statement(window: str, asked: Asked) -> str | None:
 
 
 def _short(clipped: str, sentence: str) -> str | None:
-    """The clipped sentence where it is short enough to be an answer, or the number in it."""
+    """The clipped sentence if it is short enough to be an answer, else the sentence's number."""
     first = re.match(r"(?:indeed|also|very|quite|fully|not)?\s?([a-z]+)", clipped)
     if first and first[1] in REMARKS:
-        return None  # it speaks of the answer: "This answer is correct"
+        return None  # a remark about the answer: "This answer is correct"
     words = len(_WORD.findall(clipped))
     number = re.match(r"[-+]?[$€£]?\d[\d.,]*(?<![.,])", clipped)
     if number and words > 3 and re.search(r"\band\b.*\d", clipped[number.end() :]):
-        return number[0]  # "40 dollars and the change is 2" is 40
+        return number[0]  # "40 dollars and the change is 2" means 40
     words += len(re.findall(r"[\u3040-\u9fff\uac00-\ud7af]", clipped))
     if words > 3 and (found := number_of(sentence)):
         return found
@@ -182,8 +182,8 @@ def _short(clipped: str, sentence: str) -> str | None:
 
 
 def _formula_ahead(window: str, start: int) -> str | None:
-    """The whole formula that opens just before ``start``, with its unit, unless the answer goes
-    on after it."""
+    """The whole formula that opens just before ``start``, with its unit; None if the answer goes on
+    after the formula."""
     for formula in FORMULA.finditer(window):
         inside = formula.start(formula.lastindex or 0)
         if formula.start() >= start:
@@ -199,7 +199,7 @@ def _formula_ahead(window: str, start: int) -> str | None:
 
 
 def _first_sentence(text: str) -> str:
-    """Up to the first end of a sentence or line that is not inside a matrix."""
+    """The text up to the first end of a sentence or line that is not inside a matrix."""
     end = _SENTENCE_END.search(text)
     matrix = _ENVIRONMENT.search(text)
     if end and matrix and matrix.start() < end.start() < matrix.end():

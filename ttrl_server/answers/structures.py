@@ -1,8 +1,8 @@
-r"""What an answer is made of: lists, tuples, intervals, matrices, relations, equations, and what
-they hold.
+r"""Keys of answers that have parts: lists, tuples, intervals, matrices, relations, equations, and
+their parts.
 
-Every method takes a text in the notation of ``spelling.clean`` and gives its key, or None where it
-is nothing of that kind; they are tried in order, and call each other for the parts.
+Every method takes a text in the notation of ``spelling.clean``. The method returns the text's key,
+or None for another kind of text. Methods are tried in order and call each other for parts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ttrl_server.answers.quantities import Key, alone, in_words, measured, money
 from ttrl_server.answers.spelling import closes_at_the_end, split, unquoted
 
 LONGEST = 1_000
-"""Characters; a longer answer is compared as plain text."""
+"""Most characters of an answer with parts; a longer answer is compared as plain text."""
 _DEEPEST = 6
 _MOST_PARTS = 64
 
@@ -23,7 +23,7 @@ _OUTER = ' \t\n,;:`"“”'
 
 
 def tidy(text: str) -> str:
-    """Without the marks and brackets around the whole of it that say nothing."""
+    """The text without marks and brackets around the whole text that have no meaning."""
     text = text.strip(_OUTER)
     while (
         len(text) > 1
@@ -75,7 +75,7 @@ _NAME = re.compile(
     r"|\\(?:lim|int|sum|prod)(?![a-z])[^=]{1,80}"
     r"|[A-Za-z][A-Za-z ]{1,60}"  # the total cost
 )
-"""What may stand before ``=`` without saying more than what is named."""
+"""Forms before ``=`` that only name the value after it."""
 _SAYS = re.compile(r"\s*(?:=|\\equiv|\\in)\s*(?=\S)")
 _GOES_ON = r"[-+*/^=<>\d]|\\(?:leq?|geq?|neq?|times|cdot)(?![a-z])"
 _NAMING = ("=", r"\equiv", r"\in ", r"\in⦃", r"\in[", r"\in(")
@@ -84,13 +84,13 @@ _POINT = re.compile(r"[A-Z]'?\s?(\(.+,.+\))")
 
 
 class Structure:
-    """Keys of answers to one question."""
+    """Makes the keys of answers to one question."""
 
     def __init__(self, asked: Asked) -> None:
         self.asked, self._depth = asked, 0
 
     def key(self, text: str) -> Key:
-        """The key of a text or of a part of one."""
+        """The key of a text or of a part of a text."""
         text = tidy(text)
         if self._depth > _DEEPEST or len(text) > LONGEST:
             return spelt(text, self.asked)
@@ -112,8 +112,8 @@ class Structure:
             self._depth -= 1
 
     def _rewritten(self, text: str) -> Key | None:
-        """What is another text with something beside it: grouped digits, a currency, a modulus,
-        ±, a move's number."""
+        """Rewrites grouped digits, a currency, a modulus, ± or the number of a move, and returns
+        the key of the result."""
         head = _HEAD.match(text)
         if head and not self.asked.listed:
             decimal = _DECIMAL_COMMA.fullmatch(head[1]) if self.asked.decimal_comma else None
@@ -139,7 +139,7 @@ class Structure:
     # ------------------------------------------------------------ several values
 
     def _listed(self, text: str) -> Key | None:
-        """Several values: between commas, or joined by and, or."""
+        """Several values: separated by commas, or joined by "and" or "or"."""
         grouped = re.search(r",\s", text) is not None and any(
             _GROUPED.fullmatch(p) for p in split(text, ", ")
         )
@@ -156,7 +156,7 @@ class Structure:
             if name and not re.search(r"[<>=]", said)
         }
         if len(named) == len(parts):
-            # x = 1, y = 2 is the tuple of the values, by name; x_1 and x_2 are two values of x.
+            # x = 1, y = 2 is the tuple of values in name order; x_1 and x_2 are two values of x.
             found = [self.key(named[name]) for name in sorted(named)]
             if len({re.sub(r"_.*", "", part) for part in parts}) == 1:
                 return _collected(found, ordered=self.asked.ordered)
@@ -169,7 +169,7 @@ class Structure:
         return _collected(found, ordered=self.asked.ordered or kept)
 
     def _ratio(self, text: str) -> Key | None:
-        """``11:21``, ``11 to 21`` where a ratio is asked for: in lowest terms."""
+        """``11:21``, ``11 to 21`` in lowest terms, if the question asks for a ratio."""
         parts = split(text.rpartition("=")[2], ":", "‹to›", " to ") if self.asked.ratio else []
         sizes = [size for part in parts if (size := values.number(part)) is not None]
         if len(parts) < 2 or len(sizes) < len(parts) or not sizes[0] or not sizes[-1]:
@@ -182,8 +182,8 @@ class Structure:
     # ------------------------------------------------------------ relations
 
     def _relation(self, text: str) -> Key | None:
-        """``x > 5`` and its other spellings as the interval they say; of two variables with the
-        smaller side first."""
+        """``x > 5`` and its other spellings as an interval. With two variables: the relation with
+        the smaller side first."""
         sides = [side.strip() for side in _RELATION.split(text)]
         signs = _RELATION.findall(text)
         if not signs or not all(sides) or "=" in "".join(sides):
@@ -220,8 +220,8 @@ class Structure:
     # ------------------------------------------------------------ names and equations
 
     def _named(self, text: str) -> Key | None:
-        """What an answer says of what it names; of a chain of equal figures, their value; an
-        equation as it is."""
+        """The value that an answer gives to a name; for a chain of equal figures, their value; for
+        an equation, the equation's key."""
         if not re.search(r"=|\\equiv|\\approx|\\in(?![a-z])", text):
             point = _POINT.fullmatch(text)
             return self.key(point[1]) if point and closes_at_the_end(point[1]) else None
@@ -233,13 +233,13 @@ class Structure:
         if not name:
             return self._chain(text) if "=" in text else self.key(text)
         value = self.key(rest)
-        # Where the question has both x and y, the name stays beside the value.
+        # If the question has both x and y, the key keeps the name beside the value.
         another = self._depth == 1 and len(self.asked.names) > 1 and name in self.asked.names
         return Key(f"{value.full} ({name})", value.bare) if another else value
 
     def _name(self, text: str) -> tuple[str, str]:
-        """``x``, ``5`` of ``x = 5``; "" and the text where it begins with no name, nor with what
-        is asked for."""
+        """``x`` and ``5`` for ``x = 5``; "" and the text if the text begins neither with a name nor
+        with the expression that is asked for."""
         left = split(text, *_NAMING)[0]
         at = len(text) - len(text.lstrip()) + len(left)
         says = _SAYS.match(text, at)
@@ -250,13 +250,13 @@ class Structure:
             len(compact) > 2
             and re.search(r"[A-Za-z]", compact)
             and compact in self.asked.text
-            # by itself, with no sign of a larger expression beside it
+            # alone, not as part of a larger expression
             and re.search(rf"(?<![-+*/^=(\d]){re.escape(compact)}(?!{_GOES_ON})", self.asked.text)
         )
         return (left, text[says.end() :]) if _NAME.fullmatch(left) or asks_for_it else ("", text)
 
     def _chain(self, text: str) -> Key | None:
-        """Of equal figures their value; an equation of variables; else all sides."""
+        """The key of sides joined by ``=``: equal figures' value, an equation, else all sides."""
         sides = split(text, "=")
         if len(sides) < 2 or not all(sides) or _RELATION.search(text):
             return None
@@ -266,12 +266,12 @@ class Structure:
             and _is_figures(sides[-1])
             and not _is_figures(sides[0])
         ):
-            return found[-1]  # a sum, an integral, a determinant, and what it comes to
+            return found[-1]  # a sum, an integral or a determinant, and its value
         if all(map(_is_figures, sides)):
             exact, last = values.approximate(sides[0]), values.approximate(sides[-1])
             if len({key.bare for key in found}) == 1 or exact is None or last is None:
                 return found[-1]
-            # The last side may be the first one rounded: then the exact one is the answer.
+            # If the last side is the first one rounded, the exact first side is the answer.
             rounded = abs(exact - last) <= 0.006 * max(abs(exact), 1e-9)
             return found[0] if rounded else found[-1]
         if equation := self._equation(text):
@@ -280,8 +280,8 @@ class Structure:
         return found[-1] if settled else alone(" = ".join(key.full for key in found))
 
     def _equation(self, text: str) -> Key | None:
-        """What an equation of variables says, up to a factor; one of figures as it is spelt,
-        where one is asked for."""
+        """The key of an equation of variables, up to a factor. An equation of figures is compared
+        as text, if the question asks for an equation."""
         sides = split(text, "=")
         if len(sides) != 2 or not all(sides):
             return None
@@ -328,7 +328,7 @@ class Structure:
         return _tuple(opens, found, closes)
 
     def _matrix(self, text: str) -> Key | None:
-        """Rows of cells; bars around them make it a determinant."""
+        """A matrix as rows of cells; bars around a matrix make it a determinant."""
         if not text.endswith("⟧"):
             return None
         rows = [
@@ -356,8 +356,8 @@ def _union(found: list[Key]) -> Key:
 
 
 def _both(found: list[Key]) -> Key:
-    """``x > 1 and x < 5`` is the interval between; of others, and where nothing is between,
-    either is meant."""
+    """The interval between, for ``x > 1 and x < 5``. Otherwise, and if nothing is between, the
+    union."""
     halves = [_INTERVAL.fullmatch(key.full) for key in found]
     below = next((half for half in halves if half and half[2] != "-∞" and half[3] == "∞"), None)
     above = next((half for half in halves if half and half[2] == "-∞" and half[3] != "∞"), None)
@@ -370,7 +370,7 @@ def _both(found: list[Key]) -> Key:
 
 
 def _is_figures(side: str) -> bool:
-    """Whether a side of an equation has no variables: it may be measured."""
+    """Whether a side of an equation has no variables; the side may have a unit."""
     value = values.expression(side)
     if value is not None:
         return ":" not in value

@@ -1,5 +1,5 @@
-"""Units of measurement: one closed table. A unit is kept beside its value: 25 cm are not 25 m,
-60 minutes are 1 h."""
+"""Units of measurement, in one closed table. A value keeps its unit: 25 cm are not 25 m, and 60
+minutes are 1 h."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ speed     mph 1397/3125 | kmh 5/18 kph km/h
 unit      unit 1
 time-of   times 1 time fold
 """
-"""A line: a dimension, then its units. A unit: its name, what it is in base units, other names."""
+"""A line has a dimension and its units. A unit has a name, its size in base units, other names."""
 
 
 class Unit(NamedTuple):
-    """What a value is multiplied by to be in the base unit of its dimension."""
+    """A unit: its dimension, and the factor that converts a value to the dimension's base unit."""
 
     scale: Fraction
     dimension: str
@@ -89,8 +89,8 @@ def unit(text: str, *, spaced: bool = True) -> Unit | None:
     """The unit that a whole text names: ``km/h``, ``m/s^2``, ``J T^-1``, ``square feet``; None for
     any other text.
 
-    ``spaced`` says whether it stands apart from its number: one letter written against it (5m) is a
-    variable.
+    ``spaced`` says whether a space separates the unit from its number. Without a space, one letter
+    (5m) is a variable.
     """
     text = text.strip().rstrip(".")
     if not text or text[0] in "/*-." or (not spaced and text in _SHORT and text.isalpha()):

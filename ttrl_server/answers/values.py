@@ -1,14 +1,14 @@
-"""What an expression is worth, as a key that equal expressions share.
+"""The value of an expression, as a key that equal expressions share.
 
-An exact rational where it is one, else the value to 15 digits of 50; with variables, the values at
-fixed points, so that ``x(x+1)`` and ``x^2+x`` meet (two different expressions that agree at all of
-them to 15 digits have not been seen). The points are positive, and then each variable in turn is
-negative: that tells ``|x|`` from ``x``, and what is not real there (``ln x + ln y`` where ``ln xy``
-is) is left out. An equation is what it says up to a factor.
+The key is an exact rational if the value is one, else the value to 15 digits of 50. With variables,
+the key is the values at fixed points, so ``x(x+1)`` and ``x^2+x`` have the same key (no two
+different expressions with the same 15 digits at all points are known). First all variables are
+positive, then one after another is negative: this separates ``|x|`` from ``x``. Values that are not
+real there (``ln x + ln y``, although ``ln xy`` is real) are left out. Equations that differ by a
+factor have the same key.
 
-Nothing here can take long, whatever is asked: an expression has at most 400 signs, and every
-operation looks at the size of its result before it makes it. So it needs no process that could be
-killed.
+Every computation is short: an expression has at most 400 characters, and every operation checks
+the size of its result first. So no separate process with a time limit is needed.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ DIGITS = 15
 _mp = mpmath.MPContext()
 _mp.dps = 50
 _alone = threading.Lock()
-"""mpmath changes its own precision while it computes, so two threads must not."""
+"""mpmath changes its own precision while it computes, so only one thread may use it at a time."""
 _LARGEST = 10_000
-"""Decimal digits of a number that is made; larger ones are compared as they are spelt."""
+"""Most decimal digits of a computed number; expressions above it are compared as text."""
 _MOST_NAMES = 8
 
 Value = Any
@@ -40,12 +40,12 @@ Value = Any
 
 
 class Undecidable(ValueError):
-    """The expression has no value that could be compared."""
+    """The expression has no value that can be compared."""
 
 
 @lru_cache(maxsize=16_384)
 def expression(text: str) -> str | None:
-    """The key of an expression; None when it can only be compared as it is spelt. Never raises."""
+    """The key of an expression; None when it can only be compared as text. Never raises."""
     try:
         tree = parse(text)
         variables = sorted(names(tree))
@@ -66,7 +66,7 @@ def expression(text: str) -> str | None:
 @lru_cache(maxsize=4_096)
 def equation(left: str, right: str) -> str | None:
     """The key of ``left = right`` with variables: the ratios of left − right at the points; None
-    as above."""
+    when the equation can only be compared as text."""
     try:
         tree: Tree = ("-", parse(left), parse(right))
         if not (variables := sorted(names(tree))):
@@ -74,21 +74,21 @@ def equation(left: str, right: str) -> str | None:
         with _alone:
             first, *others = _at_points(tree, variables)
             if _is_zero(first) or not others:
-                return None  # true for every value, like 0 = 0: it says nothing
+                return None  # true for every value, like 0 = 0: no information
             return "eq:" + ";".join(_shown(value / first) for value in others)
     except _NO_VALUE:
         return None
 
 
 def number(text: str) -> Fraction | None:
-    """The exact value of an expression without variables, where it is rational; None otherwise.
+    """The exact value of an expression without variables if the value is rational, else None.
     Never raises."""
     value = _figure(text)
     return value if isinstance(value, Fraction) else None
 
 
 def approximate(text: str) -> float | None:
-    """The value of an expression without variables, where it is real; None otherwise. Never
+    """The value of an expression without variables if the value is real, else None. Never
     raises."""
     value = _figure(text)
     try:
@@ -99,7 +99,7 @@ def approximate(text: str) -> float | None:
 
 @lru_cache(maxsize=16_384)
 def _figure(text: str) -> Value | None:
-    """The value of an expression without variables; None where it has some or cannot be read."""
+    """The value of an expression; None if it has variables or cannot be read."""
     try:
         tree = parse(text)
         if names(tree):
@@ -129,7 +129,7 @@ def _at_points(tree: Tree, variables: list[str]) -> list[Value]:
 
 
 def _below_zero(tree: Tree, variables: list[str]) -> list[Value]:
-    """The real values at the first point with one variable after another made negative."""
+    """The real values at the first point, with one variable at a time made negative."""
     found: list[Value] = []
     for negative in variables:
         point = {name: _place(name, 0) * (-1 if name == negative else 1) for name in variables}
@@ -144,8 +144,8 @@ def _below_zero(tree: Tree, variables: list[str]) -> list[Value]:
 
 @lru_cache(maxsize=4_096)
 def _place(name: str, point: int) -> Value:
-    """A fixed number for a variable at a point: between 1 and 2, 5 and 10, 1/4 and 1/2, so that
-    ``|x - 4|`` is seen."""
+    """A fixed number for a variable: between 1 and 2, 5 and 10, or 1/4 and 1/2 at points 0, 1, 2.
+    Numbers on both sides of 4 separate ``|x - 4|`` from ``x - 4``."""
     digest = hashlib.sha256(f"{name} {point}".encode()).hexdigest()
     return (1 + _mp.mpf(int(digest[:40], 16)) / 16**40) * (1.0, 5.0, 0.25)[point]
 
@@ -180,7 +180,7 @@ def _real(value: Value) -> Value:
 
 
 def _exact(operation: Callable[[Value, Value], Value]) -> Callable[[Value, Value], Value]:
-    """An operation that gives a fraction where it is applied to two fractions.
+    """Wraps an operation so that two fractions give a fraction.
 
     A division by zero raises ZeroDivisionError, which is one of ``_NO_VALUE``.
     """
@@ -194,7 +194,7 @@ def _exact(operation: Callable[[Value, Value], Value]) -> Callable[[Value, Value
 
 
 def _raise(base: Value, exponent: Value) -> Value:
-    """Real where a real number is meant: (−8)^(1/3) is −2."""
+    """A power; the result is real where people expect a real number: (−8)^(1/3) is −2."""
     exponent = _rational(exponent)
     base = _rational(base) if isinstance(exponent, Fraction) else base
     size, power = abs(_real(base)), abs(_real(exponent))
@@ -281,7 +281,7 @@ def _floor(value: Value, up: bool = False) -> Value:
 
 
 def _tame(function: Callable[[Value], Value], largest: float = 1e6) -> Callable[[Value], Value]:
-    """A function of mpmath's, for arguments of a size at which it is quick."""
+    """Limits a function of mpmath to arguments for which it is fast."""
 
     def apply(value: Value) -> Value:
         value = _real(value)
@@ -338,7 +338,7 @@ def _is_zero(value: Value) -> bool:
 
 
 def _rational(value: Value) -> Value:
-    """The fraction that a computed value comes to, where it does: √16 is 4."""
+    """A computed value as a fraction if it equals one: √16 becomes 4."""
     if isinstance(value, Fraction):
         return value
     if isinstance(value, _mp.mpc):
@@ -352,8 +352,8 @@ def _rational(value: Value) -> Value:
 
 
 def _shown(value: Value) -> str:
-    """A fraction, or real and imaginary part to 15 significant digits; a part that is rounding
-    alone is left out."""
+    """A value as text: a fraction, or real and imaginary part to 15 significant digits. A part that
+    is only a rounding error is left out."""
     value = _rational(_finite(value))
     if isinstance(value, Fraction):
         if _bits(value) < 2_000:

@@ -1,4 +1,4 @@
-"""Numbers, times and dates in words, each in the one form all its spellings share."""
+"""Converts numbers, times and dates in words to one form that all their spellings share."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MINUS = frozenset({"minus", "negative"})
 def moment(text: str) -> str | None:
     """``3:30 p.m.`` as ``15:30``, ``March 5th, 2021`` as ``2021-03-05``; None for any other text.
 
-    ``text`` is in lower case. A day and month in figures (5/3/2021) mean different days in
+    ``text`` is in lower case. A date such as 5/3/2021 gives None: it means different days in
     different countries.
     """
     if time := _TIME.fullmatch(text) or _CLOCK.fullmatch(text):
@@ -51,12 +51,11 @@ def _iso(year: str | None, month: str, day: str) -> str:
 
 
 def numeral(text: str) -> tuple[Fraction, str] | None:
-    """A number in words or with words of its size, and the words after it: ``two thirds``, ``one
-    hundred and five``, ``2.5 million people``; None where the text does not begin with one, or is a
-    figure alone.
+    """A number in words, or with a word such as "million", and the words after the number: ``two
+    thirds``, ``one hundred and five``, ``2.5 million people``. None if the text does not begin with
+    one, or is only a figure.
 
-    Whether a number in words with other words after it is one (``Seven Samurai``) is for the caller
-    to say.
+    The caller decides whether other words after the number make it a name (``Seven Samurai``).
     """
     words = text.lower().replace(",", "").replace("-", " ").split()
     negative = bool(words) and words[0] in _MINUS
@@ -91,7 +90,7 @@ def numeral(text: str) -> tuple[Fraction, str] | None:
 
 
 def _whole(words: list[str]) -> tuple[Fraction, int]:
-    """The number that the words begin with, and how many of them it takes."""
+    """The number at the start of the words, and how many words belong to it."""
     total = current = Fraction(0)
     used, seen = 0, False
     for place, word in enumerate(words):

@@ -1,5 +1,5 @@
-"""From a leased batch to micro-batches: who runs which completions, in what order, on which
-rank."""
+"""Cuts a leased batch into micro-batches, and decides which rank runs which micro-batch, in what
+order."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from ttrl_server.types import Batch
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One rollout that trains."""
+    """One rollout that is used for training."""
 
     token_ids: tuple[int, ...]
     """[T]"""
     old_logprobs: tuple[float, ...]
-    """[T] the engine's, nats at the sampling temperature."""
+    """[T] log-probabilities from the engine, nats at the sampling temperature."""
     advantage: float
     reward: float
     weight: float = 0.0
-    """Share of each of its tokens in the loss of the batch."""
+    """Weight of each token of this completion in the loss of the batch."""
     key: tuple[int, int] = (0, 0)
-    """Place of its group in the batch, and its own in the group."""
+    """(Index of the group in the batch, index of this completion in the group)."""
     process: tuple[float, ...] = ()
-    """[T] what PRIME adds to the advantage, token by token."""
+    """[T] what PRIME adds to the advantage of each token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class MicroBatch:
     completions: tuple[Completion, ...]
     temperature: float
     weight: float = 1.0
-    """0 for a pass that only keeps the ranks in step."""
+    """0 for a filler pass, which only makes the number of passes equal on all ranks."""
 
     @property
     def tokens(self) -> int:
@@ -46,7 +46,7 @@ class MicroBatch:
 
     @property
     def cost(self) -> int:
-        """Tokens the model runs: the prompt once, completions padded to the longest."""
+        """Tokens the model runs: the prompt once, all completions padded to the longest one."""
         return len(self.prompt) + len(self.completions) * max(
             len(c.token_ids) for c in self.completions
         )
@@ -54,10 +54,10 @@ class MicroBatch:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One optimiser step, the same on every rank."""
+    """The work of one optimiser step for all ranks; every rank computes the same plan."""
 
     ranks: tuple[tuple[MicroBatch, ...], ...]
-    """[W][B] equally many micro-batches a rank; B is 0 when nothing can be learned."""
+    """[W][B] micro-batches of each rank, B on every rank; B is 0 when nothing can be learned."""
     tokens: int
     """Completion tokens of the whole batch."""
     completions: int
@@ -66,20 +66,20 @@ class Plan:
 
 
 def plan(batch: Batch, cfg: TrainConfig, ranks: int, *, budget: int | None = None) -> Plan:
-    """Cuts a batch into micro-batches and deals them to ``ranks``; groups without an advantage
-    never get in.
+    """Cuts a batch into micro-batches and assigns them to ``ranks``.
 
-    ``budget`` is the most tokens of one pass, ``train.micro_batch_tokens`` where none is given.
+    Groups without an advantage are left out. ``budget`` is the most tokens of one pass; the default
+    is ``train.micro_batch_tokens``.
     """
     groups = learnable(batch, cfg)
     micro_batches = [
         micro for group in groups for micro in _cut(group, budget or cfg.micro_batch_tokens)
     ]
-    # Costliest first, each to the rank with the least to do.
+    # Assign the costliest micro-batch first, each to the rank with the least work so far.
     hands: list[list[MicroBatch]] = [[] for _ in range(ranks)]
     for micro in sorted(micro_batches, key=lambda micro: micro.cost, reverse=True):
         min(hands, key=lambda hand: sum(dealt.cost for dealt in hand)).append(micro)
-    # Ranks with fewer passes get passes without weight, so that all ranks make equally many.
+    # Ranks with fewer passes get filler passes of weight 0: all ranks make equally many passes.
     if micro_batches:
         cheapest = min(micro_batches, key=lambda micro: micro.cost)
         filler = replace(cheapest, completions=cheapest.completions[-1:], weight=0.0)
@@ -96,8 +96,8 @@ def plan(batch: Batch, cfg: TrainConfig, ranks: int, *, budget: int | None = Non
 
 
 def learnable(batch: Batch, cfg: TrainConfig) -> list[MicroBatch]:
-    """One micro-batch a group: the rollouts that train, with advantages and weights; groups that
-    teach are left."""
+    """Returns one micro-batch per group: the rollouts that train, with advantages and weights.
+    Groups whose rewards are all the same are left out."""
     differing = [e for e in batch.experiences if len(set(e.rewards)) > 1]
     advantages = ALGORITHMS[cfg.algorithm].advantages(
         [e.rewards for e in differing], cfg.std_normalise
@@ -105,7 +105,7 @@ def learnable(batch: Batch, cfg: TrainConfig) -> list[MicroBatch]:
     groups = []
     for place, (experience, advantages_G) in enumerate(zip(differing, advantages, strict=True)):
         group = experience.group
-        # Not strict: rollouts beyond G only voted.
+        # Not strict: rollouts after the first G only vote and do not train.
         triples = zip(group.rollouts, advantages_G, experience.rewards, strict=False)
         trained = tuple(
             Completion(rollout.token_ids, rollout.logprobs, advantage, reward, key=(place, index))
@@ -132,11 +132,11 @@ def learnable(batch: Batch, cfg: TrainConfig) -> list[MicroBatch]:
 
 
 def _cut(group: MicroBatch, budget: int) -> Iterator[MicroBatch]:
-    """Completions by length, longest first, cut where the model runs the fewest tokens; at least
-    one a micro-batch.
+    """Sorts completions, longest first, and cuts them so that the model runs the fewest tokens.
 
-    A piece pays for its prompt again and for padding to its longest: the cheapest cuts are found
-    exactly, from the cheapest ways to cut each shorter list.
+    Each micro-batch has at least one completion. Each runs the prompt again and pads completions to
+    its longest one. Dynamic programming finds the exact minimum, from the cheapest cuts of each
+    shorter list.
     """
     ordered = sorted(
         group.completions, key=lambda completion: len(completion.token_ids), reverse=True

@@ -1,4 +1,4 @@
-"""How the trainer is started, and what DeepSpeed is told: pure functions of the settings."""
+"""The trainer's command line and DeepSpeed's settings, as pure functions of the settings."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from ttrl_server.settings.config import Config
 
 WORKER = "ttrl_server.training.worker"
 KEY_FILE = "admin.key"
-"""Beside the resolved settings, where DeepSpeed's launcher starts the ranks."""
+"""Beside the resolved settings; written only when DeepSpeed's launcher starts the ranks."""
 
 
 def trainer_command(
     cfg: Config, config_file: Path, gateway_url: str
 ) -> tuple[list[str], dict[str, str]]:
-    """argv and extra environment of the trainer: one plain process for one rank, torchrun for more
-    on this machine, DeepSpeed's launcher for several machines.
+    """Returns argv and extra environment of the trainer: a plain process for one rank, torchrun for
+    several ranks on this machine, DeepSpeed's launcher for several machines.
 
-    No secret is among them: the key travels in TTRL_ADMIN_KEY, which the caller adds to the
-    environment.
+    Neither contains a secret: the caller adds the key to the environment as TTRL_ADMIN_KEY.
     """
     module = ["-m", WORKER]
     if cfg.train.hostfile:
@@ -38,7 +37,7 @@ def trainer_command(
             "DS_ACCELERATOR": "cpu",
             "OMP_NUM_THREADS": str(cpu_threads(cfg)),
         } | cfg.cpu_waiting
-    elif not cfg.train.hostfile:  # the slots of a host file say which GPUs
+    elif not cfg.train.hostfile:  # with a host file, its slots select the GPUs
         env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, cfg.train.devices))
     if Path(cfg.model).is_dir():
         env["HF_HUB_OFFLINE"] = "1"
@@ -51,11 +50,11 @@ def cpu_threads(cfg: Config) -> int:
 
 
 def deepspeed_config(cfg: Config) -> dict[str, Any]:
-    """What ``deepspeed.initialize`` reads. torch's own AdamW: DeepSpeed's fused ones need a
-    compiler.
+    """Settings for ``deepspeed.initialize``. The optimiser is torch's AdamW, because DeepSpeed's
+    fused versions need a compiler.
 
-    No mixed-precision section: it would cast the float32 adapter along with the base weights. The
-    step sets the learning rate itself, and says where a batch ends, so accumulation is 1 here.
+    There is no mixed-precision section, because it would cast the float32 adapter too. ``step``
+    sets the learning rate. ``passes`` says where a batch ends, so accumulation is 1 here.
     """
     return {
         "train_micro_batch_size_per_gpu": 1,

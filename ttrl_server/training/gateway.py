@@ -1,4 +1,4 @@
-"""The trainer's side of the gateway: lease a batch, keep the lease, propose what came of it."""
+"""The trainer's client for the gateway: lease a batch, renew the lease, propose a version."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ttrl_server.training.messages import Lease, Outcome, Propose, Renew, Skip
 from ttrl_server.types import Batch
 
 PATIENCE_S = 300.0
-"""How long a gateway may be away (restarting, say) before the trainer gives up."""
+"""How long a gateway may be unreachable (during a restart, say) before the trainer gives up."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 TIMEOUT = httpx.Timeout(60.0, read=600.0)
 """The gate loads and probes a proposed version on every replica before it answers."""
@@ -22,10 +22,10 @@ events = structlog.get_logger()
 
 
 class Gateway:
-    """A synchronous client, safe to use from the heartbeat's thread too.
+    """A synchronous client, which the heartbeat's thread may use too.
 
-    Every call is repeated while the gateway cannot be reached, up to ``patience_s``; then
-    TtrlError. A key that is refused is a ConfigError.
+    Every call is repeated while the gateway cannot be reached. After ``patience_s`` the call raises
+    TtrlError. A refused key raises ConfigError.
     """
 
     def __init__(self, url: str, key: str, *, patience_s: float = PATIENCE_S) -> None:
@@ -35,8 +35,8 @@ class Gateway:
         self._patience_s = patience_s
 
     def lease(self, worker: str) -> Batch | None:
-        """A batch of one's own, or None when there was nothing to do for a while (the gateway
-        holds the call)."""
+        """Leases a batch. The gateway keeps the call open while no batch waits; None after some
+        time without one."""
         response = self._post("lease", Lease(worker))
         return (
             msgspec.msgpack.decode(response.content, type=Batch)
@@ -45,16 +45,16 @@ class Gateway:
         )
 
     def renew(self, batch_id: str) -> None:
-        """Another ``lease_s`` for a batch; raises LeaseLost."""
+        """Extends the lease of a batch by ``lease_s``. Raises LeaseLost."""
         self._post("renew", Renew(batch_id))
 
     def propose(self, batch_id: str, folder: str, metrics: dict[str, float]) -> Outcome:
-        """Hands in a published version and waits for the gate; raises LeaseLost."""
+        """Proposes a published version and waits for the gate's judgement. Raises LeaseLost."""
         response = self._post("propose", Propose(batch_id, folder, metrics))
         return msgspec.json.decode(response.content, type=Outcome)
 
     def skip(self, batch_id: str, reason: str, metrics: dict[str, float]) -> None:
-        """The batch is used up and made no version; raises LeaseLost."""
+        """Says that the trainer made no version from the batch. Raises LeaseLost."""
         self._post("skip", Skip(batch_id, reason, metrics))
 
     def _post(self, route: str, message: msgspec.Struct) -> httpx.Response:
@@ -63,7 +63,7 @@ class Gateway:
         while True:
             try:
                 response = self._http.post(f"/ttrl/v1/train/{route}", content=body)
-                # Anything else is an answer; a gateway that is shutting down may say 500.
+                # Any other status is final. A gateway that is shutting down may reply 500.
                 if response.status_code not in (500, 502, 503, 504):
                     break
                 trouble = f"HTTP {response.status_code}"

@@ -1,5 +1,5 @@
-"""Log-probabilities of a group's completions, the prompt computed once, the vocabulary never held
-for all tokens.
+"""Log-probabilities of a group's completions. The model runs the prompt once, and logits exist
+only for one chunk of tokens at a time.
 
     prompt [1, P] ──▶ KV cache, graph kept ──repeat──▶ completions [G, T − 1] on top of it
          │                                                  │
@@ -9,9 +9,9 @@ for all tokens.
                                  ▼
                       output head, in chunks
 
-P + G·T tokens run instead of G·(P + T). Completions are padded on the right: causal attention never
-looks there, so no mask is needed, and gradients reach the adapter through the cache as they do in
-the naive pass (``reference``).
+P + G·T tokens run instead of G·(P + T). Completions are padded on the right. Causal attention never
+reads the padding, so no mask is needed. Gradients reach the adapter through the cache too, so they
+equal those of the naive pass (``reference``).
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from ttrl_server.errors import ConfigError
 from ttrl_server.training.policy import VALUE_HEAD, acting
 
 CHUNK_BYTES = 64 * 2**20
-"""Float32 logits that exist at once."""
+"""Most bytes of float32 logits that exist at the same time."""
 CHECK_TOKENS = 8
 
 
 class Scorer(nn.Module):  # type: ignore[misc]  # torch is not typed here
-    """The policy as one module whose forward is a whole group: what DeepSpeed wraps, so that its
-    hooks see one pass."""
+    """The module that DeepSpeed wraps. One forward call scores all completions of a micro-batch, so
+    DeepSpeed's hooks see one pass."""
 
     def __init__(self, policy: PeftModel) -> None:
         super().__init__()
@@ -51,12 +51,11 @@ class Scorer(nn.Module):  # type: ignore[misc]  # torch is not typed here
         adapter: str | None = "default",
         checkpointed: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """For the N = Σ T tokens of some completions, one after the other: [N] log-probabilities,
-        nats under softmax(logits / temperature), and [N] the critic's estimate of the state before
-        each, where there is a critic.
+        """Returns [N] log-probabilities, nats under softmax(logits / temperature), and, if there is
+        a critic, [N] its estimate of the state before each token. N = Σ T are the tokens of all
+        completions, one completion after the other.
 
-        Under one adapter, or under none: the reference policy. ``checkpointed`` trades time for
-        memory.
+        ``adapter`` None is the reference policy. ``checkpointed`` needs less memory and more time.
         """
         with acting(self.policy, adapter):
             causal = self.policy.get_base_model()
@@ -81,8 +80,8 @@ def completion_logprobs(
 
 
 def check_head(policy: PeftModel) -> None:
-    """Raises ConfigError where a model does more to its logits than its output head: its scores
-    would be wrong here."""
+    """Raises ConfigError for a model that changes its logits after the output head: this module
+    would compute wrong log-probabilities for it."""
     with torch.no_grad():
         vocabulary = policy.get_base_model().get_output_embeddings().weight.shape[0]
         prompt, completion = (0,), tuple(i % vocabulary for i in range(1, CHECK_TOKENS))
@@ -109,8 +108,8 @@ tokens."""
 
 
 def _padded(causal: Any, completions: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
-    """[G, T] ids and which of them are real. T is at least 2: at ZeRO stage 3 every rank must
-    make both passes."""
+    """[G, T] padded ids, and [G, T] whether each id is real. T is at least 2: at ZeRO stage 3 every
+    rank must make both passes."""
     lengths = torch.tensor([len(completion) for completion in completions])
     ids = pad_sequence([torch.tensor(completion) for completion in completions], batch_first=True)
     ids = nn.functional.pad(ids, (0, max(0, 2 - ids.shape[1])))
@@ -132,15 +131,15 @@ def _states(causal: Any, prompt: tuple[int, ...], completions: Sequence[tuple[in
 def _states_checkpointed(
     causal: Any, prompt: tuple[int, ...], completions: Sequence[tuple[int, ...]]
 ) -> States:
-    """Each layer runs again in the backward pass; that rules out the cache, so every completion
-    pays for its prompt."""
+    """Like ``_states``, but each layer runs again in the backward pass. This excludes the cache, so
+    the prompt runs once per completion."""
     ids, real = _padded(causal, completions)
     prompts = torch.tensor([prompt], device=causal.device).expand(len(ids), -1)
     layers = [
         module for module in causal.modules() if isinstance(module, GradientCheckpointingLayer)
     ]
     causal.gradient_checkpointing_enable({"use_reentrant": False})
-    # Only the layers themselves are told that they train: dropout inside them stays off.
+    # Set training mode on the layers alone, not on modules inside them: dropout stays off.
     for layer in layers:
         layer.training = True
     try:
@@ -160,13 +159,13 @@ def _states_checkpointed(
 def chosen_logprobs(head: nn.Module, states: Tensor, ids: Tensor, temperature: float) -> Tensor:
     """[N] log softmax(head(states) / temperature) at ``ids``, for states [N, H], float32.
 
-    The gradient by a state is made along with the value, chunk by chunk: every token has one number
-    above it in the graph, so one [N, H] tensor is all that the backward pass needs, and no logits
-    are kept or computed twice.
+    Each chunk computes its values and the gradients by its states together. Every token has one
+    output, so the backward pass only scales one [N, H] tensor. No logits are kept, and none are
+    computed twice.
     """
     sloping = torch.is_grad_enabled()
-    # Once for all chunks: at ZeRO stage 3 the ranks gather it together, and have different numbers
-    # of chunks.
+    # Gather the head once for all chunks: at ZeRO stage 3 all ranks must gather it together, and
+    # their numbers of chunks differ.
     with deepspeed.zero.GatheredParameters(list(head.parameters())):
         rows = max(16, CHUNK_BYTES // (4 * len(head.weight)))
         chunks = [
@@ -183,16 +182,16 @@ def chosen_logprobs(head: nn.Module, states: Tensor, ids: Tensor, temperature: f
 def _with_slope(
     head: nn.Module, states: Tensor, ids: Tensor, temperature: float, sloping: bool
 ) -> tuple[Tensor, Tensor]:
-    """[n] log-probabilities, and [n, H] how each changes with its own state."""
+    """[n] log-probabilities, and [n, H] the gradient of each by its own state."""
     states = states.detach().requires_grad_(sloping)
-    # Past the module's hooks, with which ZeRO would give the weight back after the first chunk.
+    # Bypass the module's hooks: with them ZeRO would release the weight after the first chunk.
     logits = nn.functional.linear(states, head.weight, head.bias).float() / temperature
     logp = torch.log_softmax(logits, -1).gather(1, ids[:, None]).squeeze(1)
     return logp.detach(), torch.autograd.grad(logp.sum(), states)[0] if sloping else states
 
 
 class _Chosen(torch.autograd.Function):  # type: ignore[misc]  # torch is not typed here
-    """Log-probabilities that are known, with their slopes, as a function of the states."""
+    """Puts log-probabilities with known gradients into the graph, as a function of the states."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, logp: Tensor, slope: Tensor) -> Tensor:

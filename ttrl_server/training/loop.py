@@ -1,7 +1,7 @@
-"""The trainer's life: lease → hold the batch's parent → step → publish → propose, until it is told
-to end.
+"""The trainer's main loop: lease → load the batch's parent → step → publish → propose.
 
-The first rank talks to the gateway; what it learns there is shared before any rank acts on it.
+Only the first rank talks to the gateway. It shares every reply with the other ranks before any
+rank acts on the reply.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ events = structlog.get_logger()
 
 @dataclass(slots=True)
 class Learner:
-    """The model of this rank and the version whose weights it holds."""
+    """The model of this rank, and the version whose weights the model has."""
 
     cfg: Config
     gateway: Gateway
     ranks: Ranks
     engine: Engine
     fresh: TrainerState
-    """A new adapter on the base model."""
+    """State of a new adapter on the base model, before any step."""
     room: Room
     held: TrainerState
-    """What the engine was when it last held a version: the teacher is averaged from it."""
+    """State of the engine when it last had a version's weights; the teacher's average needs it."""
     holds: int | None = None
-    """0 is the fresh adapter; None: weights of no version, after a step that came to nothing."""
+    """The version in the engine: 0 is the fresh adapter; None: the weights belong to no version."""
 
 
 def run(cfg: Config, gateway: Gateway) -> None:
-    """Learns for ever. Raises ConfigError, or TtrlError when the gateway stays away."""
+    """Learns without end. Raises ConfigError, or TtrlError when the gateway cannot be reached."""
     learner = start(cfg, gateway)
     name = f"{socket.gethostname()}-{os.getpid()}"
     while True:
@@ -75,7 +75,7 @@ def start(cfg: Config, gateway: Gateway) -> Learner:
     engine = build_engine(policy, cfg)
     room = Room.of(policy.get_base_model(), cfg.train)
     shared_by = ranks.size if cfg.hardware == "cpu" else 1
-    room.bytes_free = ranks.least(room.bytes_free) / shared_by  # one plan for all
+    room.bytes_free = ranks.least(room.bytes_free) / shared_by  # all ranks need the same plan
     learner = Learner(cfg, gateway, ranks, engine, fresh, room, fresh)
     if ranks.leads:
         events.info(
@@ -88,7 +88,7 @@ def start(cfg: Config, gateway: Gateway) -> Learner:
 
 
 def learn(learner: Learner, batch: Batch) -> None:
-    """One batch, from its parent to the gate's judgement. A lost lease throws the step away."""
+    """Learns from one batch, up to the gate's judgement. A lost lease discards the step."""
     with _heartbeat(learner, batch) as lost:
         hold(learner, batch.parent)
         metrics = train_step(learner.engine, batch, learner.cfg.train, learner.room)
@@ -112,8 +112,8 @@ def learn(learner: Learner, batch: Batch) -> None:
 
 
 def hold(learner: Learner, parent: Parent | None) -> None:
-    """Makes the engine what it was when ``parent`` was published; raises TtrlError when its
-    files cannot be read."""
+    """Restores the engine's state as it was when ``parent`` was published. Raises TtrlError when
+    the parent's files cannot be read."""
     number = parent.number if parent else 0
     if learner.holds == number:
         return
@@ -127,7 +127,7 @@ def hold(learner: Learner, parent: Parent | None) -> None:
 
 
 def _result(learner: Learner, batch: Batch) -> tuple[TrainerState, Probe]:
-    """The step's outcome, and how the adapter that will be served scores known tokens."""
+    """The state after the step, and the probe of the adapter that is published."""
     trained, decay = state.capture(learner.engine), learner.cfg.train.teacher_decay
     if not decay:
         return trained, publish.probe(learner.engine, batch)
@@ -147,9 +147,9 @@ def _propose(
     metrics: dict[str, float],
     lost: threading.Event,
 ) -> Outcome | None:
-    """Publishes the step as a version and hands it in, on the first rank.
+    """Publishes the step as a version and proposes the version, on the first rank only.
 
-    Returns the gate's judgement; None when the version could not be handed in.
+    Returns the gate's judgement; None when the version could not be proposed.
     """
     if not learner.ranks.leads:
         return None
@@ -174,7 +174,7 @@ def _propose(
         events.warning("lease.lost", batch=batch.id, reason=str(error))
         return None
     except (OSError, RejectedVersion) as error:
-        # The lease runs out and the batch comes back, perhaps to a disk with room.
+        # The lease runs out; the gateway leases the batch again, perhaps when the disk has space.
         events.error("version.unpublished", batch=batch.id, reason=str(error))
         return None
     events.info(
@@ -188,8 +188,8 @@ def _propose(
 
 @contextmanager
 def _heartbeat(learner: Learner, batch: Batch) -> Iterator[threading.Event]:
-    """Renews the lease from a thread of the first rank; the event is set when the gateway
-    refuses."""
+    """Renews the lease from a thread of the first rank. The yielded event is set when the gateway
+    refuses to renew."""
     lost, done = threading.Event(), threading.Event()
 
     def beat() -> None:

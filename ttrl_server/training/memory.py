@@ -1,5 +1,5 @@
-"""How many tokens fit into one pass, by an estimate; what an estimate gets wrong is halved when
-memory runs out."""
+"""Estimates how many tokens fit into one pass. When memory runs out all the same, the number is
+halved."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ttrl_server.training.batch import MicroBatch
 
 GIB = 2**30
 SHARE_GPU, SHARE_CPU = 0.8, 0.5
-"""Of the memory that is free when the trainer starts: the other half of a CPU machine is the
-engine's."""
+"""Shares of the memory that is free when the trainer starts. On a CPU machine the engine needs the
+other half."""
 WIDTHS, INNER_WIDTHS = 14, 5
-"""Tensors kept a token and layer, in hidden and in feed-forward widths: measured on SmolLM2,
-float32, LoRA on all linear layers (docs/decisions.md)."""
+"""Numbers kept per token and layer, as multiples of the hidden and the feed-forward width. Measured
+on SmolLM2, float32, LoRA on all linear layers (docs/decisions.md)."""
 
 events = structlog.get_logger()
 
 
 class OutOfMemory(Exception):
-    """A pass did not fit, on some rank."""
+    """A pass did not fit into memory on at least one rank."""
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class Room:
 
     @classmethod
     def of(cls, causal: Any, cfg: TrainConfig) -> Room:
-        """For one causal language model that has been loaded."""
+        """Estimates the memory for a causal language model that is loaded already."""
         shape = causal.config.get_text_config()
         size = causal.dtype.itemsize
         layer = WIDTHS * shape.hidden_size + INNER_WIDTHS * shape.intermediate_size
@@ -60,17 +60,17 @@ class Room:
 
     @property
     def tokens(self) -> int:
-        """The budget of one pass."""
+        """The most tokens that one pass may run now."""
         return max(1, min(self.limit, int(self.bytes_free / self.bytes_token)))
 
     def checkpointed(self, micro: MicroBatch) -> bool:
-        """Whether a pass is too big for keeping what every layer computed."""
+        """Whether a pass uses gradient checkpointing, as keeping all activations needs too much."""
         if self.mode == "auto":
             return micro.cost * self.bytes_token > self.bytes_free
         return self.mode == "on"
 
     def halve(self) -> None:
-        """Raises OutOfMemory when there is nothing left to halve."""
+        """Halves the budget of one pass. Raises OutOfMemory when the budget is one token."""
         tokens = self.tokens
         if tokens <= 1:
             raise OutOfMemory(
@@ -82,5 +82,5 @@ class Room:
 
 
 def ran_out(error: RuntimeError) -> bool:
-    """Whether an error says that a device, or the allocator of the CPU, has no memory left."""
+    """Whether an error says that a GPU or the CPU's allocator has no memory left."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -8,7 +8,7 @@ from ttrl_server.errors import TtrlError
 
 
 def merge(adapter: Path, to: Path, *, model: str, revision: str | None = None) -> Path:
-    """Writes the full model and its tokenizer to the new folder ``to``. Raises TtrlError."""
+    """Writes the merged model and its tokenizer to the new folder ``to``. Raises TtrlError."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer

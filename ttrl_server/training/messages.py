@@ -1,9 +1,8 @@
-"""The four messages between gateway and trainer, ``POST /ttrl/v1/train/…``, and the answer to the
-last one.
+"""The four messages from trainer to gateway, and the reply to the last: ``POST /ttrl/v1/train/…``.
 
     lease → Batch (204 where nothing waits) · renew → 204 · skip → 204 · propose → Outcome
 
-Both sides read and write them by this file.
+Gateway and trainer both use the classes of this file.
 """
 
 from __future__ import annotations
@@ -16,19 +15,19 @@ from ttrl_server.types import Parent
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """Asks for a batch; answered by a ``types.Batch`` in MessagePack."""
+    """Asks for a batch. The reply is a ``types.Batch`` in MessagePack."""
 
     worker: str
 
 
 class Renew(msgspec.Struct, frozen=True):
-    """Asks for more time with a batch."""
+    """Asks the gateway to extend the lease of a batch."""
 
     batch: str
 
 
 class Skip(msgspec.Struct, frozen=True):
-    """The batch is used up and made no version."""
+    """Says that the trainer is done with the batch and made no version from it."""
 
     batch: str
     reason: str
@@ -36,7 +35,7 @@ class Skip(msgspec.Struct, frozen=True):
 
 
 class Propose(msgspec.Struct, frozen=True):
-    """Hands in a published version."""
+    """Proposes a published version."""
 
     batch: str
     folder: str
@@ -44,7 +43,7 @@ class Propose(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of a proposed version, and which one to learn from next."""
+    """The gate's judgement on a proposed version, and the parent of the next step."""
 
     state: Literal["promoted", "rejected"]
     reason: str

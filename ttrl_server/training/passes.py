@@ -1,5 +1,5 @@
-"""The passes of one step: every micro-batch of this rank forward and backward, gradients left
-with DeepSpeed."""
+"""The passes of one step: forward and backward for every micro-batch of this rank. DeepSpeed
+accumulates the gradients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ttrl_server.training.memory import OutOfMemory, Room, ran_out
 from ttrl_server.training.policy import REWARD_MODEL
 
 WATCHED = ("loss", "kl", "entropy", "ratio", "ratio_squared", "engine_kl")
-"""Sums over tokens that every pass makes."""
+"""Metrics that every pass sums over its tokens."""
 
 Engine = Any
 
@@ -35,8 +35,8 @@ class Passes:
     todo: Plan
 
     def run(self) -> dict[str, float]:
-        """Gradients of all ranks are summed when the last pass ends. Raises OutOfMemory, then on
-        every rank.
+        """Makes all passes; the last one sums the gradients of all ranks. When memory runs out on
+        one rank, every rank raises OutOfMemory.
 
         Returns means over the tokens of the batch, nats a token where they are log-probabilities:
         ``loss`` as the algorithm adds it up; ``kl`` (k3 to the reference); ``entropy`` (−log π_θ of
@@ -54,11 +54,11 @@ class Passes:
         return means | {"ess": means["ratio"] ** 2 / squared if squared else 0.0}
 
     def _accumulate(self, mine: Sequence[MicroBatch]) -> Tensor:
-        """The ranks meet in the last backward pass, so they agree before it that all of them got
-        that far.
+        """Makes the passes. The ranks synchronise in the last backward pass, so before it they tell
+        each other whether one of them ran out of memory.
 
-        At stages 2 and 3 they meet in every pass, and one that is alone in trouble ends its
-        trainer: the others wait already.
+        At stages 2 and 3 the ranks synchronise in every pass. There a rank that runs out of memory
+        ends the trainer, because the other ranks wait for it already.
         """
         alone, trouble = dist.get_world_size() == 1, ""
         sums = torch.zeros(len(WATCHED), device=self.engine.device)
@@ -88,22 +88,22 @@ class Passes:
         return micro.weight * watched
 
     def _close(self, mine: Sequence[MicroBatch]) -> None:
-        """Ends an accumulation that is given up: ZeRO hands out gradients, to be zeroed, only
-        once they are reduced."""
+        """Ends an accumulation after an error. ZeRO returns the gradients, which must be set to
+        zero, only after it reduced them."""
         least = min(mine, key=lambda micro: micro.cost)
         self.engine.set_gradient_accumulation_boundary(True)
         loss, _ = self._forward(replace(least, completions=least.completions[-1:]))
         self.engine.backward(loss * 0.0)
 
     def _backward(self, micro: MicroBatch, loss: Tensor) -> None:
-        # DeepSpeed averages over ranks; the weights are shares of the whole batch.
+        # Multiply by the ranks: DeepSpeed averages over them, but weights are for the whole batch.
         self.engine.backward(loss * (micro.weight * dist.get_world_size()))
 
     def _forward(self, micro: MicroBatch) -> tuple[Tensor, Tensor]:
-        """The weighted loss of a micro-batch, and the sums [6] that are watched."""
+        """The weighted loss of a micro-batch, and the sums [6] of the metrics in WATCHED."""
         algorithm = ALGORITHMS[self.cfg.algorithm]
-        # The reference first: switching the adapter off must not touch a graph that waits for its
-        # backward pass.
+        # Score the reference first: the adapter must not be switched off while a graph waits for
+        # its backward pass.
         ref = None
         if self.cfg.kl or algorithm.implicit_reward:
             ref = self._score_without_graph(micro, None)
@@ -145,8 +145,8 @@ class Passes:
 
     def _score(self, micro: MicroBatch, adapter: str | None) -> Any:
         completions = [completion.token_ids for completion in micro.completions]
-        # Of the whole step, as at stage 3 all ranks must run the same layers. Not for the reward
-        # model: its layers would be run again under the policy's adapter.
+        # Decide once for the step: at stage 3 all ranks must run the same layers. Never for the
+        # reward model: the backward pass would rerun its layers under the policy's adapter.
         again = adapter != REWARD_MODEL and any(
             self.room.checkpointed(other) for rank in self.todo.ranks for other in rank
         )
@@ -162,8 +162,8 @@ class Passes:
     # ------------------------------------------------------------ PRIME
 
     def _with_process_rewards(self, mine: Sequence[MicroBatch]) -> list[MicroBatch]:
-        """What the reward model says of every completion. A baseline is that of the whole group,
-        whose completions may lie on several ranks."""
+        """Adds PRIME's process advantages to every completion. A baseline needs the whole group,
+        and a group's completions may be on several ranks."""
         found: list[tuple[Completion, list[float]]] = []
         for micro in mine:
             ref = self._score_without_graph(micro, None)

@@ -1,7 +1,7 @@
-"""The policy: the base model, frozen, with one float32 LoRA adapter on every linear layer but the
+"""The policy: the frozen base model with one float32 LoRA adapter on every linear layer except the
 output head.
 
-PRIME keeps a second adapter on the same base, its implicit reward model; nobody else ever sees it.
+PRIME has a second adapter on the same base model: its implicit reward model, which is never served.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ VALUE_HEAD = "value_head"
 
 
 def load_policy(cfg: Config) -> PeftModel:
-    """The base model of ``model`` in ``train.dtype`` with a fresh adapter, on the CPU."""
-    disable_progress_bar()  # The log is one line an event.
+    """Loads the base model ``model`` in ``train.dtype`` with a fresh adapter, on the CPU."""
+    disable_progress_bar()  # The log has one line per event.
     base = AutoModelForCausalLM.from_pretrained(
         cfg.model,
         revision=cfg.revision,
@@ -38,11 +38,11 @@ def load_policy(cfg: Config) -> PeftModel:
 
 
 def with_adapter(base: PreTrainedModel, cfg: Config) -> PeftModel:
-    """Adds the adapter: B is zero, so the policy starts as the base model; A is drawn from
+    """Adds the adapter. B is zero, so the policy starts equal to the base model. A is random, from
     ``train.seed``.
 
-    No dropout, bias, saved modules or DoRA: the engine refuses them, and π_θ must be what the
-    engine samples from.
+    No dropout, bias, saved modules or DoRA: the engine refuses them, and π_θ must be the policy
+    that the engine samples from.
     """
     lora = LoraConfig(
         task_type="CAUSAL_LM",
@@ -64,19 +64,19 @@ def with_adapter(base: PreTrainedModel, cfg: Config) -> PeftModel:
         nn.init.zeros_(head.weight)  # the critic starts at 0 for every state
         nn.init.zeros_(head.bias)
         policy.add_module(VALUE_HEAD, head)
-    # PEFT writes the path the base was loaded from, which for a hub model is a folder of this
-    # machine's cache.
+    # Set the model's name: PEFT stores the path that the base model was loaded from, and for a hub
+    # model that path is a folder in this machine's cache.
     policy.peft_config["default"].base_model_name_or_path = cfg.model
     return policy.eval()
 
 
 @contextmanager
 def acting(policy: PeftModel, adapter: str | None) -> Iterator[None]:
-    """The model under one adapter, or under none: the reference policy. All adapters go on being
-    trained.
+    """Makes ``adapter`` active inside the block; None is the reference policy. All adapters stay
+    trainable.
 
-    Another adapter than the policy's must come before it: switching touches no graph that waits for
-    its backward pass.
+    Score other adapters before the policy's own: switching adapters must not happen while a graph
+    waits for its backward pass.
     """
     if adapter == "default":
         yield
@@ -95,15 +95,15 @@ def acting(policy: PeftModel, adapter: str | None) -> Iterator[None]:
 
 
 def _train_all(policy: PeftModel) -> None:
-    """PEFT trains the active adapter only."""
+    """Makes all adapters trainable; PEFT makes only the active adapter trainable."""
     for name, parameter in policy.named_parameters():
         if ".lora_" in name:
             parameter.requires_grad_(True)
 
 
 def trained_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Everything that learns: the adapter by the names PEFT and vLLM use, then a reward model,
-    then a value head."""
+    """All trained parameters by name: the adapter with the names that PEFT and vLLM use, then the
+    reward model, then the value head."""
     return {
         re.sub(r"^(policy\.)?(.*)\.default\.weight$", r"\2.weight", name).removeprefix(
             "policy."

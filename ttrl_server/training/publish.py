@@ -1,6 +1,6 @@
-"""The files of a new version, as far as they come from the trainer.
+"""The trainer's part of the files of a new version.
 
-``registry.folders`` makes a version of them.
+``registry.folders`` makes a version from these files.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from ttrl_server.types import Batch, Probe
 
 PROBE_SEQUENCES = 4
 PROBE_TOKENS = 24
-"""The engine scores them twice before every swap, among clients' requests: enough to know the
-weights by, no more."""
+"""The engine scores these tokens twice before every swap, beside clients' requests. So they are as
+few as will identify the weights."""
 PROBE_PROMPT = 12
-"""Prompt tokens of a probe sequence: the last ones, so that a long prompt leaves room for its
-completion."""
+"""Prompt tokens of a probe sequence. Only the last ones are used, so that a long prompt leaves
+space for completion tokens."""
 
 
 def probe(engine: Engine, batch: Batch) -> Probe:
-    """Scores a few sequences of the batch with the adapter on and off, temperature 1; every rank
-    calls it."""
-    # From as many questions as there are: every question's first rollout before any second one.
+    """Scores a few sequences of the batch with the adapter on and off, at temperature 1. Every rank
+    calls this."""
+    # Use many questions: the first rollout of every question comes before any second rollout.
     rows = zip_longest(*(experience.group.rollouts for experience in batch.experiences))
     pairs = [pair for row in rows for pair in zip(batch.experiences, row, strict=True)]
     sequences = []
@@ -69,9 +69,9 @@ def kl_to_base(known: Probe) -> float:
 
 
 def write_files(root: Path, policy: PeftModel, trainer: TrainerState, known: Probe) -> Path:
-    """A temporary folder below ``root`` with PEFT's files, ``probe.json`` and ``trainer.pt``.
+    """Writes PEFT's files, ``probe.json`` and ``trainer.pt`` to a temporary folder below ``root``.
 
-    Publishing makes it durable. Raises OSError (a full disk), and then leaves nothing.
+    ``folders.publish`` makes the folder durable. Raises OSError (a full disk) and leaves no folder.
     """
     root.mkdir(parents=True, exist_ok=True)
     folder = root / f"{names.STAGED}{uuid.uuid4().hex}"

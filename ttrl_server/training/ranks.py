@@ -1,5 +1,5 @@
-"""The ranks of one trainer: how they find each other and agree. Objects go over gloo, gradients
-over DeepSpeed."""
+"""The ranks of one trainer: how they connect and exchange values. gloo carries objects, DeepSpeed
+carries gradients."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Ranks:
         if "RANK" in os.environ:
             dist.init_process_group(backend)
         else:
-            os.environ["LOCAL_RANK"] = "0"  # DeepSpeed asks for it.
+            os.environ["LOCAL_RANK"] = "0"  # DeepSpeed needs it.
             dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
-        # DeepSpeed would compile a library for CPU ranks here: half a minute with a compiler, fatal
-        # without.
+        # Stop DeepSpeed from compiling a library for CPU ranks: that takes half a minute, and
+        # without a compiler it fails.
         deepspeed.ops.__compatible_ops__ = {}
         deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
         self._objects = dist.new_group(backend="gloo")
@@ -42,13 +42,13 @@ class Ranks:
         return self.rank == 0
 
     def least(self, value: float) -> float:
-        """The smallest of all ranks' values, on every rank."""
+        """Returns the smallest of all ranks' values on every rank."""
         box = torch.tensor(value, dtype=torch.float64)
         dist.all_reduce(box, op=dist.ReduceOp.MIN, group=self._objects)
         return float(box.item())
 
     def share(self, value: T) -> T:
-        """The first rank's value, on every rank."""
+        """Returns the first rank's value on every rank."""
         box = [value]
         dist.broadcast_object_list(box, src=0, group=self._objects)
         return box[0]

@@ -1,7 +1,7 @@
-"""The training step, top to bottom, as plainly as it can be said.
+"""The training step in its simplest form.
 
-Each prompt + completion runs alone through the model, no cache, no padding, no DeepSpeed. Far too
-slow to serve with; the fast path (``logprobs``, ``step``) is tested against it.
+The model runs each prompt + completion alone, without cache, padding or DeepSpeed. This is far too
+slow for real training. Tests compare the fast path (``logprobs``, ``step``) with this module.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ttrl_server.types import Batch
 def reference_step(
     policy: PeftModel, optimizer: torch.optim.Optimizer, batch: Batch, cfg: TrainConfig
 ) -> float:
-    """One step on a batch; returns the loss. The optimiser holds the adapter's parameters."""
+    """Takes one step on a batch; returns the loss. ``optimizer`` has the adapter's parameters."""
     optimizer.zero_grad()
     loss = reference_loss(policy, batch, cfg)
     loss.backward()
@@ -30,7 +30,7 @@ def reference_step(
 
 
 def reference_loss(policy: PeftModel, batch: Batch, cfg: TrainConfig) -> Tensor:
-    """The loss of a batch, groups without an advantage left out."""
+    """The loss of a batch. Groups without an advantage are left out."""
     algorithm = ALGORITHMS[cfg.algorithm]
     knobs = algorithm.knobs(cfg)
     losses = []

@@ -1,9 +1,9 @@
-"""What a trainer must remember between two steps, taken out of and put into a DeepSpeed engine at
-any ZeRO stage.
+"""The trainer's state between two steps: read from and written to a DeepSpeed engine at any ZeRO
+stage.
 
 DeepSpeed keeps a parameter and its moments in plain tensors (stage 0), in this rank's slice of one
-flat buffer (1, 2) or in this rank's slice of every parameter (3). Here they are whole tensors by
-PEFT name, whatever the stage and the number of ranks were: a run may go on with others.
+flat buffer (1, 2) or in this rank's slice of every parameter (3). A ``TrainerState`` has whole
+tensors by PEFT name, so a run can go on with another stage or another number of ranks.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ Engine = Any
 
 @dataclass(frozen=True, slots=True)
 class TrainerState:
-    """What was trained and all that the next step depends on. Tensors are on the CPU, float32."""
+    """The trained weights and all else the next step needs. Tensors are on the CPU, float32."""
 
     step: int
     """Optimiser steps taken since the base model; the learning-rate schedule reads it."""
     weights: dict[str, Tensor]
-    """Every trained parameter by name: the adapter, and where there is one a reward model or a
-    value head."""
+    """Every trained parameter by name: the adapter, and the reward model or value head if there is
+    one."""
     moments: dict[str, dict[str, Tensor]]
     """exp_avg and exp_avg_sq, each by parameter name."""
     rng: Tensor
     """State of torch's CPU generator."""
     teacher: dict[str, Tensor] | None = None
-    """The running average of the adapter, where it is what is served."""
+    """The running average of the adapter, if the average is what is served."""
 
     @property
     def served(self) -> dict[str, Tensor]:
@@ -63,8 +63,8 @@ class TrainerState:
 
 
 def initial(policy: nn.Module) -> TrainerState:
-    """The state of a policy that has not learned anything; before DeepSpeed takes the policy
-    over."""
+    """The state of a policy before its first step. Call this before DeepSpeed wraps the
+    policy."""
     weights = {
         name: p.detach().cpu().float().clone() for name, p in trained_parameters(policy).items()
     }
@@ -75,7 +75,7 @@ def initial(policy: nn.Module) -> TrainerState:
 
 
 def capture(engine: Engine) -> TrainerState:
-    """The engine's state after at least one step; every rank calls it."""
+    """The engine's state after at least one step. Every rank calls this."""
     parameters = trained_parameters(engine.module)
     return TrainerState(
         step=engine.global_steps,
@@ -88,11 +88,10 @@ def capture(engine: Engine) -> TrainerState:
 
 
 def restore(engine: Engine, state: TrainerState) -> None:
-    """Makes the engine what it was when ``state`` was taken; every rank calls it with the same
-    state.
+    """Writes ``state`` into the engine. Every rank calls this with the same state.
 
-    Raises ConfigError when the adapter has another shape than ``train.rank`` and the base model ask
-    for.
+    Raises ConfigError when the adapter in ``state`` does not have the shape that ``train.rank`` and
+    the base model give.
     """
     parameters = trained_parameters(engine.module)
     ours = {name: tuple(getattr(p, "ds_shape", p.shape)) for name, p in parameters.items()}
@@ -113,8 +112,8 @@ def restore(engine: Engine, state: TrainerState) -> None:
 
 
 def write_weights(engine: Engine, weights: dict[str, Tensor]) -> None:
-    """Sets some of the trained parameters and leaves the rest of the state alone; every rank
-    calls it."""
+    """Sets the trained parameters named in ``weights``; the rest of the state stays unchanged.
+    Every rank calls this."""
     parameters = {
         name: p for name, p in trained_parameters(engine.module).items() if name in weights
     }
@@ -130,8 +129,8 @@ def write_weights(engine: Engine, weights: dict[str, Tensor]) -> None:
 
 
 def averaged(state: TrainerState, before: TrainerState, decay: float) -> TrainerState:
-    """The state with its teacher: d · teacher + (1 − d) · adapter, from the teacher ``before``
-    the step."""
+    """``state`` with a new teacher: d · teacher + (1 − d) · adapter, where the teacher is that of
+    ``before``, the state before the step."""
     teacher = before.served
     adapter = {name: value for name, value in state.weights.items() if is_served(name)}
     return replace(
@@ -140,10 +139,10 @@ def averaged(state: TrainerState, before: TrainerState, decay: float) -> Trainer
 
 
 def completed(state: TrainerState, fresh: TrainerState) -> TrainerState:
-    """A state from files with the parts its algorithm did not have: a value head or reward model
-    starts anew.
+    """A state read from files, completed for the present algorithm: a value head or reward model
+    that the files lack is taken from ``fresh``.
 
-    Raises ConfigError when the adapter itself is not the one the settings ask for.
+    An adapter of another shape is kept; ``restore`` raises ConfigError for it.
     """
     missing = {name for name in fresh.weights if name not in state.weights and not is_served(name)}
     kept = {name for name in state.weights if name in fresh.weights or is_served(name)}
@@ -160,8 +159,8 @@ def completed(state: TrainerState, fresh: TrainerState) -> TrainerState:
 
 
 def save(state: TrainerState, folder: Path) -> None:
-    """Writes ``adapter_model.safetensors`` and ``trainer.pt``; raises OSError, where torch would
-    not."""
+    """Writes ``adapter_model.safetensors`` and ``trainer.pt``. Raises OSError: bytes are written
+    directly, because torch.save to a file would raise another error."""
     own = {
         name: value for name, value in state.weights.items() if state.teacher or not is_served(name)
     }
@@ -180,8 +179,8 @@ def load(folder: Path) -> TrainerState:
 
 
 def _make_moments(engine: Engine, step: int) -> None:
-    """torch makes the moments in the first step; a resumed run needs them before."""
-    # ZeRO wraps torch's optimiser; at stage 0 there is nothing around it.
+    """Creates the moments, which torch creates only in the first step; ``restore`` needs them."""
+    # ZeRO wraps torch's optimiser; at stage 0 the optimiser is not wrapped.
     optimizer = getattr(engine.optimizer, "optimizer", engine.optimizer)
     flat = getattr(engine.optimizer, "fp32_partitioned_groups_flat", None)
     for parameter in flat or [p for group in optimizer.param_groups for p in group["params"]]:
@@ -190,7 +189,7 @@ def _make_moments(engine: Engine, step: int) -> None:
         for key in MOMENTS:
             state.setdefault(key, torch.zeros_like(parameter.data))
     if engine.zero_optimization_stage() in (1, 2):
-        # There is no public way to have a parameter's slice of the moments before the first step.
+        # No public function creates a parameter's slice of the moments before the first step.
         engine.optimizer._lazy_init_hp_params_optimizer_state()
 
 
@@ -222,7 +221,7 @@ def _write(engine: Engine, parameter: nn.Parameter, key: str | None, value: Tens
 
 
 def _slice(parameter: nn.Parameter, value: Tensor) -> Tensor:
-    """This rank's part of a tensor as stage 3 cuts it: equal parts, zeros behind the end."""
+    """This rank's part of a tensor as stage 3 cuts it: equal parts, zeros after the end."""
     size = safe_get_local_fp32_param(parameter).numel()
     ranks, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
     padded = nn.functional.pad(value.flatten(), (0, size * ranks - value.numel()))

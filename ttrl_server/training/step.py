@@ -1,4 +1,4 @@
-"""One optimiser step with DeepSpeed: the same update on one rank or many, at any ZeRO stage."""
+"""One optimiser step with DeepSpeed: the same update for any number of ranks and ZeRO stage."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from ttrl_server.types import Batch
 
 
 def build_engine(policy: PeftModel, cfg: Config) -> Engine:
-    """The policy under DeepSpeed; the process group exists already. Restore a state before the
-    first step."""
+    """Wraps the policy in a DeepSpeed engine. The process group must exist already. The caller
+    must restore a state before the first step."""
     trained = list(trained_parameters(policy).values())
     engine, *_ = deepspeed.initialize(
         model=Scorer(policy),
@@ -33,13 +33,13 @@ def build_engine(policy: PeftModel, cfg: Config) -> Engine:
         config=deepspeed_config(cfg),
         dist_init_required=False,
     )
-    engine.eval()  # Dropout of the base model would make π_θ another policy than the one served.
+    engine.eval()  # No dropout in the base model: π_θ must be the policy that is served.
     return engine
 
 
 def learning_rate(step: int, cfg: TrainConfig) -> float:
-    """Rate of optimiser step ``step`` (from 0): linear warm-up, then constant or a cosine to 0
-    at ``total_steps``."""
+    """Learning rate of optimiser step ``step`` (from 0): linear warm-up, then constant or a cosine
+    that reaches 0 at ``total_steps``."""
     if step < cfg.warmup_steps:
         return cfg.learning_rate * (step + 1) / cfg.warmup_steps
     if cfg.schedule == "constant":
@@ -51,12 +51,12 @@ def learning_rate(step: int, cfg: TrainConfig) -> float:
 def train_step(
     engine: Engine, batch: Batch, cfg: TrainConfig, room: Room | None = None
 ) -> dict[str, float]:
-    """Takes one step on a batch; every rank calls it with the same one and gets the same metrics
-    (``Passes.run``).
+    """Takes one step on a batch. Every rank calls this with the same batch and gets the same
+    metrics (``Passes.run``). Metrics that are not finite are left out.
 
-    ``updated`` is 0, and the engine unchanged, when no group has an advantage (``groups`` is 0
-    then) or when the loss or a gradient is not finite; metrics that are not finite are left out.
-    Where memory runs out, ``room`` is halved and the step begins again.
+    ``updated`` is 0, and the engine stays unchanged, when no group has an advantage (``groups`` is
+    0 then) or when the loss or a gradient is not finite. When memory runs out, ``room`` is halved
+    and the step begins again.
     """
     started = time.monotonic()
     room = room or Room.of(engine.module.policy.get_base_model(), cfg)
@@ -68,7 +68,7 @@ def train_step(
         "tokens": float(todo.tokens),
     }
     if todo.tokens:
-        # Euclidean, over all trained parameters: before clipping, the ranks averaged already.
+        # Euclidean norm over all trained parameters, averaged over ranks, before clipping.
         trained = trained_parameters(engine.module).values()
         squares = [safe_get_full_grad(p).float().square().sum() for p in trained]
         metrics["grad_norm"] = torch.stack(squares).sum().sqrt().item()
@@ -87,7 +87,7 @@ def train_step(
 def _passes(
     engine: Engine, batch: Batch, cfg: TrainConfig, room: Room
 ) -> tuple[Plan, dict[str, float]]:
-    """The plan that fitted, and what was watched while its gradients were made."""
+    """Accumulates the gradients. Returns the plan that fitted into memory, and its metrics."""
     while True:
         todo = plan(batch, cfg, dist.get_world_size(), budget=room.tokens)
         if not todo.tokens:
@@ -100,8 +100,8 @@ def _passes(
 
 
 def _discard(engine: Engine) -> None:
-    """Forgets accumulated gradients: zeroed first, because ZeRO adds the next ones to what its
-    buffers hold."""
+    """Deletes the accumulated gradients. They are set to zero first, because ZeRO adds the next
+    gradients to the content of its buffers."""
     for parameter in trained_parameters(engine.module).values():
         gradient = safe_get_full_grad(parameter)
         if gradient is not None:

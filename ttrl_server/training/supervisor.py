@@ -1,5 +1,5 @@
-"""The gateway keeps a trainer running: started after the engine, restarted with back-off, given
-up on in the end."""
+"""The gateway starts the trainer after the engine and restarts a dead trainer after a pause. After
+several deaths in a row the gateway does not restart it again."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ttrl_server.training.command import KEY_FILE, trainer_command
 log = structlog.get_logger()
 
 BACK_OFF_S = (4, 4, 8, 15, 30, 60)
-"""Longer than a dead trainer's last long poll, which would otherwise lease a batch to nobody."""
+"""Longer than a dead trainer's last long poll, which could otherwise lease a batch to nobody."""
 GIVE_UP_AFTER = 6
-"""Deaths in a row, each within STEADY_S of its start, after which learning is off and serving
-goes on."""
+"""After this many deaths in a row, each within STEADY_S of a start, learning is off. Serving goes
+on."""
 STEADY_S = 120.0
 GRACE_S = 5.0
 
@@ -30,10 +30,10 @@ GRACE_S = 5.0
 async def supervise(
     config: Config, url: str, admin_key: str, nobody_works: Callable[[], Awaitable[None]]
 ) -> str:
-    """Runs the trainer until it is given up on, and returns why; cancel to stop it.
+    """Runs the trainer until GIVE_UP_AFTER deaths in a row; returns the reason. Cancel to stop.
 
-    ``nobody_works`` is awaited before each start and after each death: what the last one held goes
-    back to the queue. Its death costs no answer (docs/design.md, rule 6).
+    ``nobody_works`` is awaited before each start and after each death: it puts the dead trainer's
+    batches back into the queue. A trainer's death costs no answer (docs/design.md, rule 6).
     """
     failures, log_file = 0, config.state_dir / "logs" / "trainer.log"
     while failures < GIVE_UP_AFTER:
@@ -60,7 +60,7 @@ async def supervise(
 
 
 def leave_key(path: Path, key: str) -> None:
-    """Writes the key for its owner's eyes only."""
+    """Writes the key to a file that only the file's owner can read."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(key)

@@ -1,5 +1,5 @@
-"""``ttrl-train``: the trainer process. Settings and the process itself here; the learning in
-``loop``."""
+"""``ttrl-train``: the trainer process. This module reads the settings and sets up the process;
+``loop`` does the learning."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ events = structlog.get_logger()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0 after SIGTERM or SIGINT, 1 when the gateway stays away, 2 with one line when a
-    setting is wrong."""
+    """Returns 1 when the gateway cannot be reached for too long, 2 when a setting is wrong (after
+    one printed line). SIGTERM and SIGINT end the process with exit code 0."""
     parser = argparse.ArgumentParser(
         prog="ttrl-train",
         description="Learns from the batches a ttrl-serve gateway leases. Alone, or under "
@@ -77,11 +77,11 @@ def _read_config(path: Path) -> Config:
 def _read_key(config: Path) -> str:
     key = os.environ.get("TTRL_ADMIN_KEY", "")
     if not key:
-        # DeepSpeed's launcher passes no key on, so the gateway leaves it beside the settings, for
-        # their owner alone.
+        # DeepSpeed's launcher does not pass the key on. So the gateway writes the key to a file
+        # beside the settings; only the file's owner can read it.
         with suppress(OSError):
             key = config.with_name(KEY_FILE).read_text().strip()
-    # Only the first rank speaks to the gateway; the others may be on machines without the file.
+    # Only the first rank needs the key; other ranks may run on machines without the file.
     if not key and os.environ.get("RANK", "0") == "0":
         raise ConfigError(
             "TTRL_ADMIN_KEY is empty: put the gateway's api.admin_key into the environment"
@@ -90,17 +90,17 @@ def _read_key(config: Path) -> str:
 
 
 def stand_back(niceness: int) -> None:
-    """Behind whoever else wants the cores.
+    """Lowers this process's CPU priority, so that other processes get the cores first.
 
-    Where Linux schedules sessions as groups (autogroup), a process's own niceness counts inside its
-    session only, and the engine's session would get no more than half: so the session's niceness is
-    set too.
+    Where Linux schedules sessions as groups (autogroup), a process's niceness counts only inside
+    its session. The engine's session would get only half of the cores. So this function sets the
+    niceness of the trainer's session too.
     """
     ours = os.nice(niceness)
     group = Path("/proc/self/autogroup")
     with suppress(OSError):
         Path("/dev/tty").open("rb").close()
-        return  # at a terminal: a person's session holds more than this trainer
+        return  # started at a terminal: a person's session contains other processes too
     if not group.exists():
         return
     for _ in range(50):
@@ -108,14 +108,14 @@ def stand_back(niceness: int) -> None:
             now = int((group.read_text().split() or ["0"])[-1])
             group.write_text(str(max(now, ours)))
             return
-        except BlockingIOError:  # Linux takes one such change in a tenth of a second, whoever asks
+        except BlockingIOError:  # Linux allows one such change per 0.1 s on the whole machine
             time.sleep(0.1)
         except (OSError, ValueError):
             return
 
 
 def _settle(cfg: Config) -> None:
-    """Makes this process a good neighbour, before anything heavy is imported."""
+    """Sets logging, priority, the parent-death signal and threads, before torch is imported."""
     log.configure(cfg.log.format, cfg.log.level)
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     stand_back(cfg.train.niceness)
@@ -127,14 +127,14 @@ def _settle(cfg: Config) -> None:
 
 
 def _end_on_signals() -> None:
-    """A step takes minutes inside C++, where no Python handler runs: a thread waits for the
-    signals instead."""
+    """Starts a thread that waits for the signals. A step runs C++ code for minutes, and no Python
+    signal handler runs during that time."""
     wanted = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
 
     def wait() -> None:
         signal.sigwait(wanted)
-        # An unfinished step is worth nothing: the gateway gives its batch to the next trainer.
+        # An unfinished step needs no saving: the gateway gives its batch to the next trainer.
         os._exit(0)
 
     threading.Thread(target=wait, name="signals", daemon=True).start()

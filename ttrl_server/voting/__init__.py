@@ -1,8 +1,8 @@
-"""The voting room: which answer wins, when that is settled, and what each sample earns.
+"""Voting: which answer wins, when sampling may stop, and the reward of each sample.
 
     text ─read─▶ answer ─key─▶ cluster ─count─▶ Vote ─▶ rewards
 
-Reading and keys are those of ``ttrl_server.answers``. No model, no process and no I/O.
+``ttrl_server.answers`` reads answers and makes keys. This package has no model, process or I/O.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The votes of one question while its samples come in: read once, keyed once, counted as often
-as asked."""
+"""Counts the votes of one question while samples arrive. Each sample is read once, and each answer
+gets its key once."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ttrl_server.voting import stopping
 from ttrl_server.voting.tally import confidence, vote, weight
 
 VOTABLE_SHARE = 0.5
-"""Of the finished samples of the first wave: fewer with an answer, and there is nothing to vote
-on."""
+"""Of the finished samples of the first wave, at least this share must have an answer; otherwise the
+question is unvotable."""
 
 Labels = list[str | None]
-"""[M] the key of each sample's answer, equal where the answers are the same; None without one."""
+"""[M] the key of each sample's answer, equal for equal answers; None for a sample without one."""
 
 
 class Ballot:
-    """Samples are added in any order; every figure is over those added, in index order.
+    """The votes of one question. Samples may be added in any order; results use index order.
 
-    ``question`` is the text asked, read only for what kind of answer it wants. Not thread-safe: one
-    call at a time.
+    ``question`` is the question's text; it is read only for the kind of answer it asks for. Not
+    thread-safe: make one call at a time.
     """
 
     def __init__(self, question: str | None = None, *, weighting: Weighting = "uniform") -> None:
@@ -39,21 +39,21 @@ class Ballot:
 
     @property
     def rollouts(self) -> tuple[Rollout, ...]:
-        """Those added, ascending by index."""
+        """The rollouts added so far, ascending by index."""
         return tuple(self._rollouts[index] for index in sorted(self._rollouts))
 
     def count(self, stopped: Stopped = "full") -> Vote:
-        """The vote so far."""
+        """The vote over the samples added so far."""
         labels, _ = self._labels()
         confidences = [confidence(rollout) for rollout in self.rollouts]
         return vote(self._answers(), confidences, stopped, keys=labels, weighting=self._weighting)
 
     def decided(self, rule: StopRule, level: float, total: int) -> bool:
-        """Whether ``rule`` ends this vote of ``total`` samples; the votes are weighted as they will
-        be counted.
+        """Whether ``rule`` ends this vote of ``total`` samples. ``exact`` uses the weights of the
+        final count.
 
-        A value without a unit counts with one that others gave it, but a sample still to come may
-        give it another. So the same answer must be ahead either way.
+        A value without a unit takes the unit that other samples give. A later sample may give
+        another unit. So the same answer must lead with these units and without them.
         """
         labels, strict = self._labels()
         if labels != strict and self._leaders(labels).isdisjoint(self._leaders(strict)):
@@ -65,7 +65,7 @@ class Ballot:
 
     @staticmethod
     def _leaders(labels: Labels) -> set[int]:
-        """The samples with the commonest answer."""
+        """Indices of the samples with the most frequent answer; several answers may tie."""
         found = [label for label in labels if label is not None]
         most = max(map(found.count, found), default=0)
         return {
@@ -75,14 +75,14 @@ class Ballot:
         }
 
     def needed(self, rule: StopRule, level: float, total: int) -> int:
-        """How many samples more before ``rule`` can fire at all."""
+        """The smallest number of further samples after which ``rule`` can end the vote."""
         return stopping.needed(rule, level, self._labels()[0], total)
 
     def votable(self) -> bool:
-        """Whether the samples answer something that can be compared, or at least may yet.
+        """Whether enough finished samples have an answer that can be compared.
 
-        A number somewhere in a longer text counts only where several samples agree on it: prose has
-        numbers too.
+        A number inside a longer text counts only if several samples agree on it, because prose
+        contains numbers too.
         """
         labels, _ = self._labels()
         readings = [self._readings[rollout.index] for rollout in self.rollouts]
@@ -95,15 +95,15 @@ class Ballot:
         return answers > 0 and answers >= VOTABLE_SHARE * finished
 
     def _answers(self) -> Labels:
-        """What each sample answers, by index; new rollouts are read on the way."""
+        """The answer of each sample, by index. Reads rollouts that are not read yet."""
         for index in self._rollouts.keys() - self._readings.keys():
             rollout = self._rollouts[index]
             self._readings[index] = read(rollout.text, rollout.finish_reason, self.asked)
         return [self._readings[index].answer for index in sorted(self._rollouts)]
 
     def _labels(self) -> tuple[Labels, Labels]:
-        """The keys by index: as they are counted, and before values without a unit take that of
-        others."""
+        """The keys by index: first as they are counted, where a value without a unit takes the unit
+        of other samples; then without this."""
         answers = self._answers()
         for answer in answers:
             if answer is not None and answer not in self._keys:
@@ -120,7 +120,7 @@ def vote_over(
     *,
     weighting: Weighting = "uniform",
 ) -> Vote:
-    """The vote over finished rollouts, in whatever order they come."""
+    """The vote over finished rollouts, which may be in any order."""
     ballot = Ballot(question, weighting=weighting)
     for rollout in rollouts:
         ballot.add(rollout)

@@ -1,9 +1,9 @@
-"""What each rollout of a group earns: from the vote itself, from a given label, or from a person's
+"""The reward of each rollout of a group: from the vote, from a given label, or from a person's
 feedback.
 
-All of them give [G] rewards of the G rollouts that train, so that learning is the same code whoever
-names the label: training on true labels, the upper bound of the method, differs from the method in
-its reward alone.
+Every function returns [G] rewards of the G rollouts that train. So the learning code is the same
+for each source of the label. Training on true labels is the method's upper bound; only its reward
+differs.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ def agreement(vote: Vote, samples: int) -> tuple[float, ...]:
 def signed(
     vote: Vote, samples: int, *, majority: float, margin: float, rare: float
 ) -> tuple[float, ...]:
-    """1 for the winners, −1 for answers with less than ``rare`` of the votes, 0 for those between
-    and for no answer.
+    """1 for the winning answer, −1 for answers whose share of the samples is below ``rare``, 0 for
+    other answers and for no answer.
 
-    The winners earn it only inside the consensus window: p₁ ≥ ``majority`` and p₁ − p₂ ≥
-    ``margin``; outside it the negatives are all that is learned (SCRL, arXiv 2603.19880: 0.5, 0.15,
+    The winning answer earns 1 only inside the consensus window: p₁ ≥ ``majority`` and p₁ − p₂ ≥
+    ``margin``. Outside it only the negative rewards are learned (SCRL, arXiv 2603.19880: 0.5, 0.15,
     0.15).
     """
     total = len(vote.answers)
@@ -51,10 +51,10 @@ def labelled(vote: Vote, label: str, samples: int, asked: Asked) -> tuple[float,
 
 
 def feedback(vote: Vote, score: int, samples: int) -> tuple[float, ...]:
-    """A person's ±1 on the answer that was returned: ``score`` for every rollout with that answer,
+    """A person's ±1 for the answer that was returned: ``score`` for every rollout with that answer,
     0 for the others.
 
-    Binary feedback in place of the pseudo-label, as in BiTTA (arXiv 2505.18514).
+    Binary feedback replaces the pseudo-label, as in BiTTA (arXiv 2505.18514).
     """
     same = next((set(c.members) for c in vote.clusters if vote.chosen in c.members), {vote.chosen})
     return tuple(float(score) if index in same else 0.0 for index in range(samples))

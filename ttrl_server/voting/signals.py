@@ -1,7 +1,7 @@
-"""What the samples of one question look like: majority, entropy, length, share that answers.
+"""The signals of a group: majority, entropy, length, and the share of samples with an answer.
 
-Defined here once, for the reply, the store, the gate and the watch. Entropy is over tokens: a long
-sample counts more than a short one, as it does in the policy gradient's token mean.
+The reply, the store, the gate and the watch all use this one definition. Entropy is a mean over
+tokens, so a long sample counts more than a short one, as in the policy gradient's token mean.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ttrl_server.types import Group, Rollout, Signals, Vote
 
 
 def of_group(group: Group, vote: Vote) -> Signals:
-    """Of a group that was voted on."""
+    """The signals of a group that was voted on."""
     return of_samples(
         group.version,
         majority=vote.majority_ratio or 0.0,
@@ -28,15 +28,15 @@ def of_group(group: Group, vote: Vote) -> Signals:
 def of_samples(
     version: int, *, majority: float, extractable: float, samples: int, tokens: int, surprise: float
 ) -> Signals:
-    """Of ``samples`` completions with ``tokens`` tokens in all; ``surprise`` is the sum of −log
-    π over them (nats)."""
+    """The signals of ``samples`` completions with ``tokens`` tokens in all. ``surprise`` is the sum
+    of −log π over these tokens (nats)."""
     return Signals(
         version, 1, majority, surprise / max(1, tokens), tokens / max(1, samples), extractable
     )
 
 
 def mean(signals: Sequence[Signals]) -> Signals:
-    """Over the groups of one version. Raises IndexError without any."""
+    """Mean signals over the groups of one version. Raises IndexError for an empty sequence."""
     groups = sum(each.groups for each in signals)
 
     def average(name: str) -> float:
@@ -60,9 +60,9 @@ def answered(answers: Sequence[str | None]) -> float:
 
 
 def largest(labels: Sequence[str | None]) -> tuple[str | None, float]:
-    """The label that most samples share, the first of several, and their share of all samples.
+    """The most frequent label and its share of all samples; in a tie, the label that comes first.
 
-    ``labels`` [M] are equal where the answers are the same, None without an answer.
+    ``labels`` [M] are equal for equal answers, None for a sample without an answer.
     """
     counts = Counter(label for label in labels if label is not None)
     label, most = counts.most_common(1)[0] if counts else (None, 0)

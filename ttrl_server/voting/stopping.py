@@ -1,23 +1,23 @@
 r"""When a vote may stop before all M samples are drawn (docs/method.md, section 7).
 
 ``none``         never.
-``exact``        the leader's margin exceeds what is outstanding: the full vote would give the
-                 same answer.
+``exact``        the leader's margin exceeds the number of outstanding samples: the full vote
+                 would give the same answer.
 ``beta``         P(leader's share > runner-up's | counts) ≥ level, with a uniform prior on the
                  share among the two: Adaptive-Consistency (arXiv 2305.11860, section 3).
                  A posterior, not a guarantee.
 ``certificate``  anytime-valid, after the Martingale Majority Certificate (arXiv 2510.17472,
-                 section 3): however often it is looked at, the chance of ever certifying an
-                 answer that is not the model's most likely one is at most 1 − level.
+                 section 3): for any number of checks, the probability of ever certifying an
+                 answer that is not the model's most likely one is at most δ = 1 − level.
 
-The certificate holds a leader against its strongest rival. Among samples that are either of the
-two, a leader that is *not* more likely wins each with probability ≤ 1/2; with a wins in n = a + b
-of them, the mixture over shares above one half, 2 ∫_{1/2}^1 2ⁿ θᵃ (1−θ)ᵇ dθ, is then a
-supermartingale that starts at 1 and passes x with probability ≤ 1/x (Ville). The leader is chosen
-from the data, so what it is held to depends on when its answer first appeared: counting starts
-after that sample, and the k-th answer to appear must pass k (k+1) / δ; these chances sum to δ over
-all answers there may be. (The paper gives one leader the whole of δ; here also the choice of the
-leader is paid for.)
+The certificate compares the leader with its strongest rival. Take only the samples with one of
+these two answers: a leader that is *not* more likely wins each with probability ≤ 1/2. With a wins
+in n = a + b samples, the mixture over shares above one half, 2 ∫_{1/2}^1 2ⁿ θᵃ (1−θ)ᵇ dθ, is then
+a supermartingale that starts at 1 and passes x with probability ≤ 1/x (Ville). The data choose the
+leader, so the threshold depends on when its answer first appeared. Counting starts after that
+sample, and the k-th answer to appear must pass k (k+1) / δ. The error probabilities of all possible
+answers then sum to δ. (The paper uses the whole of δ for one leader and does not correct for the
+choice of the leader.)
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from collections.abc import Hashable, Sequence
 from ttrl_server.types import StopRule
 
 Label = Hashable | None
-"""The cluster of one sample; None without an answer."""
+"""The cluster of one sample; None for a sample without an answer."""
 
 
 def decided(rule: StopRule, level: float, labels: Sequence[Label], total: int) -> bool:
     """Whether ``rule`` ends a vote of ``total`` samples after ``labels``, which are in index order.
 
-    A statistical rule takes whole waves: the samples that finish first are the short ones, not a
-    fair draw.
+    For a statistical rule, ``labels`` must be whole waves: the samples that finish first are the
+    short ones, so they are not a random draw.
     """
     if rule == "exact":
         return settled([1.0 if label is not None else 0.0 for label in labels], labels, total)
@@ -54,8 +54,8 @@ def decided(rule: StopRule, level: float, labels: Sequence[Label], total: int) -
 
 
 def settled(weights: Sequence[float], labels: Sequence[Label], total: int) -> bool:
-    """Whether no outcome of the outstanding samples, each of weight ≤ 1, can change the winner
-    or tie with it."""
+    """Whether no outcome of the outstanding samples, each with weight ≤ 1, can change the winner
+    or make a tie with the winner."""
     shares: Counter[Label] = Counter()
     for label, weight in zip(labels, weights, strict=True):
         if label is not None:
@@ -65,8 +65,8 @@ def settled(weights: Sequence[float], labels: Sequence[Label], total: int) -> bo
 
 
 def needed(rule: StopRule, level: float, labels: Sequence[Label], total: int) -> int:
-    """How many samples more it takes before ``rule`` can possibly fire: if every one of them
-    agrees with the leader."""
+    """The smallest number of further samples after which ``rule`` can end the vote: it assumes that
+    every further sample agrees with the leader."""
     outstanding = total - len(labels)
     if rule == "none":
         return outstanding

@@ -18,14 +18,14 @@ def vote(
     keys: Sequence[str | None] | None = None,
     weighting: Weighting = "uniform",
 ) -> Vote:
-    """Cluster equivalent answers and let the largest cluster win.
+    """Groups equal answers into clusters; the largest cluster wins.
 
-    ``answers``, ``confidences`` (nats a token) and ``keys`` are [M], by rollout index; equal keys
-    mean the same answer, and are those of an unknown question where none are given. With
-    ``weighting`` confidence a sample's vote counts ``weight(confidence)``. Equal clusters are
-    ordered by summed confidence, then by lowest index; the chosen rollout is the most confident of
-    the winners, then the lowest index. Nothing depends on the order in which samples arrived.
-    Raises ValueError when the lengths differ.
+    ``answers``, ``confidences`` (nats a token) and ``keys`` are [M], by rollout index. Equal keys
+    mean equal answers; without ``keys``, the keys of an unknown question are used. With
+    ``weighting`` confidence a sample's vote counts ``weight(confidence)``. Tied clusters are
+    ordered by summed confidence, then by lowest index. The chosen rollout is the most confident of
+    the winning cluster, then the lowest index. The order of arrival changes nothing. Raises
+    ValueError when the lengths differ.
     """
     if len(answers) != len(confidences):
         raise ValueError(
@@ -64,8 +64,8 @@ def vote(
 
 
 def confidence(rollout: Rollout) -> float:
-    """Mean log-probability of the rollout's tokens (nats a token); minus infinity without tokens
-    or if one is NaN."""
+    """Mean log-probability of the rollout's tokens (nats a token); minus infinity if there are no
+    tokens or a log-probability is NaN."""
     if not rollout.logprobs:
         return -math.inf
     mean = math.fsum(rollout.logprobs) / len(rollout.logprobs)
@@ -73,21 +73,21 @@ def confidence(rollout: Rollout) -> float:
 
 
 def weight(confidence: float) -> float:
-    """A vote's weight in (0, 1]: the geometric mean of its tokens' probabilities.
+    """A vote's weight in (0, 1]: the geometric mean of the probabilities of the sample's tokens.
 
-    The idea is DeepConf's (arXiv 2508.15260, section 3.2: votes weighted by trace confidence); its
-    confidence needs the top-k alternatives of every token, this one the sampled tokens alone.
-    Bounded by 1, so that ``exact`` holds.
+    The idea is from DeepConf (arXiv 2508.15260, section 3.2: votes weighted by trace confidence).
+    DeepConf's confidence needs the top-k alternatives of every token; this one needs only the
+    sampled tokens. The stop rule ``exact`` needs the bound 1.
     """
     return math.exp(min(confidence, 0.0))
 
 
 def most_certain(rollouts: Sequence[Rollout]) -> int:
-    """Best of N without a vote: the place of the finished rollout with the highest self-certainty,
-    then the first.
+    """Best of N without a vote: the index of the finished rollout with the highest self-certainty;
+    in a tie, the first one.
 
-    Self-certainty: arXiv 2502.18581. Where the engine was not asked for alternatives, the mean
-    log-probability.
+    Self-certainty: arXiv 2502.18581. A rollout without it (the engine was not asked for
+    alternatives) is ranked by mean log-probability.
     """
 
     def rank(place: int) -> tuple[bool, float, int]:

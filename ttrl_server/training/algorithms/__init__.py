@@ -1,5 +1,5 @@
-"""Learning algorithms, one file each: from rewards to advantages, from log-probabilities to a
-loss per token."""
+"""Learning algorithms, one file each: rewards become advantages, log-probabilities become a loss
+per token."""
 
 from ttrl_server.training.algorithms.cispo import CISPO
 from ttrl_server.training.algorithms.core import Algorithm
@@ -21,4 +21,4 @@ ALGORITHMS: dict[str, Algorithm] = {
     "ppo": PPO,
     "prime": PRIME,
 }
-"""By the names of ``train.algorithm``."""
+"""Algorithms by their names in ``train.algorithm``."""

@@ -1,4 +1,4 @@
-"""CISPO (MiniMax-M1, arXiv 2506.13585): the ratio is bounded, no token is left without a gradient.
+"""CISPO (MiniMax-M1, arXiv 2506.13585): the ratio is bounded, and every token keeps a gradient.
 
 Advantage of rollout i of a group:
 
@@ -8,13 +8,13 @@ Loss of token t, to be minimised (eq. 4, 5):
 
     −m_t · sg(clip(ρ_t, 1 − ε_low, 1 + ε_high)) · A · log π_θ + β · k3_t
 
-sg stops the gradient, ρ_t = exp(log π_θ − log π_old). Like the paper the default has no lower bound
-(ε_low = 1); its upper bound is 5, as ScaleRL's (arXiv 2510.13786). The paper divides A by the
+sg stops the gradient, ρ_t = exp(log π_θ − log π_old). The default has no lower bound (ε_low = 1),
+as in the paper; its upper bound is 5, as in ScaleRL (arXiv 2510.13786). The paper divides A by the
 group's std and has no penalty.
 
-``importance: truncate`` is what CISPO does by itself, with 1 + ε_high for its cap, so
-``importance_cap`` is not applied on top; ``mask`` leaves tokens out as everywhere (m_t is 0 there,
-else 1).
+CISPO's own clip does what ``importance: truncate`` does, with the cap 1 + ε_high. So
+``importance_cap`` is not applied in addition. ``mask`` leaves tokens out as in the other algorithms
+(m_t is 0 for these tokens, else 1).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ttrl_server.training.algorithms.grpo import advantages
 
 
 def loss(tokens: Tokens, knobs: Knobs) -> Tensor:
-    """[N] formula above; its value says little, its gradient by log π_θ is −m · clip(ρ) · A."""
+    """[N] the module's formula. Only its gradient by log π_θ matters: −m · clip(ρ) · A."""
     ratio = torch.exp(tokens.logp.detach() - tokens.old)
     weight = ratio.clamp(1 - knobs.clip_low, 1 + knobs.clip_high)
     if knobs.importance == "mask":

@@ -1,12 +1,11 @@
-"""What every algorithm is made of: the tokens it sees, the ratio it weighs, the penalty it adds.
+"""The common parts of all algorithms: tokens, importance ratio, clipping and penalty.
 
 An algorithm turns rewards into advantages before the model runs, and log-probabilities into a loss
-per token after it. How tokens add up to one number (``Aggregate``) is the plan's business, so that
-no loss depends on how a batch is cut.
+per token afterwards. ``batch`` computes the weights that add tokens up to one number
+(``Aggregate``), so no loss depends on how a batch is cut.
 
-Importance correction (docs/method.md, section 6): ρ = π_θ / π_old carries all there is between the
-sampler and the learner, promotions since the rollout and the engine's rounding. Its weight w is
-held constant in the gradient:
+Importance correction (docs/method.md, section 6): ρ = π_θ / π_old covers every difference between
+sampler and learner: promotions since the rollout and the engine's rounding. w has no gradient:
 
     truncate   w = min(1, cap / ρ), so that w ρ = min(ρ, cap)   (truncated importance sampling)
     mask       w = 1 where 1 / cap ≤ ρ ≤ cap, else 0            (masked importance sampling)
@@ -25,8 +24,8 @@ from torch import Tensor
 from ttrl_server.settings.sections import TrainConfig
 
 Aggregate = Literal["token", "sequence", "constant"]
-"""Weights of a token: 1 / tokens of the batch; 1 / (completions · its completion's tokens); 1 /
-(completions · L)."""
+"""The weight of a token, in this order: 1 / tokens of the batch; 1 / (completions · tokens of the
+token's completion); 1 / (completions · L)."""
 Importance = Literal["truncate", "mask", "off"]
 Rewards = Sequence[Sequence[float]]
 """[Q][G] rewards of a batch, group by group."""
@@ -41,13 +40,13 @@ class Tokens:
     logp: Tensor
     """[N] log π_θ, nats at the sampling temperature, with its graph."""
     old: Tensor
-    """[N] log π_old: the engine's, as it sampled."""
+    """[N] log π_old: the engine's log-probabilities at sampling."""
     advantage: Tensor
-    """[N] of each token's completion (PPO: its reward; PRIME: of the token itself)."""
+    """[N] the advantage of each token's completion (PPO: its reward; PRIME: the token's own)."""
     lengths: Tensor
     """[B] tokens of each completion."""
     ref: Tensor | None = None
-    """[N] of the policy with its adapter off."""
+    """[N] log π_ref: the policy with its adapter off."""
     value: Tensor | None = None
     """[N] the critic's estimate before each token, with its graph (PPO only)."""
 
@@ -56,13 +55,13 @@ class Tokens:
         return torch.stack([piece.sum() for piece in per_token.split(self.lengths.tolist())])
 
     def spread(self, per_completion: Tensor) -> Tensor:
-        """[N] each completion's number at each of its tokens."""
+        """[N] each completion's number, repeated for each of its tokens."""
         return per_completion.repeat_interleave(self.lengths)
 
 
 @dataclass(frozen=True, slots=True)
 class Knobs:
-    """The numbers of a loss, resolved: see TrainConfig for what each one means."""
+    """The parameters of a loss, with defaults filled in. TrainConfig explains each."""
 
     clip_low: float
     clip_high: float
@@ -75,15 +74,15 @@ class Knobs:
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """One way to learn; the module that defines it has its formula and its source."""
+    """One learning algorithm. The module that defines it gives the formula and the source."""
 
     advantages: Callable[[Rewards, bool], Advantages]
-    """Of a whole batch; the flag asks for division by a standard deviation where that is an
-    option."""
+    """Computes the advantages of a whole batch. The flag asks for division by the standard
+    deviation, in algorithms where that is an option."""
     loss: Callable[[Tokens, Knobs], Tensor]
     """[N] loss of each token, to be minimised."""
     clip: tuple[float, float]
-    """(ε_low, ε_high) of its source, used where the settings name none."""
+    """(ε_low, ε_high) of the source, used if the settings have none."""
     aggregate: Aggregate = "token"
     critic: bool = False
     """Needs a value head."""
@@ -91,7 +90,7 @@ class Algorithm:
     """Needs a reward model on the same base."""
 
     def knobs(self, cfg: TrainConfig) -> Knobs:
-        """The numbers of the settings, this algorithm's own where they name none."""
+        """The loss parameters from the settings, with this algorithm's clip as the default."""
         low, high = self.clip
         return Knobs(
             clip_low=low if cfg.clip_low is None else cfg.clip_low,
@@ -105,7 +104,7 @@ class Algorithm:
 
 
 def importance_weight(ratio: Tensor, knobs: Knobs) -> Tensor:
-    """w of the formula above, shaped like ``ratio``, without a graph."""
+    """w of the module's formula, with the shape of ``ratio`` and without a graph."""
     ratio = ratio.detach()
     if knobs.importance == "truncate":
         return (knobs.cap / ratio).clamp(max=1.0)

@@ -1,4 +1,4 @@
-"""DAPO (arXiv 2503.14476): GRPO with more room above than below, averaged over tokens.
+"""DAPO (arXiv 2503.14476): GRPO with an upper clip bound wider than the lower; a mean over tokens.
 
 Advantage of rollout i of a group (eq. 9):
 
@@ -8,10 +8,10 @@ Loss of token t, to be minimised (eq. 8, 10):
 
     −w_t · min(ρ_t A, clip(ρ_t, 1 − 0.2, 1 + 0.28) A) + β · k3_t
 
-The paper always divides by the group's std; here that is an option, as everywhere. It has no
-penalty (β = 0). Its dynamic sampling, which draws groups until enough of them disagree, is here
-that a unanimous group never reaches the model (``batch``); its reward for length is not taken over,
-since an answer that was cut off earns nothing anyway.
+The paper always divides by the group's std; here that is an option. The paper has no penalty
+(β = 0). The paper's dynamic sampling draws groups until enough of them disagree; here ``batch``
+drops unanimous groups instead. The paper's reward for length is not used here: an answer that was
+cut off earns nothing anyway.
 """
 
 from __future__ import annotations

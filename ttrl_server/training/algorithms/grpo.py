@@ -1,4 +1,4 @@
-"""GRPO (DeepSeekMath, arXiv 2402.03300, section 4.1), the engine's own log-probabilities as π_old
+"""GRPO (DeepSeekMath, arXiv 2402.03300, section 4.1), with the engine's log-probabilities as π_old
 (docs/method.md, section 6).
 
 Advantage of rollout i of a group:  A_i = r_i − mean(r), optionally ÷ (std(r) + 1e-6)
@@ -11,10 +11,10 @@ Loss of token t, to be minimised:   −w_t · min(ρ_t A, clip(ρ_t, 1 − ε_lo
 
 The reference is the model with its adapter off.
 
-One optimiser step is taken on a batch, so there is no third policy between sampler and learner.
-Truncation matters where clipping does not act, on tokens with A < 0 and ρ > 1: their gradient
-weighs at most ``cap``. The token mean over the batch is the default; ``aggregate: constant`` is
-Dr.GRPO's (arXiv 2503.20783, section 3.2).
+Each batch gets one optimiser step, so there is no third policy between sampler and learner.
+Truncation matters on tokens with A < 0 and ρ > 1, where clipping does not act: the weight of their
+gradient is at most ``cap``. The default is the token mean over the batch; ``aggregate: constant``
+is that of Dr.GRPO (arXiv 2503.20783, section 3.2).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def advantages(rewards_QG: Rewards, std_normalise: bool = False) -> Advantages:
 
 
 def loss(tokens: Tokens, knobs: Knobs) -> Tensor:
-    """[N] formula above."""
+    """[N] the loss of the module's formula."""
     ratio = torch.exp(tokens.logp - tokens.old)
     return with_penalty(clipped(ratio, tokens.advantage, knobs), tokens, knobs)
 

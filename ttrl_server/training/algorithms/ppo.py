@@ -1,6 +1,6 @@
 """PPO (arXiv 1707.06347) with generalised advantage estimation (arXiv 1506.02438) and a value head.
 
-The reward r of a completion arrives with its last token T, nothing is discounted (γ = 1):
+The reward r of a completion belongs to its last token T; there is no discount (γ = 1):
 
     δ_t = V_{t+1} − V_t for t < T,  δ_T = r − V_T       V_t: the critic's estimate before token t
     A_t = δ_t + λ A_{t+1},          A_{T+1} = 0         GAE, eq. 16; PPO, eq. 11
@@ -10,10 +10,10 @@ Loss of token t, to be minimised (PPO, eq. 9), with ``value_weight`` for c:
     −w_t · min(ρ_t A_t, clip(ρ_t, 1 − ε_low, 1 + ε_high) A_t) + c · ½ (V_t − R_t)² + β · k3_t
     R_t = A_t + V_t
 
-A_t and R_t have no graph. One step is taken on a batch, so V is still the critic that made R and
-its change needs no clipping. Advantages are not whitened: their mean and std would be those of a
-micro-batch, and the update must not depend on how a batch is cut. No entropy bonus; the penalty is
-k3 in the loss and not part of the reward.
+A_t and R_t have no graph. Each batch gets one step, so R comes from the present critic, and V needs
+no clipping. Advantages are not whitened: their mean and std would be those of a micro-batch, and
+the update must not depend on how a batch is cut. There is no entropy bonus. The penalty is k3 in
+the loss and not part of the reward.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from ttrl_server.training.algorithms.core import (
 
 
 def advantages(rewards_QG: Rewards, std_normalise: bool = False) -> Advantages:
-    """[Q][G] the rewards themselves: what they are compared with is known only once the critic
-    has run."""
+    """[Q][G] the rewards themselves: the baseline is the critic's estimate, known only after the
+    model has run."""
     return tuple(tuple(rewards_G) for rewards_G in rewards_QG)
 
 
 def loss(tokens: Tokens, knobs: Knobs) -> Tensor:
-    """[N] formula above. Raises ValueError without the critic's estimates."""
+    """[N] the loss of the module's formula. Raises ValueError without the critic's estimates."""
     if tokens.value is None:
         raise ValueError("PPO needs the critic's estimate at every token: Tokens.value is None")
     value = tokens.value.detach()
     lengths = tokens.lengths.tolist()
     pieces = zip(tokens.advantage.split(lengths), value.split(lengths), strict=True)
-    # The reward of a completion stands at all its tokens; GAE wants it once.
+    # Each token of a completion has the completion's reward; GAE needs the reward once.
     rows = [
         gae(reward[-1].item(), value_T.tolist(), knobs.gae_lambda) for reward, value_T in pieces
     ]
@@ -62,7 +62,7 @@ def loss(tokens: Tokens, knobs: Knobs) -> Tensor:
 def gae(reward: float, value_T: Sequence[float], decay: float) -> list[float]:
     """[T] A_t of one completion, λ = ``decay``."""
     advantage_T = []
-    # With γ = 1 a reward with the last token is the same as a value of the state after it.
+    # With γ = 1, a reward at the last token equals a value of the state after that token.
     advantage, following = 0.0, reward
     for value in reversed(value_T):
         advantage = following - value + decay * advantage

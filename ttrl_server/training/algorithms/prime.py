@@ -1,6 +1,6 @@
-"""PRIME (arXiv 2502.01456): a reward for every token from a model that is taught outcomes only.
+"""PRIME (arXiv 2502.01456): a reward for every token, from a model that learns from outcomes only.
 
-The implicit reward model φ starts as the policy's base, which is also its reference:
+The implicit reward model φ starts as the base model, which is also its reference:
 
     reward of token t   r_t = β (log π_φ − log π_ref)                      eq. 3
     its loss            cross entropy of σ(Σ_t r_t) with the label r > 0   algorithm 1, line 8
@@ -11,9 +11,9 @@ Advantage of token t of rollout i of K (eq. 5, γ = 1), for PPO's clipped surrog
 
 The first sum is ``process_advantages``, the rest ``advantages``; the step adds them. Eq. 5 writes
 r_φ(y^j) in its baseline; section 3.2 says that it is the averaged process reward, so it is the mean
-over the tokens here. The authors' code differs: there r_s^i weighs K/(K−1) and i's own mean is part
-of the baseline, the two parts have coefficients, and the sum is whitened over the batch. r_t is
-taken before φ is updated on the batch, as in algorithm 1.
+over the tokens here. The authors' code differs: r_s^i has the weight K/(K−1), i's own mean is part
+of the baseline, the two parts have coefficients, and the sum is whitened over the batch. As in
+algorithm 1, r_t is computed before φ is updated on the batch.
 """
 
 from __future__ import annotations
@@ -43,11 +43,10 @@ def process_advantages(process_GT: Sequence[Sequence[float]]) -> list[list[float
 
 
 def reward_model_loss(tokens: Tokens, label_B: Tensor, beta: float) -> Tensor:
-    """[B] cross entropy of each completion, ``tokens.logp`` being log π_φ with its graph; labels
+    """[B] cross entropy of each completion. ``tokens.logp`` must be log π_φ with its graph; labels
     are 1 where r > 0.
 
-    The loss of a batch is their sum over its completions ÷ their number. Raises ValueError without
-    a reference.
+    The loss of a batch is the mean over its completions. Raises ValueError without a reference.
     """
     if tokens.ref is None:
         raise ValueError("PRIME's reward is a ratio to the reference: Tokens.ref is None")

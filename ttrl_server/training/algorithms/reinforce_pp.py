@@ -1,5 +1,5 @@
 """REINFORCE++ (arXiv 2501.03262, v9, section 3.1): rewards normalised over the batch, then PPO's
-surrogate by token.
+surrogate for each token.
 
 Advantage of a completion, mean and std over all completions of the batch (eq. 5):
 
@@ -9,11 +9,11 @@ Loss of token t, to be minimised (eq. 1):
 
     −w_t · min(ρ_t A, clip(ρ_t, 1 − ε_low, 1 + ε_high) A) + β · k3_t
 
-The std is the population's (the paper names neither) and part of the method, so ``std_normalise``
-changes nothing. The paper's penalty is part of the reward (eq. 4), and its A therefore differs by
-token; here it is k3 in the loss, A is one number a completion, and mean and std weigh every
-completion alike. Nothing is compared within a group: a failure costs the same at an easy question
-as at a hard one.
+The std is the population's (the paper does not say which). It is part of the method, so
+``std_normalise`` changes nothing. The paper's penalty is part of the reward (eq. 4), so A differs
+by token there; here the penalty is k3 in the loss, A is one number per completion, and every
+completion has the same weight in mean and std. Rewards are not compared within a group: a failure
+costs the same at an easy question as at a hard one.
 """
 
 from __future__ import annotations

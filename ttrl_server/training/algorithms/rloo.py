@@ -1,5 +1,5 @@
-"""RLOO (Ahmadian et al., arXiv 2402.14740, section 2.3): a completion is one action, the others are
-its baseline.
+"""RLOO (Ahmadian et al., arXiv 2402.14740, section 2.3): a completion is one action; the group's
+other completions are its baseline.
 
 Advantage of rollout i of a group:
 
@@ -10,11 +10,11 @@ Ratio of completion i, and the loss of each of its tokens:
     ρ_i = exp(Σ_t (log π_θ − log π_old))
     −w_i · min(ρ_i A, clip(ρ_i, 1 − ε_low, 1 + ε_high) A) + β · k3_t
 
-Averaged over each completion and then over completions, so that every token's gradient weighs ρ_i
-A, whatever T is. The paper is on-policy and has neither ratio nor clip; those are as in TRL's
-RLOOTrainer, ε = 0.2 on both sides. The ratio of a long completion soon leaves that window. The
-paper subtracts β log(π_θ / π_ref) from the reward; here the penalty is k3 in the loss, a mean over
-tokens, as everywhere. No std is divided by.
+The loss is averaged over each completion and then over completions, so the gradient of every token
+has the weight ρ_i A for any T. The paper is on-policy and has neither ratio nor clip; both are as
+in TRL's RLOOTrainer, ε = 0.2 on both sides. The ratio of a long completion soon leaves that range.
+The paper subtracts β log(π_θ / π_ref) from the reward; here the penalty is k3 in the loss, a mean
+over tokens. There is no division by a std.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from ttrl_server.training.algorithms.core import (
 )
 
 LARGEST_LOG_RATIO = 20.0
-"""Nats. Summed over thousands of tokens the log-ratio can exceed what float32's exp holds, and
-inf · 0 is no number; a completion beyond has no gradient."""
+"""Nats. A log-ratio summed over thousands of tokens can overflow float32's exp, and inf · 0 is NaN.
+A completion above this limit has no gradient."""
 
 
 def advantages(rewards_QG: Rewards, std_normalise: bool = False) -> Advantages:
@@ -53,7 +53,7 @@ def leave_one_out(rewards_G: Sequence[float]) -> tuple[float, ...]:
 
 
 def loss(tokens: Tokens, knobs: Knobs) -> Tensor:
-    """[N] formula above, the same at every token of a completion but for the penalty."""
+    """[N] the loss of the module's formula; only the penalty differs within a completion."""
     log_ratio_B = tokens.sums(tokens.logp - tokens.old).clamp(max=LARGEST_LOG_RATIO)
     ratio = tokens.spread(torch.exp(log_ratio_B))
     return with_penalty(clipped(ratio, tokens.advantage, knobs), tokens, knobs)
