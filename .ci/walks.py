@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "clients")]
 
 import structlog  # noqa: E402
 
-from tests.integration.conftest import ADMIN, Gateway  # noqa: E402
+from tests.integration.conftest import Gateway, small  # noqa: E402
 from tests.integration.fake_vllm import Serving  # noqa: E402
 from tests.integration.test_learning_loop import engine, lease, publish  # noqa: E402
 
@@ -62,19 +62,8 @@ def walks(folder: Path) -> dict[str, list[tuple[str, str]]]:
 
     walk, fake = Walk(), engine()
     serving = Serving(fake.app())
-    config: dict[str, Any] = {
-        "model": "org/tiny",
-        "hardware": "cpu",
-        "run_dir": folder / "run",
-        "api": {"admin_key": ADMIN},
-        "vote": {"samples": 8, "deadline_s": 20},
-        "train": {"samples": 4, "questions": 1, "launch": "elsewhere", "max_wait_s": 0, "rank": 8},
-        "adapters": {"dir": folder / "adapters"},
-        "gate": {"canary_share": 0},
-        "guard": {"max_copies": 100, "min_margin": 0},
-        "engine": {"url": serving.url},
-    }
-    gateway = Gateway(Config(**config), fake)
+    sections = {"gate": {"canary_share": 0}, "engine": {"url": serving.url}}
+    gateway = Gateway(Config(**(small(folder) | sections)), fake)
 
     def propose() -> None:
         gateway.ask()

@@ -61,6 +61,21 @@ class Gateway:
         self.service.promotions.ledger.close()
 
 
+def small(folder: Path) -> dict[str, Any]:
+    """Settings of a gateway that learns from one question at a time, all in one folder."""
+    return {
+        "model": "org/tiny",
+        "hardware": "cpu",
+        "run_dir": folder / "run",
+        "api": {"admin_key": ADMIN},
+        "vote": {"samples": 8, "deadline_s": 20},
+        "train": {"samples": 4, "questions": 1, "launch": "elsewhere", "max_wait_s": 0, "rank": 8},
+        "adapters": {"dir": folder / "adapters"},
+        "gate": {"canary_share": 0, "sentinels": False},
+        "guard": {"max_copies": 100, "min_margin": 0},
+    }
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
     """Starts gateways on one folder, one after another; sections are given as keyword arguments."""
@@ -69,23 +84,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
     def begin(fake: FakeVLLM | None = None, **sections: Any) -> Gateway:
         fake = fake or FakeVLLM()
         serving = Serving(fake.app())
-        defaults: dict[str, Any] = {
-            "model": "org/tiny",
-            "hardware": "cpu",
-            "run_dir": tmp_path / "run",
-            "api": {"admin_key": ADMIN},
-            "vote": {"samples": 8, "deadline_s": 20},
-            "train": {
-                "samples": 4,
-                "questions": 1,
-                "launch": "elsewhere",
-                "max_wait_s": 0,
-                "rank": 8,
-            },
-            "adapters": {"dir": tmp_path / "adapters"},
-            "gate": {"canary_share": 0, "sentinels": False},
-            "guard": {"max_copies": 100, "min_margin": 0},
-        }
+        defaults = small(tmp_path)
         merged = {
             k: defaults.get(k, {}) | v if isinstance(v, dict) else v for k, v in sections.items()
         }

@@ -18,16 +18,10 @@ import httpx
 
 from tests.integration.conftest import Gateway
 from tests.integration.test_learning_loop import engine, lease, promote_one, publish
+from tests.integration.test_operator import proposing, with_versions
 
 Start = Callable[..., Gateway]
 LOAD, UNLOAD = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
-
-
-def with_versions(start: Start, promoted: int, **sections: Any) -> Gateway:
-    gateway = start(engine(), **sections)
-    for _ in range(promoted):
-        promote_one(gateway)
-    return gateway
 
 
 def aside(*calls: Callable[[], httpx.Response]) -> list[httpx.Response]:
@@ -139,16 +133,14 @@ def test_two_wishes_at_once_are_both_done_and_cost_no_candidate_twice(start: Sta
     gateway = with_versions(start, 2, gate={"sentinels": True, "canary_samples": 4})
     gateway.ask()
     batch = lease(gateway)
-    proposal = {"batch": batch.id, "folder": publish(gateway, batch.number)}
     gateway.engine.delay_s = 2.0
-    proposing = threading.Thread(target=lambda: gateway.admin("train/propose", proposal))
-    proposing.start()
+    thread, _ = proposing(gateway, batch)
     gateway.until(lambda: gateway.engine.running > 0)
     replies = aside(
         lambda: gateway.admin("adapters/rollback", {"to": 0}),
         lambda: gateway.admin("adapters/1/pin", {}),
     )
-    proposing.join(30)
+    thread.join(30)
     assert {reply.status_code for reply in replies} == {200}
     assert gateway.status()["served"]["number"] == 0
     refused = [
@@ -165,12 +157,10 @@ def test_a_load_that_ends_after_it_was_given_up_leaves_nothing(start: Start) -> 
     gateway = with_versions(start, 1)
     gateway.ask()
     batch = lease(gateway)
-    proposal = {"batch": batch.id, "folder": publish(gateway, batch.number)}
     gateway.engine.load_s = 1.0
-    proposing = threading.Thread(target=lambda: gateway.admin("train/propose", proposal))
-    proposing.start()
+    thread, _ = proposing(gateway, batch)
     gateway.until(lambda: times(gateway, LOAD, "tiny@v2") == 1)
     assert gateway.admin("adapters/1/retire", {}).status_code == 409  # it is served
-    proposing.join(30)
+    thread.join(30)
     gateway.until(lambda: times(gateway, UNLOAD, "tiny@v2") >= 1)
     gateway.until(lambda: gateway.engine.loaded == {"tiny@v1"})

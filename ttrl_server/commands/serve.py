@@ -80,7 +80,8 @@ def _check_machine(config: Config) -> None:
             )
     if config.hardware == "cpu" and not config.engine.url:
         loaded = {plugin.name for plugin in entry_points(group="vllm.general_plugins")}
-        if allowed := os.environ.get("VLLM_PLUGINS"):
+        allowed = os.environ.get("VLLM_PLUGINS")
+        if allowed is not None:  # set but empty: vLLM loads no plugin at all
             loaded &= set(allowed.split(","))
         if not loaded >= CPU_PLUGINS:
             raise ConfigError(

@@ -84,15 +84,16 @@ class Alarms:
         """Ends learning; does nothing when it has ended already."""
         if self.stopped:
             return
-        self.end(f"{alarm.name}: {alarm.reason}")
+        reason = f"{alarm.name}: {alarm.reason}"
+        self.end(reason)
         metrics.ALARMS.labels(alarm.name).inc()
         try:
             if alarm.lasting:
-                self._ledger.stop(self._base, f"{alarm.name}: {alarm.reason}")
+                self._ledger.stop(self._base, reason)
         except OSError as error:
             log.error("alarm.unwritten", reason=str(error), hint="a restart would learn on")
         if alarm.return_to is not None:
-            await self._rollback.go(alarm.return_to, f"{alarm.name}: {alarm.reason}", by="alarm")
+            await self._rollback.go(alarm.return_to, reason, by="alarm")
 
     def end(self, reason: str) -> None:
         """Ends learning until ``resume`` or the end of this process."""

@@ -19,7 +19,7 @@ STAGED = ".tmp-"
 """Prefix of a folder that is being written or removed."""
 
 _FOLDER = re.compile(r"v([0-9]{6,})-([0-9a-f]{8})")
-_DIGITS = 11
+_DIGITS = 10
 """Most digits of a version number."""
 
 

@@ -54,7 +54,8 @@ def may_serve(past: Past, base: str, number: int, *, force: bool) -> Served:
 
 def may_go_back_to(past: Past, base: str, number: int) -> str | None:
     """The folder of a version that may be served again; None for the base model (0)."""
-    fit = {n: folder for n, folder in past.promoted(base) if n not in past.fallen(base)}
+    fallen = past.fallen(base)
+    fit = {n: folder for n, folder in past.promoted(base) if n not in fallen}
     if number and number not in fit:
         known = ", ".join(f"v{n}" for n in fit) or "none"
         raise VersionRefused(f"v{number} cannot be rolled back to; promoted versions: {known}")

@@ -31,13 +31,6 @@ COMMON_ENVIRONMENT = {
 }
 
 
-@pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in [name for name in os.environ if name.startswith("TTRL_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-
-
 def settings(*argv: str) -> Config:
     return sources.parse(list(argv)).config
 

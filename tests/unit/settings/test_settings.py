@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -149,14 +148,6 @@ TURNED: dict[str, Any] = {
     "log": {"format": "json", "level": "debug"},
 }
 """Every setting there is, each away from its default."""
-
-
-@pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting of this machine's environment, and no folder of the current one, has a say."""
-    for name in [name for name in os.environ if name.startswith("TTRL_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
 
 
 def parse(*argv: str) -> Config:

@@ -10,19 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from ttrl_server.commands import serve
 from ttrl_server.errors import ConfigError
 from ttrl_server.settings import sources
 from ttrl_server.settings.config import Config
 
 CPU = ["--model", "org/tiny", "--hardware", "cpu"]
-
-
-@pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting of this machine's environment, and no folder of the current one, has a say."""
-    for name in [name for name in os.environ if name.startswith("TTRL_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
 
 
 def parse(*argv: str) -> Config:
@@ -208,3 +201,16 @@ def test_a_secret_of_the_environment_is_not_repeated_either(
     message = refusal(*CPU)
     assert "keys" in message
     assert "s3cret" not in message
+
+
+@pytest.mark.parametrize("named", ["", "ttrl_cpu_lora", "ttrl_cpu_seed,another"])
+def test_a_start_without_both_cpu_plugins_is_refused(
+    monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    """vLLM loads the plugins that VLLM_PLUGINS names; none when it is set and empty."""
+    config = parse("--model", "org/tiny", "--hardware", "cpu")
+    monkeypatch.setenv("VLLM_PLUGINS", named)
+    with pytest.raises(ConfigError, match="VLLM_PLUGINS"):
+        serve._check_machine(config)
+    monkeypatch.setenv("VLLM_PLUGINS", "ttrl_cpu_lora,ttrl_cpu_seed")
+    serve._check_machine(config)
