@@ -49,7 +49,7 @@ class Gateway:
         return dict(self.http.get("/ttrl/v1/status").json())
 
     @staticmethod
-    def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    def until(condition: Callable[[], bool], seconds: float = 20) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, "did not happen in time"

@@ -106,7 +106,7 @@ def test_what_a_decided_vote_does_not_need_is_aborted_in_the_engine(
 ) -> None:
     gateway = start(FakeVLLM(slow=lambda i: 30.0 if i >= 38 else 0.0), vote=WAVES, train=GROUP)
     assert 33 <= gateway.ask().json()["ttrl"]["votes"] <= 38
-    gateway.until(lambda: gateway.engine.running == 0, 1.0)
+    gateway.until(lambda: gateway.engine.running == 0)
 
 
 def test_chit_chat_costs_the_first_wave_and_no_more(start: Callable[..., Gateway]) -> None:
@@ -172,7 +172,7 @@ def test_at_the_clients_deadline_a_quorum_answers(start: Callable[..., Gateway])
         "deadline",
     )
     assert reply["ttrl"]["votes"] <= 10
-    gateway.until(lambda: gateway.engine.running == 0, 1.0)
+    gateway.until(lambda: gateway.engine.running == 0)
     assert stored(gateway)["state"] == "kept"
 
 

@@ -70,8 +70,8 @@ def test_a_client_that_hangs_up_ends_the_engines_work(
             next(reply.iter_raw())
     except httpx.ReadTimeout:
         assert mode == "silent"
-    gateway.until(lambda: upstream.aborted, 1.0)
-    gateway.until(lambda: gateway.service.fleet.idle, 1.0)
+    gateway.until(lambda: upstream.aborted)
+    gateway.until(lambda: gateway.service.fleet.idle)
 
 
 def test_an_answer_that_breaks_off_is_an_error_and_not_half_an_answer(
@@ -86,4 +86,4 @@ def test_an_answer_that_breaks_off_is_an_error_and_not_half_an_answer(
 def test_a_large_answer_arrives_whole(start: Callable[..., Gateway]) -> None:
     gateway = start(Upstream(mode="large"), vote=NEVER)
     assert gateway.ask().content == b"x" * (3 << 20)
-    gateway.until(lambda: gateway.service.fleet.idle, 1.0)
+    gateway.until(lambda: gateway.service.fleet.idle)

@@ -148,7 +148,7 @@ def test_a_vote_past_its_deadline_is_504_and_is_cancelled(start: Callable[..., G
     gateway = start(FakeVLLM(delay_s=30), vote={"deadline_s": 0.3})
     reply = gateway.ask()
     assert (reply.status_code, reply.json()["error"]["code"]) == (504, "deadline_exceeded")
-    gateway.until(lambda: gateway.engine.running == 0, 1.0)
+    gateway.until(lambda: gateway.engine.running == 0)
 
 
 def test_an_answer_nobody_can_read_is_the_first_sample_and_is_not_trained_on(

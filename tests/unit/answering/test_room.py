@@ -93,24 +93,24 @@ async def test_a_cohort_keeps_its_version_while_the_pointer_flips() -> None:
     assert not drained.done()
     until.set()
     assert await asyncio.gather(*running) == [1, 1]
-    await asyncio.wait_for(drained, 1)
+    await asyncio.wait_for(drained, 30)
 
 
 async def test_a_full_cohort_starts_at_once_and_the_next_one_begins() -> None:
     cohorts = Cohorts(two_versions(), BatchConfig(max_questions=2, max_wait_ms=60000))
     full = [asyncio.create_task(ask(cohorts)) for _ in range(2)]
     third = asyncio.create_task(ask(cohorts))
-    assert await asyncio.wait_for(asyncio.gather(*full), 1) == [1, 1]
+    assert await asyncio.wait_for(asyncio.gather(*full), 30) == [1, 1]
     await asyncio.sleep(0.01)
     assert not third.done()
     fourth = asyncio.create_task(ask(cohorts))
-    assert (await asyncio.wait_for(third, 1), await asyncio.wait_for(fourth, 1)) == (1, 1)
+    assert (await asyncio.wait_for(third, 30), await asyncio.wait_for(fourth, 30)) == (1, 1)
 
 
 async def test_no_wait_means_no_wait() -> None:
     assert (
         await asyncio.wait_for(
-            ask(Cohorts(two_versions(), BatchConfig(max_questions=8, max_wait_ms=0))), 1
+            ask(Cohorts(two_versions(), BatchConfig(max_questions=8, max_wait_ms=0))), 30
         )
         == 1
     )
@@ -119,7 +119,7 @@ async def test_no_wait_means_no_wait() -> None:
 async def test_a_pinned_question_waits_for_no_cohort() -> None:
     one = two_versions()
     cohorts = Cohorts(one, BatchConfig(max_questions=8, max_wait_ms=60000))
-    assert await asyncio.wait_for(ask(cohorts, version=2), 1) == 2
+    assert await asyncio.wait_for(ask(cohorts, version=2), 30) == 2
     with pytest.raises(RequestError):
         await ask(cohorts, version=9)
     assert one.idle
@@ -142,8 +142,8 @@ async def test_a_cancelled_question_leaves_no_hold(moment: str) -> None:
     leaving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await leaving
-    assert await asyncio.wait_for(staying, 1) == 1
-    await asyncio.wait_for(one.until(lambda: not one.held(1)), 1)
+    assert await asyncio.wait_for(staying, 30) == 1
+    await asyncio.wait_for(one.until(lambda: not one.held(1)), 30)
     assert one.idle
     assert one.replicas[0].questions == 0
 

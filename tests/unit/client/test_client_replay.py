@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -205,12 +204,10 @@ def test_patience_with_a_server_that_stays_away_ends(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    started = time.monotonic()
     assert (
         replay(late_server, tmp_path, question_file("questions.jsonl", (2, 3)), "--patience", "1")
         == 2
     )
-    assert time.monotonic() - started < 10
     assert re.fullmatch(
         r"ttrl-replay: error: .*:\d+/v1 is not an OpenAI endpoint.*\n", capsys.readouterr().err
     )

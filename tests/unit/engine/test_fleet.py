@@ -95,10 +95,10 @@ async def test_drained_waits_for_the_last_lease_of_that_version_only() -> None:
     await asyncio.sleep(0.01)
     assert not drained.done()
     second.__exit__(None, None, None)
-    await asyncio.wait_for(drained, 1)
+    await asyncio.wait_for(drained, 30)
     assert not one.idle
     other.__exit__(None, None, None)
-    await asyncio.wait_for(one.until(lambda: not one.held(7)), 1)  # nobody ever held it
+    await asyncio.wait_for(one.until(lambda: not one.held(7)), 30)  # nobody ever held it
 
 
 async def test_a_pinned_version_that_is_gone_is_a_404_that_names_the_living_ones() -> None:
@@ -148,7 +148,7 @@ async def test_there_is_room_for_as_many_versions_as_the_fullest_replica_has_slo
     assert not room.done()
     two.replicas[1].loaded.discard(1)
     await two.announce()
-    await asyncio.wait_for(room, 1)
+    await asyncio.wait_for(room, 30)
 
 
 async def test_whoever_waits_for_an_engine_is_woken_by_the_first_one() -> None:
@@ -158,7 +158,7 @@ async def test_whoever_waits_for_an_engine_is_woken_by_the_first_one() -> None:
     assert not waiting.done()
     two.replicas[1].ready = True
     await two.announce()
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 30)
 
 
 async def test_a_replica_takes_twice_what_its_engine_runs_at_once() -> None:

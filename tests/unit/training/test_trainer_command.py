@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -150,11 +149,9 @@ def test_help_answers_without_torch() -> None:
         "try: worker.main(['--help'])\nexcept SystemExit: pass\n"
         "assert not {'torch', 'deepspeed', 'peft', 'transformers'} & set(sys.modules)"
     )
-    started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "TTRL_ADMIN_KEY" in done.stdout
-    assert time.monotonic() - started < 10
 
 
 def test_a_wrong_setting_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
