@@ -1,5 +1,4 @@
-"""Measures the house: how long functions are, how many exist for one caller only, how wide lines
-get, how it is spread.
+"""Measures the house: the length of functions, how many have one caller, and lines by part.
 
     python .ci/house.py [FOLDER]
 
@@ -17,14 +16,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-PARTS = {
-    "server": "ttrl_server",
-    "client": "clients",
-    "benchmarks": "benchmarks",
-    "experiments": "experiments",
-    "tests": "tests",
-    "demo": "demo",
-}
+PARTS = ("server", "client", "benchmarks", "experiments", "tests", "demo")
+FOLDERS = {"server": "ttrl_server", "client": "clients"}
+"""Of the parts that are not called like their folder."""
 WIDE = 100
 """Columns."""
 
@@ -40,15 +34,13 @@ def single_use(tree: ast.Module) -> list[str]:
     """Private functions that their module names once besides defining them."""
     named = Counter(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
     named += Counter(node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute))
-    private = (
-        f.name for f in functions(tree) if f.name.startswith("_") and not f.name.endswith("__")
-    )
-    return [name for name in private if named[name] == 1]
+    alone = (f.name for f in functions(tree) if named[f.name] == 1)
+    return [name for name in alone if name.startswith("_") and not name.endswith("__")]
 
 
 def measure(root: Path) -> dict[str, object]:
     """All figures of the checkout at ``root``."""
-    files = {part: sorted((root / folder).rglob("*.py")) for part, folder in PARTS.items()}
+    files = {part: list((root / FOLDERS.get(part, part)).rglob("*.py")) for part in PARTS}
     trees = [ast.parse(path.read_text()) for part in ("server", "client") for path in files[part]]
     lengths = [(f.end_lineno or f.lineno) - f.lineno + 1 for tree in trees for f in functions(tree)]
     alone = sum(len(single_use(tree)) for tree in trees)
@@ -63,9 +55,7 @@ def measure(root: Path) -> dict[str, object]:
         "single_use_privates": alone,
         "single_use_share": round(alone / len(lengths), 3),
         "wide_lines": sum(len(line) > WIDE for part in lines.values() for line in part),
-        "root_modules": len(
-            [p for p in (root / "ttrl_server").glob("*.py") if p.name != "__init__.py"]
-        ),
+        "root_modules": sum(1 for _ in (root / "ttrl_server").glob("[!_]*.py")),
         "lines": {part: len(found) for part, found in lines.items()},
         "lines_in_all": sum(map(len, lines.values())),
     }

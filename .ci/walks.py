@@ -1,5 +1,4 @@
-"""Walks a question, an adapter and an operator's rollback through the gateway, and counts what each
-passes.
+"""Counts what a question, an adapter and an operator's rollback pass in the gateway.
 
     python .ci/walks.py [--show question|adapter|operator]
 
@@ -34,9 +33,10 @@ from tests.integration.test_learning_loop import engine, lease, publish  # noqa:
 class Walk:
     """Notes every function of the server that any thread enters, while it is open."""
 
+    stays: dict[tuple[str, str], None]
+    _open = False
+
     def __init__(self) -> None:
-        self.stays: dict[tuple[str, str], None] = {}
-        self._open = False
         threading.setprofile(self._note)
 
     def _note(self, frame: FrameType, event: str, _: Any) -> None:
@@ -95,10 +95,9 @@ def main() -> None:
         found = walks(Path(folder))
     for module, name in found.get(options.show or "", []):
         print(f"{module:<36} {name}")
-    figures = {
-        way: {"functions": len(stays), "modules": len({module for module, _ in stays})}
-        for way, stays in found.items()
-    }
+    figures = {}
+    for way, stays in found.items():
+        figures[way] = {"functions": len(stays), "modules": len({module for module, _ in stays})}
     print(json.dumps(figures))
 
 

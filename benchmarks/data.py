@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-DATA = Path(
-    os.environ.get("TTRL_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
-)
+_HERE = Path(__file__).resolve().parents[2] / "shared" / "data"
+DATA = Path(os.environ.get("TTRL_TEST_DATA", _HERE))
 """Tests and measurements that need it say so and are left out where it is not there."""
 CASES = DATA.parent / "cases"

@@ -17,9 +17,9 @@ seconds' ratio.
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
+import operator
 import random
 import re
 import statistics
@@ -35,6 +35,7 @@ from typing import Any
 
 import mpmath
 
+from benchmarks import argument_parser
 from ttrl_server.answers import Asked
 from ttrl_server.answers.keys import key
 from ttrl_server.answers.values import _place
@@ -66,21 +67,12 @@ def atom(draw: random.Random) -> Formula:
         n = draw.randint(1, 12)
         return Formula(str(n), lambda at: mpmath.mpf(n), 3, True)
     if kind == "d":
-        whole, part = draw.randint(0, 9), draw.randint(1, 9)
-        return Formula(
-            f"{whole}.{part}", lambda at: mpmath.mpf(whole) + mpmath.mpf(part) / 10, 3, True
-        )
+        w, a = draw.randint(0, 9), draw.randint(1, 9)
+        return Formula(f"{w}.{a}", lambda at: mpmath.mpf(w) + mpmath.mpf(a) / 10, 3, True)
     if kind == "f":
         a, b = draw.randint(1, 9), draw.randint(2, 9)
-        text = draw.choice(
-            [
-                rf"\frac{{{a}}}{{{b}}}",
-                rf"\frac{a}{b}",
-                rf"\dfrac{{{a}}}{{{b}}}",
-                rf"\tfrac{a}{{{b}}}",
-            ]
-        )
-        return Formula(text, lambda at: mpmath.mpf(a) / b, 3)
+        ways = (r"\frac{{{}}}{{{}}}", r"\frac{}{}", r"\dfrac{{{}}}{{{}}}", r"\tfrac{}{{{}}}")
+        return Formula(draw.choice(ways).format(a, b), lambda at: mpmath.mpf(a) / b, 3)
     if kind == "m":
         w, b = draw.randint(1, 9), draw.randint(3, 9)
         a = draw.randint(1, b - 1)
@@ -94,9 +86,8 @@ def atom(draw: random.Random) -> Formula:
 
 def bracketed(inner: Formula, draw: random.Random) -> str:
     """In brackets of one of the kinds LaTeX has."""
-    return draw.choice(["({})", r"\left({}\right)", r"\left[{}\right]", r"\big({}\big)"]).replace(
-        "{}", inner.text
-    )
+    kinds = ("({})", r"\left({}\right)", r"\left[{}\right]", r"\big({}\big)")
+    return draw.choice(kinds).replace("{}", inner.text)
 
 
 def held(inner: Formula, least: int, draw: random.Random) -> str:
@@ -106,12 +97,11 @@ def held(inner: Formula, least: int, draw: random.Random) -> str:
 
 def total(a: Formula, b: Formula, draw: random.Random) -> Formula:
     """a ± b."""
-    sign = draw.choice("+-")
-    right = held(b, 1, draw)
-    space = draw.choice(["", " "])
-    if sign == "+":
-        return Formula(f"{a.text}{space}+{space}{right}", lambda at: a.value(at) + b.value(at), 0)
-    return Formula(f"{a.text}{space}-{space}{right}", lambda at: a.value(at) - b.value(at), 0)
+    sign, right, space = draw.choice("+-"), held(b, 1, draw), draw.choice(["", " "])
+    act = operator.add if sign == "+" else operator.sub
+    return Formula(
+        f"{a.text}{space}{sign}{space}{right}", lambda at: act(a.value(at), b.value(at)), 0
+    )
 
 
 def product(a: Formula, b: Formula, draw: random.Random) -> Formula:
@@ -129,15 +119,11 @@ def product(a: Formula, b: Formula, draw: random.Random) -> Formula:
 
 def ratio(a: Formula, b: Formula, draw: random.Random) -> Formula:
     """a over b."""
-
-    def value(at: dict[str, Any]) -> Any:
-        return a.value(at) / b.value(at)
-
     if draw.random() < 0.8:
-        return Formula(
-            rf"\{draw.choice(['frac', 'dfrac', 'tfrac'])}{{{a.text}}}{{{b.text}}}", value, 3
-        )
-    return Formula(f"{held(a, 3, draw)}/{held(b, 3, draw)}", value, 0)
+        text, strength = rf"{draw.choice(FRACTIONS)}{{{a.text}}}{{{b.text}}}", 3
+    else:
+        text, strength = f"{held(a, 3, draw)}/{held(b, 3, draw)}", 0
+    return Formula(text, lambda at: a.value(at) / b.value(at), strength)
 
 
 def power(a: Formula, draw: random.Random) -> Formula:
@@ -152,43 +138,30 @@ def root(a: Formula, draw: random.Random) -> Formula:
     """A root of the square of a, so that it is real."""
     degree = draw.choice([2, 2, 2, 3])
     opened = r"\sqrt" if degree == 2 else r"\sqrt[3]"
-    base = (bracketed(a, draw) if a.text.startswith(FRACTIONS) else held(a, 3, draw)) + "^2"
-    return Formula(
-        rf"{opened}{{{base} + 1}}", lambda at: mpmath.root(a.value(at) ** 2 + 1, degree), 3
-    )
+    base = bracketed(a, draw) if a.text.startswith(FRACTIONS) else held(a, 3, draw)
+    text = f"{opened}{{{base}^2 + 1}}"
+    return Formula(text, lambda at: mpmath.root(a.value(at) ** 2 + 1, degree), 3)
 
 
 def function(a: Formula, draw: random.Random) -> Formula:
     """A function of a; of a positive number where it must be."""
     name = draw.choice(["sin", "cos", "ln", "arctan", "log2", "abs", "exp", "sinsq"])
-    inner = bracketed(a, draw)
+    inner, positive = bracketed(a, draw), rf"\left(({a.text})^2 + 2\right)"
     if name == "abs":
-        return Formula(
-            draw.choice([f"|{a.text}|", rf"\left|{a.text}\right|", rf"\lvert {a.text} \rvert"]),
-            lambda at: abs(a.value(at)),
-            3,
-        )
+        ways = (f"|{a.text}|", rf"\left|{a.text}\right|", rf"\lvert {a.text} \rvert")
+        return Formula(draw.choice(ways), lambda at: abs(a.value(at)), 3)
     if name == "ln":
-        return Formula(
-            rf"\ln\left(({a.text})^2 + 2\right)", lambda at: mpmath.log(a.value(at) ** 2 + 2), 2
-        )
+        return Formula(rf"\ln{positive}", lambda at: mpmath.log(a.value(at) ** 2 + 2), 2)
     if name == "log2":
-        return Formula(
-            rf"\log_2\left(({a.text})^2 + 2\right)",
-            lambda at: mpmath.log(a.value(at) ** 2 + 2, 2),
-            2,
-        )
+        return Formula(rf"\log_2{positive}", lambda at: mpmath.log(a.value(at) ** 2 + 2, 2), 2)
     if name == "exp":
         return Formula(rf"e^{{{a.text}}}", lambda at: mpmath.exp(a.value(at)), 2)
     if name == "sinsq":
         return Formula(rf"\sin^2{inner}", lambda at: mpmath.sin(a.value(at)) ** 2, 2)
     bare = a.strength == 3 and not a.numeric and a.text.isalpha() and draw.random() < 0.5
-    short = {"arctan": "atan"}.get(name, name)
-    return Formula(
-        rf"\{name} {a.text}" if bare else rf"\{name}{inner}",
-        lambda at: getattr(mpmath, short)(a.value(at)),
-        2,
-    )
+    computed = mpmath.atan if name == "arctan" else getattr(mpmath, name)
+    text = rf"\{name} {a.text}" if bare else rf"\{name}{inner}"
+    return Formula(text, lambda at: computed(a.value(at)), 2)
 
 
 def formula(draw: random.Random, depth: int) -> Formula:
@@ -197,14 +170,9 @@ def formula(draw: random.Random, depth: int) -> Formula:
         return atom(draw)
     kind = draw.choice("ttppprrwqf")
     one = formula(draw, depth - 1)
-    if kind == "w":
-        return power(one, draw)
-    if kind == "q":
-        return root(one, draw)
-    if kind == "f":
-        return function(one, draw)
-    other = formula(draw, depth - 1)
-    return {"t": total, "p": product, "r": ratio}[kind](one, other, draw)
+    if kind in "wqf":
+        return {"w": power, "q": root, "f": function}[kind](one, draw)
+    return {"t": total, "p": product, "r": ratio}[kind](one, formula(draw, depth - 1), draw)
 
 
 def formulas(count: int, seed: int) -> list[Formula]:
@@ -229,8 +197,7 @@ def _points() -> list[dict[str, Any]]:
 
 
 def judged(made: Formula) -> str:
-    """``right``, ``wrong`` or ``refused``: the key holds the value, another one, or the
-    spelling."""
+    """``right``, ``wrong`` or ``refused`` (the key holds the spelling, not a value)."""
     found = key(rf"\boxed{{{made.text}}}", Asked())
     if found and found.full != found.bare:
         return "wrong"  # a unit was seen in it
@@ -271,16 +238,12 @@ def speed(texts: list[str], revision: str) -> float:
     """Seconds of the new keys over those of ``revision``: the median of rounds in which they
     take turns."""
     root = Path(__file__).resolve().parents[1]
-    archive = subprocess.run(
-        ["git", "archive", revision], cwd=root, capture_output=True, check=True
-    ).stdout
+    archive = subprocess.check_output(["git", "archive", revision], cwd=root)
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
             files.extractall(folder, filter="data")
-        command = [sys.executable, "-c", _OLD, folder]
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder
-        ) as old:
+        command, pipe = [sys.executable, "-c", _OLD, folder], subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=folder) as old:
             assert old.stdin
             assert old.stdout
             if not old.stdout.readline():
@@ -295,23 +258,18 @@ def speed(texts: list[str], revision: str) -> float:
                 old.stdin.flush()
                 ratios.append(ours / float(old.stdout.readline()))
             old.stdin.close()
-    print(
-        f"seconds of the new keys over the old ones, {ROUNDS} rounds of {CHUNK}: "
-        f"{[round(r, 3) for r in ratios]}"
-    )
+    print(f"seconds of the new keys over the old ones, {ROUNDS} rounds of {CHUNK}:", end=" ")
+    print([round(r, 3) for r in ratios])
     return statistics.median(ratios)
 
 
 def main() -> None:
     """Console script."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("--expressions", type=int, default=30_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--before", default=BEFORE, help="the commit whose keys are timed beside these"
-    )
+    about = "the commit whose keys are timed beside these"
+    parser.add_argument("--before", default=BEFORE, help=about)
     options = parser.parse_args()
     made = formulas(options.expressions, options.seed)
     outcomes: dict[str, list[str]] = {"right": [], "wrong": [], "refused": []}
@@ -319,17 +277,10 @@ def main() -> None:
         outcomes[judged(one)].append(one.text)
     for name in ("wrong", "refused"):
         print(f"{name}: {len(outcomes[name])} of {len(made)}, such as {outcomes[name][:12]}")
-    ratio_to_before = speed(
-        [one.text for one in formulas(ROUNDS * CHUNK, options.seed + 1)], options.before
-    )
-    print(
-        json.dumps(
-            {
-                "wrong": round(len(outcomes["wrong"]) / len(made), 5),
-                "ratio_to_before": round(ratio_to_before, 4),
-            }
-        )
-    )
+    timed = [one.text for one in formulas(ROUNDS * CHUNK, options.seed + 1)]
+    wrong = round(len(outcomes["wrong"]) / len(made), 5)
+    ratio_to_before = round(speed(timed, options.before), 4)
+    print(json.dumps({"wrong": wrong, "ratio_to_before": ratio_to_before}))
 
 
 if __name__ == "__main__":

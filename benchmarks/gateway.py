@@ -1,13 +1,12 @@
-"""The whole system for one benchmark case: ttrl-serve on the small model with other settings,
-and a replay of it."""
+"""ttrl-serve on the small model with other settings, from nothing, and a replay of it."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from ttrl_client.cli import question_sets
@@ -18,6 +17,7 @@ from demo.run import KEY, MAX_TOKENS, MODEL_NAME, clear, ensure_model, server_ar
 from demo.server import Server, free_port
 
 PROGRESS = Console(file=sys.stderr)
+Flags = Mapping[str, object]
 
 UNGUARDED: dict[str, object] = {
     "--guard.min-majority": 0,
@@ -38,35 +38,29 @@ UNGUARDED: dict[str, object] = {
 
 
 @contextmanager
-def serving(model: Path, out: Path, flags: Mapping[str, object]) -> Iterator[Settings]:
-    """A server from nothing, with the demo's preset and ``flags`` over it; what a replay needs
-    to reach it."""
+def serving(model: Path, out: Path, flags: Flags, port: int) -> Iterator[str]:
+    """The URL of a server with the demo's preset and ``flags`` over it."""
+    argv = [*server_argv(model, out, port), *(str(part) for flag in flags.items() for part in flag)]
+    url = f"http://127.0.0.1:{port}"
+    with Server(argv, out / "server.log", out / "server.pid") as server:
+        wait_ready(server, f"{url}/ready", 600, PROGRESS)
+        yield url
+
+
+def prepare(model: Path, out: Path) -> None:
+    """The model, and an empty folder for a server from nothing."""
     clear(out)
     out.mkdir(parents=True, exist_ok=True)
     ensure_model(model)
-    port = free_port()
-    argv = [*server_argv(model, out, port), *(str(part) for flag in flags.items() for part in flag)]
-    with Server(argv, out / "server.log", out / "server.pid") as server:
-        wait_ready(server, f"http://127.0.0.1:{port}/ready", 600, PROGRESS)
-        yield Settings(
-            base_url=f"http://127.0.0.1:{port}/v1",
-            api_key=KEY,
-            model=MODEL_NAME,
-            max_tokens=MAX_TOKENS,
-            # the paper's 0.95 sorts the vocabulary for every token, at half the speed on a CPU
-            top_p=1.0,
-        )
 
 
 def replayed(
-    model: Path,
-    out: Path,
-    flags: Mapping[str, object],
-    trained: Path,
-    held_out: Sequence[Path],
-    **settings: object,
+    model: Path, out: Path, flags: Flags, trained: Path, held_out: Sequence[Path], **settings: Any
 ) -> Run:
-    """Evaluates, learns and evaluates again."""
-    with serving(model, out, flags) as reach:
-        how = replace(reach, **settings)  # type: ignore[arg-type]
-        return run_replay(how, *question_sets([trained], held_out), out, PROGRESS)
+    """A server from nothing: evaluates, learns and evaluates again."""
+    prepare(model, out)
+    with serving(model, out, flags, free_port()) as url:
+        # The paper's top_p, 0.95, sorts the vocabulary for every token: half the speed on a CPU.
+        how = {"max_tokens": MAX_TOKENS, "top_p": 1.0} | settings
+        asking = Settings(f"{url}/v1", KEY, MODEL_NAME, **how)
+        return run_replay(asking, *question_sets([trained], held_out), out, PROGRESS)

@@ -27,11 +27,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import shutil
 import statistics
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,16 +42,15 @@ import httpx
 import msgspec
 import psutil
 
-from benchmarks.gateway import PROGRESS
+from benchmarks import MODEL, argument_parser
+from benchmarks.gateway import PROGRESS, UNGUARDED, prepare, serving
 from benchmarks.perturbed import Maker
-from demo.run import KEY, MODEL_NAME, clear, ensure_model, server_argv, wait_ready
-from demo.server import Server, free_port
-from ttrl_server.types import Batch
+from demo.run import KEY, MODEL_NAME
+from demo.server import free_port
+from ttrl_server.types import Batch, Group, Rollout
 
 ADMIN = "benchmark"
-VOTERS, STREAMS = 2, 2
-"""Clients of each kind."""
-FLAGS: dict[str, object] = {
+FLAGS: dict[str, object] = UNGUARDED | {
     "--api.admin-key": ADMIN,
     "--vote.samples": 4,
     "--vote.stop": "none",
@@ -60,15 +61,7 @@ FLAGS: dict[str, object] = {
     "--train.max-wait-s": 0,
     "--train.when": "always",
     "--train.max-staleness": 1000,
-    "--guard.min-majority": 0,
-    "--guard.min-margin": 0,
-    "--guard.min-extractable": 0,
-    "--guard.max-copies": 1000,
-    "--guard.max-flips": 1000,
-    "--guard.max-questions": 0,
     "--guard.watch-groups": 100000,
-    "--gate.canary-share": 0,
-    "--gate.sentinels": False,
 }
 TOLERANCE = 0.02
 """Nats (root mean square) within which a group's samples are those of its version."""
@@ -90,26 +83,19 @@ class Load:
     changed: int = 0
     """Streams whose chunks named two models."""
     _ending: threading.Event = field(default_factory=threading.Event)
-    _threads: list[threading.Thread] = field(default_factory=list)
+    _clients: ThreadPoolExecutor = field(default_factory=ThreadPoolExecutor)
 
     def __enter__(self) -> Load:
-        kinds = [self._vote] * VOTERS + [self._stream] * STREAMS
-        self._threads = [
-            threading.Thread(target=self._repeat, args=(kind, i)) for i, kind in enumerate(kinds)
-        ]
-        for thread in self._threads:
-            thread.start()
+        for client, kind in enumerate([self._vote, self._vote, self._stream, self._stream]):
+            self._clients.submit(self._repeat, kind, client)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ending.set()
-        for thread in self._threads:
-            thread.join(120)
+        self._clients.shutdown()
 
     def _repeat(self, kind: Any, client: int) -> None:
-        with httpx.Client(
-            base_url=self.url, timeout=120, headers={"authorization": f"Bearer {KEY}"}
-        ) as http:
+        with client_of(self.url, KEY) as http:
             for n in itertools.count(client * 1000):
                 if self._ending.is_set():
                     return
@@ -121,20 +107,25 @@ class Load:
 
     def _vote(self, http: httpx.Client, n: int) -> None:
         reply = http.post("/v1/chat/completions", json=question(n, max_tokens=12))
-        reply.raise_for_status()
         assert reply.json()["ttrl"]["adapter"] == reply.headers["x-ttrl-adapter"]
 
     def _stream(self, http: httpx.Client, n: int) -> None:
         models, longest, last = set(), 0.0, None
         body = question(n, max_tokens=48, stream=True, temperature=0.0, ignore_eos=True)
         with http.stream("POST", "/v1/chat/completions", json=body) as reply:
-            reply.raise_for_status()
             for data in events(reply):
                 now = time.monotonic()
                 longest, last = max(longest, now - last if last else 0.0), now
                 models.add(data["model"])
         self.pauses.append(longest)
         self.changed += len(models) > 1
+
+
+def client_of(url: str, key: str) -> httpx.Client:
+    """A client that raises when the answer is an error."""
+    headers = {"authorization": f"Bearer {key}"}
+    hooks = {"response": [httpx.Response.raise_for_status]}
+    return httpx.Client(base_url=url, timeout=120, headers=headers, event_hooks=hooks)
 
 
 def question(n: int, **more: Any) -> dict[str, Any]:
@@ -160,9 +151,7 @@ class Trainer:
 
     def __init__(self, url: str, maker: Maker, root: Path, made: list[Path]) -> None:
         self._maker, self._root, self._made = maker, root, made
-        self._http = httpx.Client(
-            base_url=url, timeout=120, headers={"authorization": f"Bearer {ADMIN}"}
-        )
+        self._http = client_of(url, ADMIN)
         self.leased: list[Batch] = []
         self.served_ms: list[float] = []
 
@@ -170,149 +159,117 @@ class Trainer:
         """One version, from its proposal to the first token it gives."""
         batch = self._lease()
         self.leased.append(batch)
-        parent = batch.parent.number if batch.parent else 0
-        version = self._maker.publish(
-            self._root, self._made[batch.number - 1], batch.number, parent=parent
-        )
+        number, parent = batch.number, batch.parent.number if batch.parent else 0
+        made = self._made[number - 1]
+        version = self._maker.publish(self._root, made, number, parent=parent)
         started = time.monotonic()
-        reply = self._http.post(
-            "/ttrl/v1/train/propose", json={"batch": batch.id, "folder": version.folder}
-        )
-        reply.raise_for_status()
+        proposal = {"batch": batch.id, "folder": version.folder}
+        reply = self._http.post("/ttrl/v1/train/propose", json=proposal)
         assert reply.json()["state"] == "promoted", reply.text
-        body = question(batch.number, max_tokens=2, stream=True, temperature=0.0)
+        body = question(number, max_tokens=2, stream=True, temperature=0.0)
         with self._http.stream("POST", "/v1/chat/completions", json=body) as stream:
-            assert stream.headers["x-ttrl-adapter"] == f"{MODEL_NAME}@v{batch.number}", (
-                stream.headers
-            )
+            assert stream.headers["x-ttrl-adapter"] == f"{MODEL_NAME}@v{number}", stream.headers
             next(events(stream))
             self.served_ms.append(1000 * (time.monotonic() - started))
 
     def _lease(self) -> Batch:
         while True:
             reply = self._http.post("/ttrl/v1/train/lease", json={"worker": "benchmark"})
-            reply.raise_for_status()
             if reply.status_code == 200:
                 return msgspec.msgpack.decode(reply.content, type=Batch)
 
-    def serve(self, action: str, body: dict[str, Any]) -> float:
+    def serve(self, action: str) -> float:
         """Seconds an operator's command takes."""
         started = time.monotonic()
-        self._http.post(f"/ttrl/v1/adapters/{action}", json=body).raise_for_status()
+        self._http.post(f"/ttrl/v1/adapters/{action}", json={})
         return time.monotonic() - started
 
     def greedy(self, n: int) -> str:
         """What is served says to one question, without chance."""
-        reply = self._http.post(
-            "/v1/chat/completions", json=question(n, max_tokens=32, temperature=0.0)
-        )
-        reply.raise_for_status()
+        body = question(n, max_tokens=32, temperature=0.0)
+        reply = self._http.post("/v1/chat/completions", json=body)
         return str(reply.json()["choices"][0]["message"]["content"])
 
     def mixed(self) -> int:
         """Groups whose samples another version than theirs drew."""
         wrong = 0
-        for batch in self.leased:
-            for experience in batch.experiences:
-                group = experience.group
-                if group.version:
-                    self._maker.wear(
-                        self._maker.read(next(self._root.glob(f"v{group.version:06d}-*")))
-                    )
-                    wrong += not all(
-                        self._is_its(group.prompt_token_ids, r, group.temperature)
-                        for r in group.rollouts
-                    )
+        groups = [experience.group for batch in self.leased for experience in batch.experiences]
+        for group in groups:
+            if group.version:
+                folder = next(self._root.glob(f"v{group.version:06d}-*"))
+                self._maker.wear(self._maker.read(folder))
+                wrong += not all(self._is_its(group, rollout) for rollout in group.rollouts)
         return wrong
 
-    def _is_its(self, prompt: tuple[int, ...], rollout: Any, temperature: float) -> bool:
-        ours = self._maker.score(prompt + rollout.token_ids, len(prompt), temperature=temperature)
+    def _is_its(self, group: Group, rollout: Rollout) -> bool:
+        ids, start = group.prompt_token_ids + rollout.token_ids, len(group.prompt_token_ids)
+        ours = self._maker.score(ids, start, temperature=group.temperature)
         squares = [(a - b) ** 2 for a, b in zip(ours, rollout.logprobs, strict=True)]
-        return bool((sum(squares) / len(squares)) ** 0.5 < TOLERANCE)
+        return math.sqrt(statistics.fmean(squares)) < TOLERANCE
 
 
-# ---------------------------------------------------------------- memory
+# ---------------------------------------------------------------- measuring
 
 
 def resident(server: psutil.Process) -> tuple[float, float]:
     """MiB of the engine's processes and of the gateway."""
-    engine = [
-        p
-        for p in server.children(recursive=True)
-        if "vllm" in " ".join([*p.cmdline(), p.name()]).lower()
-    ]
-    return sum(p.memory_info().rss for p in engine) / 2**20, server.memory_info().rss / 2**20
+    engine = 0
+    for process in server.children(recursive=True):
+        if "vllm" in " ".join([*process.cmdline(), process.name()]).lower():
+            engine += process.memory_info().rss
+    return engine / 2**20, server.memory_info().rss / 2**20
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     out, model = options.out.absolute(), options.model_dir.absolute()
-    clear(out)
     shutil.rmtree(out / "made", ignore_errors=True)
-    out.mkdir(parents=True, exist_ok=True)
-    ensure_model(model)
+    prepare(model, out)
     root, port = out / "adapters", free_port()
     maker = Maker(model)
     PROGRESS.print(f"making {options.swaps} versions")
-    made = [
-        maker.stage(out / "made", n, maker.weights(n, SIZES[n % len(SIZES)]))
-        for n in range(1, options.swaps + 1)
-    ]
-    flags = FLAGS | {"--adapters.keep": options.swaps + 2}
-    argv = [*server_argv(model, out, port), *(str(part) for flag in flags.items() for part in flag)]
-    url = f"http://127.0.0.1:{port}"
-    with Server(argv, out / "server.log", out / "server.pid") as server:
-        wait_ready(server, f"{url}/ready", 600, PROGRESS)
+    numbers = range(1, options.swaps + 1)
+    made = [maker.stage(out / "made", n, maker.weights(n, SIZES[n % 3])) for n in numbers]
+    settings = FLAGS | {"--adapters.keep": options.swaps + 2}
+    with serving(model, out, settings, port) as url:
         gateway = psutil.Process(int((out / "server.pid").read_text()))
         root.mkdir(exist_ok=True)
-        for staged in made:
-            staged.rename(root / staged.name)
-        trainer = Trainer(url, maker, root, [root / staged.name for staged in made])
+        trainer = Trainer(url, maker, root, [staged.rename(root / staged.name) for staged in made])
         with Load(url) as warm_up:
             time.sleep(10)
         with Load(url) as quiet:
             time.sleep(options.quiet_s)
         with Load(url) as busy:
-            for n in range(1, options.swaps + 1):
+            for n in numbers:
                 trainer.swap()
                 if n == min(10, options.swaps):
                     early = resident(gateway)
                 if n % 10 == 0:
-                    PROGRESS.print(
-                        f"{n} swaps, {busy.requests} requests, {len(busy.failed)} failed"
-                    )
+                    so_far = f"{busy.requests} requests, {len(busy.failed)} failed"
+                    PROGRESS.print(f"{n} swaps, {so_far}")
                 time.sleep(options.pause_s)
         late = resident(gateway)
-        there_and_back = [
-            trainer.serve("rollback", {}),
-            trainer.serve(f"{options.swaps}/promote", {}),
-        ]
+        there_and_back = [trainer.serve("rollback"), trainer.serve(f"{options.swaps}/promote")]
         warm = [trainer.greedy(n) for n in range(GREEDY)]
         mixed = trainer.mixed() + busy.changed
-    with Server(argv, out / "server.log", out / "server.pid") as server:
-        wait_ready(server, f"{url}/ready", 600, PROGRESS)
+    with serving(model, out, settings, port):
         cold = [trainer.greedy(n) for n in range(GREEDY)]
-        times = sorted(trainer.served_ms)
-        failed = [*warm_up.failed, *quiet.failed, *busy.failed]
-        return {
-            "swaps": len(times),
-            "requests": busy.requests,
-            "failed": len(failed),
-            "mixed": mixed,
-            "publish_to_served_ms_p50": round(statistics.median(times), 1),
-            "publish_to_served_ms_p99": round(
-                times[min(len(times) - 1, int(0.99 * len(times)))], 1
-            ),
-            "gap_ratio": round(_p99(busy.pauses) / _p99(quiet.pauses), 3),
-            "engine_growth_mib": round(late[0] - early[0], 1),
-            "gateway_growth_mib": round(late[1] - early[1], 1),
-            "rollback_ms": [round(1000 * seconds) for seconds in there_and_back],
-            "cold_start_equal": warm == cold,
-            "first_failure": failed[0] if failed else None,
-            "longest_gap_ms": {
-                "quiet": round(1000 * max(quiet.pauses)),
-                "swaps": round(1000 * max(busy.pauses)),
-            },
-        }
+    failed = [*warm_up.failed, *quiet.failed, *busy.failed]
+    gaps = {"quiet": max(quiet.pauses), "swaps": max(busy.pauses)}
+    return {
+        "swaps": len(trainer.served_ms),
+        "requests": busy.requests,
+        "failed": len(failed),
+        "mixed": mixed,
+        "publish_to_served_ms_p50": round(statistics.median(trainer.served_ms), 1),
+        "publish_to_served_ms_p99": round(_p99(trainer.served_ms), 1),
+        "gap_ratio": round(_p99(busy.pauses) / _p99(quiet.pauses), 3),
+        "engine_growth_mib": round(late[0] - early[0], 1),
+        "gateway_growth_mib": round(late[1] - early[1], 1),
+        "rollback_ms": [round(1000 * seconds) for seconds in there_and_back],
+        "cold_start_equal": warm == cold,
+        "first_failure": failed[0] if failed else None,
+        "longest_gap_ms": {name: round(1000 * seconds) for name, seconds in gaps.items()},
+    }
 
 
 def _p99(values: list[float]) -> float:
@@ -321,15 +278,12 @@ def _p99(values: list[float]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.hot_swap", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("--swaps", type=int, default=50)
-    parser.add_argument(
-        "--quiet-s", type=float, default=60, help="seconds of the same load without swaps"
-    )
+    about = "seconds of the same load without swaps"
+    parser.add_argument("--quiet-s", type=float, default=60, help=about)
     parser.add_argument("--pause-s", type=float, default=1, help="between one swap and the next")
-    parser.add_argument("--model-dir", type=Path, default=Path(".models/SmolLM2-135M-Instruct"))
+    parser.add_argument("--model-dir", type=Path, default=Path(MODEL))
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/hot_swap"))
     print(json.dumps(measure(parser.parse_args())))
 

@@ -24,12 +24,11 @@ import itertools
 import json
 import os
 import secrets
-import socket
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,10 +36,11 @@ from typing import Any
 import aiohttp
 import uvloop
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from benchmarks import peers
+from benchmarks import argument_parser, peers, spread
 from benchmarks.peers import LITELLM_ENV, MODEL, litellm_command, serve_upstream
+from demo.server import free_port
 from ttrl_server.process import ChildTree
 from ttrl_server.settings.config import Config
 
@@ -63,8 +63,7 @@ QUESTION = {
 
 
 def serve_gateway(port: int, upstream: str, path: str, run_dir: Path, key: str) -> None:
-    """``ttrl-serve`` attached to a server, but by its socket, as it reaches a vLLM it has
-    started itself."""
+    """``ttrl-serve`` that reaches the upstream by its socket, as a vLLM it has started itself."""
     from ttrl_server.commands import serve
     from ttrl_server.engine import supervisor
     from ttrl_server.engine.client import EngineClient
@@ -115,9 +114,8 @@ class Stream:
 
 @contextlib.asynccontextmanager
 async def targets(folder: Path, litellm: Path) -> AsyncIterator[list[Target]]:
-    """Upstream, gateway and LiteLLM, all answering. Whatever happens, their processes end (see
-    ChildTree)."""
-    ports = free_ports(3)
+    """Upstream, gateway and LiteLLM, all answering; their processes end whatever happens."""
+    ports = [free_port() for _ in range(3)]
     urls = [f"http://127.0.0.1:{port}" for port in ports]
     path = str(folder / "upstream.sock")
     me = [sys.executable, "-m", "benchmarks.passthrough", "--be"]
@@ -126,16 +124,11 @@ async def targets(folder: Path, litellm: Path) -> AsyncIterator[list[Target]]:
         "ours": [*me, "gateway", str(ports[1]), urls[0], path, str(folder / "run"), KEY],
         "litellm": litellm_command(litellm, folder / "litellm.yaml", urls[0], ports[2]),
     }
+    env = LITELLM_ENV | {"LITELLM_MASTER_KEY": KEY}
     async with contextlib.AsyncExitStack() as stack:
         found = []
         for (name, argv), url in zip(commands.items(), urls, strict=True):
-            tree = ChildTree(
-                name,
-                argv,
-                LITELLM_ENV | {"LITELLM_MASTER_KEY": KEY},
-                folder / f"{name}.log",
-                grace_s=5,
-            )
+            tree = ChildTree(name, argv, env, folder / f"{name}.log", grace_s=5)
             stack.push_async_callback(tree.stop)
             await tree.start()
             # LiteLLM's uvicorn closes a connection after 5 s.
@@ -144,14 +137,6 @@ async def targets(folder: Path, litellm: Path) -> AsyncIterator[list[Target]]:
             found.append(Target(name, f"{url}/v1/chat/completions", session, tree))
             await until_answering(found[-1])
         yield found
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 async def until_answering(target: Target) -> None:
@@ -171,8 +156,7 @@ async def until_answering(target: Target) -> None:
 
 
 async def measure(found: list[Target], rounds: int, requests: int, streams: int) -> None:
-    """All that is asked, the targets taking turns so that whatever else the machine does meets
-    each of them."""
+    """The targets take turns, so that whatever else the machine does meets each of them."""
     for target in found:
         await in_turn(target, WARM_UP)
         await at_once(target, WARM_UP)
@@ -205,29 +189,29 @@ async def at_once(target: Target, requests: int) -> float:
     return requests // AT_ONCE * AT_ONCE / (time.perf_counter() - started)
 
 
+_HEADERS = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
+_QUESTION = json.dumps(QUESTION).encode()
+_STREAMED = json.dumps(QUESTION | {"stream": True}).encode()
+
+
+def post(target: Target, body: bytes) -> Any:
+    return target.session.post(target.url, data=body, headers=_HEADERS, raise_for_status=True)
+
+
 async def ask(target: Target) -> None:
-    async with target.session.post(
-        target.url, data=_QUESTION, headers=_HEADERS, raise_for_status=True
-    ) as reply:
+    async with post(target, _QUESTION) as reply:
         await reply.read()
 
 
 async def stream(target: Target) -> Stream:
     arrived, content, chunks = None, b"", 0
     started = time.perf_counter()
-    async with target.session.post(
-        target.url, data=_STREAMED, headers=_HEADERS, raise_for_status=True
-    ) as reply:
+    async with post(target, _STREAMED) as reply:
         async for data, ends_chunk in reply.content.iter_chunks():
             arrived = arrived or time.perf_counter()
             content += data
             chunks += ends_chunk and bool(data)
     return Stream(((arrived or started) - started) * 1e3, chunks, content)
-
-
-_HEADERS = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
-_QUESTION = json.dumps(QUESTION).encode()
-_STREAMED = json.dumps(QUESTION | {"stream": True}).encode()
 
 
 def cpu_s(pid: int | None) -> float:
@@ -251,34 +235,19 @@ def added(target: Target, direct: Target) -> list[float]:
 
 def added_p99(target: Target, direct: Target) -> float:
     """Over the requests of all rounds: a tail needs them all."""
-    tails = [
-        statistics.quantiles(itertools.chain(*each.rounds), n=100)[98] for each in (target, direct)
-    ]
-    return tails[0] - tails[1]
+    with_it, without = (list(itertools.chain(*each.rounds)) for each in (target, direct))
+    return statistics.quantiles(with_it, n=100)[98] - statistics.quantiles(without, n=100)[98]
 
 
 def first_event(target: Target) -> float:
     return statistics.median(each.first_ms for each in target.streams)
 
 
-def spread(values: Sequence[float]) -> str:
-    low, middle, high = statistics.quantiles(values, n=4)
-    return f"{middle:.2f} ({low:.2f}–{high:.2f})"
-
-
 def table(found: list[Target]) -> Table:
     direct = found[0]
-    shown = Table(title=f"{len(direct.rounds)} rounds; median (quartiles)")
-    for column in (
-        "",
-        "ms p50",
-        "added ms p50",
-        "added p99",
-        "CPU s/1000",
-        f"per s at {AT_ONCE}",
-        "first event ms",
-    ):
-        shown.add_column(column, justify="right")
+    heads = ["", "ms p50", "added ms p50", "added p99", "CPU s/1000", f"per s at {AT_ONCE}"]
+    columns = [Column(head, justify="right") for head in (*heads, "first event ms")]
+    shown = Table(*columns, title=f"{len(direct.rounds)} rounds; median (quartiles)")
     for target in found:
         shown.add_row(
             target.name,
@@ -299,27 +268,23 @@ def per_1000(target: Target) -> float:
 def summary(found: list[Target], litellm_version: str) -> dict[str, Any]:
     direct, ours, litellm = found
     mine, theirs = added(ours, direct), added(litellm, direct)
+    ratio = statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
+    per_s = {f"{t.name}_per_s_at_{AT_ONCE}": round(statistics.median(t.per_s)) for t in found}
+    same = all(each.content == direct.streams[0].content for each in ours.streams)
     return {
         "added_ms_p50": round(statistics.median(mine), 3),
         "added_ms_p99": round(added_p99(ours, direct), 3),
-        "ratio_to_litellm": round(
-            statistics.median(a / b for a, b in zip(mine, theirs, strict=True)), 3
-        ),
+        "ratio_to_litellm": round(ratio, 3),
         "cpu_s_per_1000": round(per_1000(ours), 3),
         "litellm_added_ms_p50": round(statistics.median(theirs), 3),
         "litellm_added_ms_p99": round(added_p99(litellm, direct), 3),
         "litellm_cpu_s_per_1000": round(per_1000(litellm), 3),
         "litellm_version": litellm_version,
-        **{
-            f"{each.name}_per_s_at_{AT_ONCE}": round(statistics.median(each.per_s))
-            for each in found
-        },
+        **per_s,
         "added_first_event_ms_p50": round(first_event(ours) - first_event(direct), 3),
         "litellm_added_first_event_ms_p50": round(first_event(litellm) - first_event(direct), 3),
         "chunks_of_50_events": statistics.median(each.chunks for each in ours.streams),
-        "stream_is_byte_for_byte": all(
-            each.content == direct.streams[0].content for each in ours.streams
-        ),
+        "stream_is_byte_for_byte": same,
     }
 
 
@@ -333,9 +298,7 @@ async def run(rounds: int, requests: int, streams: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--requests", type=int, default=200, help="of each target in each round")
     parser.add_argument("--streams", type=int, default=5, help="of each target in each round")
@@ -343,16 +306,11 @@ def main() -> None:
     options = parser.parse_args()
     match options.be:
         case ["upstream", port, path]:
-            on_uvloop(serve_upstream(int(port), path))
+            uvloop.run(serve_upstream(int(port), path))
         case ["gateway", port, upstream, path, run_dir, key]:
             serve_gateway(int(port), upstream, path, Path(run_dir), key)
         case _:
-            on_uvloop(run(options.rounds, options.requests, options.streams))
-
-
-def on_uvloop(work: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(work)
+            uvloop.run(run(options.rounds, options.requests, options.streams))
 
 
 if __name__ == "__main__":

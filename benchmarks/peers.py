@@ -19,8 +19,7 @@ MODEL = "tiny"
 
 
 def environment(name: str, *requirements: str) -> Path:
-    """The absolute path of a python that has ``requirements``; made at the first call, reused by
-    every later one."""
+    """The absolute path of a python that has ``requirements``; made once, then reused."""
     folder = (PEERS / f"{name}-venv").resolve()
     python, stamp = folder / "bin" / "python", folder / "requirements.txt"
     wanted = "\n".join(requirements) + "\n"
@@ -28,11 +27,8 @@ def environment(name: str, *requirements: str) -> Path:
         return python
     print(f"installing {', '.join(requirements)} into {folder}", file=sys.stderr, flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-    subprocess.run(
-        [str(python), "-m", "pip", "install", "--quiet", *requirements],
-        check=True,
-        stdout=sys.stderr,
-    )
+    pip = [str(python), "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, *requirements], check=True, stdout=sys.stderr)
     stamp.write_text(wanted)
     return python
 
@@ -40,9 +36,7 @@ def environment(name: str, *requirements: str) -> Path:
 def version(python: Path, package: str) -> str:
     """The installed version of one package of that environment."""
     code = f"import importlib.metadata as m; print(m.version({package!r}))"
-    return subprocess.run(
-        [str(python), "-c", code], check=True, capture_output=True, text=True
-    ).stdout.strip()
+    return subprocess.check_output([str(python), "-c", code], text=True).strip()
 
 
 # ---------------------------------------------------------------- LiteLLM
@@ -64,15 +58,8 @@ def litellm_command(python: Path, config: Path, upstream: str, port: int) -> lis
         "litellm_settings": {"telemetry": False, "set_verbose": False},
     }
     config.write_text(yaml.safe_dump(settings))
-    proxy = [
-        str(python),
-        str(python.with_name("litellm")),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    return [*proxy, "--config", str(config), "--num_workers", "1", "--telemetry", "False"]
+    flags = f"--host 127.0.0.1 --port {port} --num_workers 1 --telemetry False --config".split()
+    return [str(python), str(python.with_name("litellm")), *flags, str(config)]
 
 
 # ---------------------------------------------------------------- a fixed upstream
@@ -80,26 +67,19 @@ def litellm_command(python: Path, config: Path, upstream: str, port: int) -> lis
 EVENTS, PAUSE_S = 50, 0.002
 """Of a streamed answer: so many events, so long between two of them."""
 
+MESSAGE = {"role": "assistant", "content": "Paris, since the tenth century. " * 8}
 ANSWER = {
     "id": "chatcmpl-0123456789abcdef0123456789abcdef",
     "object": "chat.completion",
     "created": 1700000000,
     "model": MODEL,
-    "choices": [
-        {
-            "index": 0,
-            "message": {"role": "assistant", "content": "Paris, since the tenth century. " * 8},
-            "logprobs": None,
-            "finish_reason": "stop",
-        }
-    ],
+    "choices": [{"index": 0, "message": MESSAGE, "logprobs": None, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 120, "completion_tokens": 64, "total_tokens": 184},
 }
 
 
 class Upstream(asyncio.Protocol):
-    """As much of HTTP as three well-behaved clients need; its own cost is in every figure, and
-    is small."""
+    """As much of HTTP as three well-behaved clients need; its small cost is in every figure."""
 
     def __init__(self) -> None:
         self._unread = bytearray()
@@ -144,11 +124,9 @@ class Upstream(asyncio.Protocol):
 
 
 def _plain(content: Any) -> bytes:
-    data = json.dumps(content).encode()
-    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
-        len(data),
-        data,
-    )
+    head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length:"
+    data = json.dumps(content)
+    return f"{head} {len(data)}\r\n\r\n{data}".encode()
 
 
 CHAT = _plain(ANSWER)
@@ -156,26 +134,17 @@ CHAT = _plain(ANSWER)
 
 def events() -> list[bytes]:
     """The ``EVENTS`` server-sent events of one stream."""
-    head = {name: ANSWER[name] for name in ("id", "created", "model")} | {
-        "object": "chat.completion.chunk"
-    }
-    chunks = [
-        head
-        | {
-            "choices": [
-                {
-                    "index": 0,
-                    "delta": {"role": "assistant", "content": f" {i}"},
-                    "finish_reason": None,
-                }
-            ]
-        }
+    words: list[dict[str, Any]] = [
+        {"delta": {"role": "assistant", "content": f" {i}"}, "finish_reason": None}
         for i in range(EVENTS - 2)
     ]
-    chunks.append(head | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-    return [b"data: %s\n\n" % json.dumps(chunk).encode() for chunk in chunks] + [
-        b"data: [DONE]\n\n"
+    head = {"object": "chat.completion.chunk", "created": ANSWER["created"], "model": MODEL}
+    chunks = [
+        head | {"id": ANSWER["id"], "choices": [{"index": 0, **choice}]}
+        for choice in (*words, {"delta": {}, "finish_reason": "stop"})
     ]
+    data = [*map(json.dumps, chunks), "[DONE]"]
+    return [f"data: {each}\n\n".encode() for each in data]
 
 
 async def serve_upstream(port: int, path: str) -> None:

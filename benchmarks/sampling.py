@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
+import itertools
 import json
 import re
-import socket
 import statistics
 import sys
 import tempfile
@@ -33,13 +34,15 @@ from typing import Any
 
 import aiohttp
 
-from benchmarks import peers, traces
+from benchmarks import MODEL, argument_parser, peers, traces
 from benchmarks.engine import KEY, START_S, small
+from demo.server import free_port
 from ttrl_server.answers import asked, same
 from ttrl_server.engine.command import engine_command
 from ttrl_server.process import ChildTree
 from ttrl_server.settings.config import Config
 
+RULES = ("none", "exact", "beta")
 AT_ONCE = 2
 MAX_TOKENS = 48
 TEMPERATURE = 0.6
@@ -83,6 +86,10 @@ class Outcome:
     def rate(self) -> float:
         return self.tokens / self.seconds
 
+    def __str__(self) -> str:
+        taken = f"{self.seconds:7.2f} s {self.tokens:7} tokens {self.rate:7.1f} tokens/s"
+        return f"{taken} {self.correct} right"
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -99,34 +106,24 @@ class Bench:
         """n = votes in one request; nothing is voted on, so nothing can be correct."""
 
         async def one(i: int, question: dict[str, Any]) -> tuple[int, bool]:
-            body = self._body(question, f"{self.model}@base") | {
-                "n": self.votes,
-                "seed": 10_000 * round + 100 * i,
-            }
-            reply = await self._post(self.engine_url, body, {"authorization": f"Bearer {KEY}"})
+            more = {"n": self.votes, "seed": 10_000 * round + 100 * i}
+            reply = await self._ask(self.engine_url, f"{self.model}@base", question, more)
             return reply["usage"]["completion_tokens"], False
 
         return await self._all(one)
 
-    def voted(self, stop: str) -> Callable[[int], Awaitable[Outcome]]:
-        async def run(round: int) -> Outcome:
-            async def one(i: int, question: dict[str, Any]) -> tuple[int, bool]:
-                extra = {
-                    "seed": 10_000 * round + 100 * i,
-                    "ttrl": {"samples": self.votes, "stop": stop},
-                }
-                reply = await self._post(
-                    self.gateway_url, self._body(question, self.model) | extra, {}
-                )
-                evidence = reply["ttrl"]
-                assert evidence["train"] not in ("off", "not stored", "learning is off"), evidence
-                return evidence["sampled_tokens"], same(
-                    evidence["answer"], question["answer"], asked(question["prompt"])
-                )
+    async def voted(self, stop: str, round: int) -> Outcome:
+        """A vote of the gateway under one stop rule."""
+        vote = {"samples": self.votes, "stop": stop}
 
-            return await self._all(one)
+        async def one(i: int, question: dict[str, Any]) -> tuple[int, bool]:
+            more = {"seed": 10_000 * round + 100 * i, "ttrl": vote}
+            reply = await self._ask(self.gateway_url, self.model, question, more)
+            evidence = reply["ttrl"]
+            assert evidence["train"] not in ("off", "not stored", "learning is off"), evidence
+            return evidence["sampled_tokens"], _right(evidence["answer"], question)
 
-        return run
+        return await self._all(one)
 
     async def its_hub(self, round: int) -> Outcome:
         work = {
@@ -149,9 +146,7 @@ class Bench:
         correct = 0
         for row, question in zip(result["rows"], self.questions, strict=True):
             found = re.search(LAST_NUMBER, row["text"])
-            correct += found is not None and same(
-                found[1], question["answer"], asked(question["prompt"])
-            )
+            correct += found is not None and _right(found[1], question)
         return Outcome(result["seconds"], sum(row["tokens"] for row in result["rows"]), correct)
 
     async def _all(
@@ -164,63 +159,56 @@ class Bench:
                 return await one(i, question)
 
         started = time.monotonic()
-        rows = await asyncio.gather(
-            *(admitted(i, question) for i, question in enumerate(self.questions))
-        )
+        rows = await asyncio.gather(*itertools.starmap(admitted, enumerate(self.questions)))
         return Outcome(time.monotonic() - started, sum(t for t, _ in rows), sum(c for _, c in rows))
 
-    def _body(self, question: dict[str, Any], model: str) -> dict[str, Any]:
-        messages = [{"role": "user", "content": question["question"]}]
-        plain = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
-        return {
+    async def _ask(
+        self, url: str, model: str, question: dict[str, Any], more: dict[str, Any]
+    ) -> dict[str, Any]:
+        body = {
             "model": model,
-            "messages": messages,
+            "messages": [{"role": "user", "content": question["question"]}],
             "temperature": TEMPERATURE,
             "max_tokens": MAX_TOKENS,
-            **plain,
+            **{"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0},
         }
-
-    async def _post(
-        self, url: str, body: dict[str, Any], headers: dict[str, str]
-    ) -> dict[str, Any]:
-        async with self.session.post(
-            f"{url}/v1/chat/completions", json=body, headers=headers
-        ) as reply:
+        where, headers = f"{url}/v1/chat/completions", {"authorization": f"Bearer {KEY}"}
+        async with self.session.post(where, json=body | more, headers=headers) as reply:
             assert reply.status == 200, await reply.text()
             answer: dict[str, Any] = await reply.json()
             return answer
 
 
+def _right(answer: str | None, question: dict[str, Any]) -> bool:
+    return same(answer, question["answer"], asked(question["question"]))
+
+
 @asynccontextmanager
 async def servers(config: Config, scratch: Path) -> AsyncIterator[tuple[str, str]]:
     """URLs of a vLLM and of a ttrl-serve in front of it; both are gone afterwards."""
-    engine_port, gateway_port = _free_port(), _free_port()
+    engine_port, gateway_port = free_port(), free_port()
     argv, env = engine_command(config, 0)
     at = argv.index("--uds")
     argv[at : at + 2] = ["--host", "127.0.0.1", "--port", str(engine_port)]
+    env |= {"VLLM_API_KEY": KEY}
+    engine = ChildTree("engine", argv, env, scratch / "engine.log", grace_s=5)
     engine_url, gateway_url = f"http://127.0.0.1:{engine_port}", f"http://127.0.0.1:{gateway_port}"
-    engine = ChildTree(
-        "engine", argv, env | {"VLLM_API_KEY": KEY}, scratch / "engine.log", grace_s=5
-    )
-    gateway = [
-        sys.executable,
-        "-m",
-        "ttrl_server.commands.serve",
-        "--model",
-        config.model,
-        "--hardware",
-        "cpu",
-    ]
-    gateway += ["--served-model-name", config.name, "--engine-url", engine_url, "--engine.key", KEY]
-    gateway += ["--port", str(gateway_port), "--run-dir", str(scratch / "run")]
-    gateway += ["--adapters.dir", str(scratch / "adapters"), "--api.admin-key", "unused"]
-    gateway += [
-        "--train.launch",
-        "elsewhere",
-        "--engine.max-num-seqs",
-        str(config.engine.max_num_seqs),
-    ]
-    front = ChildTree("gateway", gateway, {}, scratch / "gateway.log", grace_s=5)
+    flags = {
+        "--model": config.model,
+        "--hardware": "cpu",
+        "--served-model-name": config.name,
+        "--engine-url": engine_url,
+        "--engine.key": KEY,
+        "--engine.max-num-seqs": config.engine.max_num_seqs,
+        "--port": gateway_port,
+        "--run-dir": scratch / "run",
+        "--adapters.dir": scratch / "adapters",
+        "--api.admin-key": "unused",
+        "--train.launch": "elsewhere",
+    }
+    argv = [sys.executable, "-m", "ttrl_server.commands.serve"]
+    argv += [str(part) for flag in flags.items() for part in flag]
+    front = ChildTree("gateway", argv, {}, scratch / "gateway.log", grace_s=5)
     await engine.start()
     await front.start()
     try:
@@ -242,13 +230,6 @@ async def _ready(session: aiohttp.ClientSession, url: str) -> bool:
         return False
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 async def compare(options: argparse.Namespace) -> dict[str, list[Outcome]]:
     """Every way of voting in turn, round after round; the first round is not counted."""
     pool = [question for question in traces.questions(seed=1) if question["kind"] == "chat"]
@@ -256,60 +237,45 @@ async def compare(options: argparse.Namespace) -> dict[str, list[Outcome]]:
     seen: dict[str, list[Outcome]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         config = small(options.model, Path(scratch) / "engine")
-        async with servers(config, Path(scratch)) as (engine_url, gateway_url):
-            timeout = aiohttp.ClientTimeout(total=None)
-            async with aiohttp.ClientSession(timeout=timeout) as session:
-                bench = Bench(
-                    session, engine_url, gateway_url, config.name, questions, options.votes
-                )
-                ways: dict[str, Callable[[int], Awaitable[Outcome]]] = {
-                    "raw": bench.raw,
-                    "none": bench.voted("none"),
-                    "exact": bench.voted("exact"),
-                    "beta": bench.voted("beta"),
-                    "its_hub": bench.its_hub,
-                }
-                for round in range(options.rounds + 1):
-                    # Forwards and backwards in turn, so that no way always runs on a warmer
-                    # machine.
-                    for name in list(ways) if round % 2 else reversed(list(ways)):
-                        outcome = await ways[name](round)
-                        print(
-                            f"round {round} {name:8} {outcome.seconds:7.2f} s {outcome.tokens:7} "
-                            "tokens",
-                            end=" ",
-                        )
-                        print(f"{outcome.rate:7.1f} tokens/s {outcome.correct} right", flush=True)
-                        if round:
-                            seen.setdefault(name, []).append(outcome)
+        session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
+        async with session, servers(config, Path(scratch)) as urls:
+            bench = Bench(session, *urls, config.name, questions, options.votes)
+            ways: dict[str, Callable[[int], Awaitable[Outcome]]] = {
+                "raw": bench.raw,
+                **{rule: functools.partial(bench.voted, rule) for rule in RULES},
+                "its_hub": bench.its_hub,
+            }
+            for round in range(options.rounds + 1):
+                # Back and forth, so that no way always runs on a warmer machine.
+                for name in list(ways) if round % 2 else reversed(list(ways)):
+                    outcome = await ways[name](round)
+                    print(f"round {round} {name:8} {outcome}", flush=True)
+                    if round:
+                        seen.setdefault(name, []).append(outcome)
     return seen
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", default=".models/SmolLM2-135M-Instruct")
+    parser = argument_parser(__doc__)
+    parser.add_argument("--model", default=MODEL)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--questions", type=int, default=8)
     parser.add_argument("--votes", type=int, default=64)
     options = parser.parse_args()
     peers.environment("its-hub", ITS_HUB)
     seen = asyncio.run(compare(options))
-
-    def median(name: str, figure: Callable[[Outcome], float]) -> float:
-        return statistics.median(figure(outcome) for outcome in seen[name])
-
     ratios = [ours.rate / raw.rate for ours, raw in zip(seen["none"], seen["raw"], strict=True)]
     report: dict[str, Any] = {
         "ratio_to_raw": round(statistics.median(ratios), 4),
         "ratio_to_raw_spread": [round(min(ratios), 4), round(max(ratios), 4)],
     }
-    for name in ("none", "exact", "beta", "its_hub"):
+    for name in (*RULES, "its_hub"):
+        outcomes = seen[name]
+        right = statistics.median(outcome.correct for outcome in outcomes)
         report[name] = {
-            "seconds": round(median(name, lambda o: o.seconds), 2),
-            "tokens": round(median(name, lambda o: o.tokens)),
-            "correct": round(median(name, lambda o: o.correct) / options.questions, 3),
+            "seconds": round(statistics.median(outcome.seconds for outcome in outcomes), 2),
+            "tokens": round(statistics.median(outcome.tokens for outcome in outcomes)),
+            "correct": round(right / options.questions, 3),
         }
     print(json.dumps(report))
 

@@ -12,7 +12,6 @@ their own. A line of the file is one question: ``{id, family, kind, question, an
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gzip
 import json
@@ -21,10 +20,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.engine import running, small
+from benchmarks import MODEL, argument_parser
+from benchmarks.engine import prompt_ids, running, small
 from ttrl_server.engine.client import EngineClient
 from ttrl_server.registry.names import version_name
-from ttrl_server.types import Question, Sampling, VoteOptions
+from ttrl_server.types import Sampling
 from ttrl_server.voting.tally import confidence
 
 TRACES = Path("runs/benchmarks/traces.jsonl.gz")
@@ -34,17 +34,9 @@ AT_ONCE = 4
 """Questions in the engine at a time."""
 
 NUMBER = "Answer with just the number."
-FAMILIES = {
-    "shown sums": 25,
-    "shown products": 25,
-    "shown long sums": 25,
-    "shown long products": 15,
-    "asked products": 20,
-    "word problems": 10,
-    "choices": 10,
-    "fractions": 10,
-}
-"""How many questions of each."""
+SHOWN = {"shown sums": 25, "shown products": 25, "shown long sums": 25, "shown long products": 15}
+ASKED = {"asked products": 20, "word problems": 10, "choices": 10, "fractions": 10}
+"""How many questions of each family: texts to complete, and questions in words."""
 WORDS = (
     "{name} has {a} {things} and buys {b} more. How many {things} does {name} have now?",
     "There are {a} boxes with {b} {things} in each. How many {things} are there?",
@@ -55,10 +47,10 @@ WORDS = (
 def questions(seed: int = 0) -> Iterator[dict[str, Any]]:
     """Records of id, family, kind, question, answer and max_tokens, the same for the same seed."""
     order = random.Random(seed)
-    for family, count in FAMILIES.items():
+    for family, count in (SHOWN | ASKED).items():
         for i in range(count):
             question, answer, tokens = _question(family, order)
-            kind = "completion" if family.startswith("shown") else "chat"
+            kind = "completion" if family in SHOWN else "chat"
             record = {"id": f"{family}-{i}", "family": family, "kind": kind, "question": question}
             yield record | {"answer": answer, "max_tokens": tokens}
 
@@ -84,28 +76,11 @@ def _question(family: str, order: random.Random) -> tuple[str, str, int]:
             return text, str((a + b, a * b, a - b)[which]), 96
         case "choices":
             options = order.sample([a * b, a * b + 1, a * b - 1, a * b + 10], 4)
-            listed = " ".join(
-                f"({letter}) {value}" for letter, value in zip("ABCD", options, strict=True)
-            )
-            return (
-                f"What is {a} * {b}? {listed} Answer with the letter.",
-                "ABCD"[options.index(a * b)],
-                32,
-            )
-    return (
-        f"Write {a}/{a * b} in lowest terms. End with: The answer is \\boxed{{...}}.",
-        f"1/{b}",
-        96,
-    )
-
-
-def prompt(record: dict[str, Any]) -> Any:
-    """What the engine is given: chat messages, or the text to go on with."""
-    return (
-        [{"role": "user", "content": record["question"]}]
-        if record["kind"] == "chat"
-        else record["question"]
-    )
+            listed = " ".join(map("({}) {}".format, "ABCD", options))
+            text = f"What is {a} * {b}? {listed} Answer with the letter."
+            return text, "ABCD"[options.index(a * b)], 32
+    text = f"Write {a}/{a * b} in lowest terms. End with: The answer is \\boxed{{...}}."
+    return text, f"1/{b}", 96
 
 
 async def record(model: str, out: Path) -> None:
@@ -113,19 +88,15 @@ async def record(model: str, out: Path) -> None:
     again."""
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_suffix(".partial")
-    lines = (
-        partial.read_text(encoding="utf-8").splitlines(keepends=True) if partial.exists() else []
-    )
+    partial.touch()
+    lines = partial.read_text(encoding="utf-8").splitlines(keepends=True)
     todo = list(questions())
     config = small(model, out.parent / "engine")
+    base = version_name(config.name, 0)
     async with running(config) as client:
         for i in range(len(lines), len(todo), AT_ONCE):
-            batch = todo[i : i + AT_ONCE]
-            drawing = (
-                _draw(client, version_name(config.name, 0), record, i + j)
-                for j, record in enumerate(batch)
-            )
-            lines += await asyncio.gather(*drawing)
+            batch = enumerate(todo[i : i + AT_ONCE], i)
+            lines += await asyncio.gather(*(_draw(client, base, r, n) for n, r in batch))
             partial.write_text("".join(lines), encoding="utf-8")
             print(f"{len(lines)}/{len(todo)} questions", flush=True)
     with gzip.open(out, "wt", encoding="utf-8") as file:
@@ -136,13 +107,8 @@ async def record(model: str, out: Path) -> None:
 async def _draw(client: EngineClient, model: str, record: dict[str, Any], number: int) -> str:
     stop = {"stop": ["\n"]} if record["kind"] == "completion" else {}
     sampling = Sampling(TEMPERATURE, record["max_tokens"], seed=1_000 * number, extra=stop)
-    asked = Question(
-        "", "", prompt(record), record["kind"], model, None, sampling, VoteOptions(SAMPLES)
-    )
-    ids, _ = await client.tokenize(asked, model)
-    rollouts = await asyncio.gather(
-        *(client.sample(ids, model, sampling, i) for i in range(SAMPLES))
-    )
+    ids = await prompt_ids(client, model, record["question"], record["kind"])
+    drawing = (client.sample(ids, model, sampling, i) for i in range(SAMPLES))
     samples = [
         {
             "text": r.text,
@@ -150,7 +116,7 @@ async def _draw(client: EngineClient, model: str, record: dict[str, Any], number
             "tokens": len(r.token_ids),
             "confidence": round(confidence(r), 6),
         }
-        for r in rollouts
+        for r in await asyncio.gather(*drawing)
     ]
     return json.dumps({**record, "samples": samples}) + "\n"
 
@@ -164,10 +130,8 @@ def load(path: Path, model: str) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", default=".models/SmolLM2-135M-Instruct")
+    parser = argument_parser(__doc__)
+    parser.add_argument("--model", default=MODEL)
     parser.add_argument("--out", type=Path, default=TRACES)
     options = parser.parse_args()
     asyncio.run(record(options.model, options.out))

@@ -6,8 +6,8 @@ is worth.
 
 Random ids, lengths drawn uniformly up to each case's longest, binary rewards; temperature 1. Each
 side is a process of its own (benchmarks/training_peer.py) with the environment ttrl-serve gives a
-trainer that waits for an idle engine. A round is one step of each, in turns; the first step of each
-is not counted. Times are the processes' own.
+trainer that waits for an idle engine. A round is one step of each, in turns; the first is not
+counted. Times are the processes' own.
 
 TRL 1.16 loads the same folder and gets the same LoRA (r 16, alpha 32, all-linear), the same weights
 in it and, through ``rollout_func`` and a reward function that looks them up, the same completions
@@ -20,8 +20,7 @@ and rewards. Set on its side:
   takes the whole batch in micro-batches of its default 8. ``steps_per_generation`` then is the same
   number by default, and the old log-probabilities cost it no pass, as they would with ``use_vllm``:
   the choice that favours TRL.
-- ``max_steps`` out of reach and ``output_dir`` a temporary folder; nothing is saved or reported by
-  default.
+- ``max_steps`` out of reach and ``output_dir`` a temporary folder.
 
 All else is TRL's default: gradient checkpointing on (off, ``short`` took ¾ of the time and 1.25 ×
 the memory; 32 rows a micro-batch took 2.5 × the memory and no less time), loss ``dapo`` (token mean
@@ -54,10 +53,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -83,10 +81,6 @@ class Case:
     longest: int
     """Tokens of each group's longest completion."""
 
-    @property
-    def rows(self) -> int:
-        return self.groups * self.completions
-
 
 CASES = {
     "short": Case(2, 32, 57, 12),
@@ -107,19 +101,17 @@ class Sampled:
 def sampled(case: Case, vocabulary: int, seed: int = 0) -> list[Sampled]:
     """The batch of a case: random ids, lengths uniform from 1 to the longest, rewards 0 or 1
     that differ in a group."""
-    order = random.Random(seed)
-    return [_group(case, vocabulary, order) for _ in range(case.groups)]
-
-
-def _group(case: Case, vocabulary: int, order: random.Random) -> Sampled:
-    lengths = [order.randint(1, case.longest) for _ in range(case.completions)]
-    lengths[lengths.index(max(lengths))] = case.longest
-    prompt, *completions = (
-        tuple(order.randrange(FIRST_ID, vocabulary) for _ in range(length))
-        for length in (case.prompt, *lengths)
-    )
-    rewards = (1.0, 0.0, *(float(order.randrange(2)) for _ in range(case.completions - 2)))
-    return Sampled(prompt, tuple(completions), rewards)
+    order, groups = random.Random(seed), []
+    for _ in range(case.groups):
+        lengths = [order.randint(1, case.longest) for _ in range(case.completions)]
+        lengths[lengths.index(max(lengths))] = case.longest
+        prompt, *completions = (
+            tuple(order.randrange(FIRST_ID, vocabulary) for _ in range(length))
+            for length in (case.prompt, *lengths)
+        )
+        rewards = (1.0, 0.0, *(float(order.randrange(2)) for _ in range(case.completions - 2)))
+        groups.append(Sampled(prompt, tuple(completions), rewards))
+    return groups
 
 
 def one_in_four(case: Case, vocabulary: int, apart: float) -> list[Sampled]:
@@ -127,20 +119,13 @@ def one_in_four(case: Case, vocabulary: int, apart: float) -> list[Sampled]:
     by next to nothing."""
     first, *others = (group for seed in (0, 1) for group in sampled(case, vocabulary, seed))
     rewards = (1.0 + apart, *[1.0] * (case.completions - 1))
-    return [first, *(Sampled(group.prompt, group.completions, rewards) for group in others)]
+    return [first, *(replace(group, rewards=rewards) for group in others)]
 
 
-ABLATIONS = {
-    "prompt_each_time": "ours",
-    "uncut": "ours",
-    "whole_logits": "ours",
-    "unanimous_too": "one_in_four",
-    "old_pass": "ours",
-    "reference_pass": "ours",
-    "checkpointing": "ours",
-    "bfloat16": "ours",
-}
-"""Each way, and the one that it is held against."""
+ABLATIONS: tuple[str, ...] = ("prompt_each_time", "uncut", "whole_logits", "unanimous_too")
+ABLATIONS += ("old_pass", "reference_pass", "checkpointing", "bfloat16")
+AGAINST = {"unanimous_too": "one_in_four", "one_in_four": "one_in_four"}
+"""What a way is held against, where it is not ours."""
 END_S = 30
 QUIET = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
 
@@ -148,15 +133,9 @@ QUIET = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TRL_EXPERIMENT
 def config(model: str, dtype: str = "float32") -> Config:
     """Our defaults, but for what makes the loss TRL's; a fixed allowance, so that no other
     process changes the plan."""
-    alike = {
-        "rank": RANK,
-        "alpha": ALPHA,
-        "learning_rate": RATE,
-        "std_normalise": True,
-        "aggregate": "token",
-        "kl": 0,
-    }
-    train = alike | {"dtype": dtype, "memory_gib": 8, "when": "idle"}
+    alike = {"rank": RANK, "alpha": ALPHA, "learning_rate": RATE, "std_normalise": True, "kl": 0}
+    kinds = {"aggregate": "token", "dtype": dtype, "when": "idle"}
+    train = {"memory_gib": 8, **alike, **kinds}
     return Config.model_validate({"model": model, "hardware": "cpu", "train": train})
 
 
@@ -171,23 +150,15 @@ class Seen:
     """The steps of one way, round by round."""
 
     seconds: list[float] = field(default_factory=list)
-    peak_mib: list[float] = field(default_factory=list)
-
-    def add(self, answer: dict[str, float]) -> None:
-        self.seconds.append(answer["seconds"])
-        self.peak_mib.append(answer["peak_mib"])
+    peak_mib: float = 0.0
 
     def times(self, other: Seen) -> float:
         """How many times as long as the other it takes, the median of the rounds' ratios."""
         return statistics.median(a / b for a, b in zip(self.seconds, other.seconds, strict=True))
 
-    @property
-    def peak(self) -> float:
-        return max(self.peak_mib)
-
     def __str__(self) -> str:
         low, median, high = np.percentile(self.seconds, [25, 50, 75])
-        return f"{median:8.2f} s ({low:.2f} – {high:.2f})  peak {self.peak:6.0f} MiB"
+        return f"{median:8.2f} s ({low:.2f} – {high:.2f})  peak {self.peak_mib:6.0f} MiB"
 
 
 @dataclass(frozen=True)
@@ -227,29 +198,22 @@ def side(name: str, case: str, model: str, scratch: Path) -> Iterator[Side]:
         log.open("w") as err,
         subprocess.Popen(argv, env=env, stdin=pipe, stdout=pipe, stderr=err, text=True) as child,
     ):
+        assert child.stdin
         try:
             yield Side(name, child, gradient, log)
         finally:
-            _end(child)
-
-
-def _end(child: subprocess.Popen[str]) -> None:
-    assert child.stdin
-    child.stdin.close()
-    try:
-        child.wait(END_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
+            child.stdin.close()
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(END_S)
+            child.kill()
 
 
 def agreement(a: Path, b: Path) -> tuple[float, float]:
     """Cosine between two gradients, and the first's norm over the second's."""
     a_of, b_of = load_file(a), load_file(b)
     assert a_of.keys() == b_of.keys(), a_of.keys() ^ b_of.keys()
-    x, y = (
-        np.concatenate([g[name].ravel().astype(np.float64) for name in sorted(a_of)])
-        for g in (a_of, b_of)
-    )
+    x = np.concatenate([a_of[name].ravel().astype(np.float64) for name in a_of])
+    y = np.concatenate([b_of[name].ravel().astype(np.float64) for name in a_of])
     norms = float(np.linalg.norm(x)), float(np.linalg.norm(y))
     return float(x @ y) / (norms[0] * norms[1]), norms[0] / norms[1]
 
@@ -260,18 +224,16 @@ def rounds(count: int, ways: dict[str, tuple[Side, str]], label: str) -> dict[st
     for number in range(count):
         for name in list(ways) if number % 2 else reversed(list(ways)):
             process, way = ways[name]
-            answer = process.step(way)
-            seen[name].add(answer)
+            answer, known = process.step(way), seen[name]
+            known.seconds.append(answer["seconds"])
+            known.peak_mib = max(known.peak_mib, answer["peak_mib"])
             progress(f"{label} round {number + 1}/{count} {name}", answer)
     return seen
 
 
 def progress(what: str, answer: dict[str, float]) -> None:
-    print(
-        f"{what}: {answer['seconds']:.2f} s, {answer['peak_mib']:.0f} MiB",
-        file=sys.stderr,
-        flush=True,
-    )
+    took = f"{answer['seconds']:.2f} s, {answer['peak_mib']:.0f} MiB"
+    print(f"{what}: {took}", file=sys.stderr, flush=True)
 
 
 def compare(case: str, count: int, ablate: bool, model: str, scratch: Path) -> dict[str, float]:
@@ -284,7 +246,15 @@ def compare(case: str, count: int, ablate: bool, model: str, scratch: Path) -> d
             _warm(case, bfloat16)
             steps = {name: (ours, name) for name in ("ours", "one_in_four", *ABLATIONS)}
             steps["bfloat16"] = bfloat16, "ours"
-            _ablations(rounds(count, steps, case), *agreement(bfloat16.gradient, ours.gradient))
+            seen = rounds(count, steps, case)
+            for name, figures in seen.items():
+                base = seen[AGAINST.get(name, "ours")]
+                memory = figures.peak_mib / base.peak_mib
+                times = f"× {figures.times(base):.2f} seconds, × {memory:.2f} memory"
+                print(f"  {name:18}{figures}  {times}")
+            cosine, norms = agreement(bfloat16.gradient, ours.gradient)
+            told = f"cosine {cosine:.4f}, norm ratio {norms:.4f}"
+            print(f"  bfloat16's gradient against float32's: {told}", flush=True)
     return report
 
 
@@ -297,64 +267,46 @@ def _warm(case: str, *sides: Side) -> None:
 
 
 def _beside_trl(case: str, count: int, ours: Side, model: str, scratch: Path) -> dict[str, float]:
-    with ExitStack() as stack:
-        peers = [
-            stack.enter_context(side(name, case, model, scratch)) for name in ("trl", "trl_bf16")
-        ]
-        _warm(case, ours, *peers)
-        seen = rounds(count, {each.name: (each, "ours") for each in (ours, *peers)}, case)
-    shape, known = CASES[case], vocabulary(model)
-    tokens = sum(len(ids) for group in sampled(shape, known) for ids in group.completions)
-    print(
-        f"{case}: {shape.groups} × {shape.completions} completions, {tokens} tokens, "
-        f"{shape.prompt} of each prompt"
-    )
+    with (
+        side("trl", case, model, scratch) as trl,
+        side("trl_bf16", case, model, scratch) as trl_bf16,
+    ):
+        _warm(case, ours, trl, trl_bf16)
+        ways = {each.name: (each, "ours") for each in (ours, trl, trl_bf16)}
+        seen = rounds(count, ways, case)
+    shape = CASES[case]
+    groups = sampled(shape, vocabulary(model))
+    tokens = sum(len(ids) for group in groups for ids in group.completions)
+    batch = f"{shape.groups} × {shape.completions} completions, {tokens} tokens"
+    print(f"{case}: {batch}, {shape.prompt} of each prompt")
     for name, figures in seen.items():
         print(f"  {name:18}{figures}  {tokens / statistics.median(figures.seconds):7.1f} tokens/s")
-    reports = {peer.name: _ratios(seen["ours"], seen[peer.name], ours, peer) for peer in peers}
-    return reports["trl"]
-
-
-def _ratios(ours: Seen, theirs: Seen, us: Side, peer: Side) -> dict[str, float]:
-    cosine, norms = agreement(us.gradient, peer.gradient)
-    report = {
-        "speedup": round(theirs.times(ours), 2),
-        "memory_ratio": round(ours.peak / theirs.peak, 3),
-        "gradient_cosine": round(cosine, 6),
-    }
-    figures = " ".join(f"{name} {value}" for name, value in report.items())
-    print(f"  beside {peer.name}: {figures} norm_ratio {norms:.4f}", flush=True)
-    return report
-
-
-def _ablations(seen: dict[str, Seen], cosine: float, norms: float) -> None:
-    for name, figures in seen.items():
-        base = seen[ABLATIONS.get(name, name)]
-        print(
-            f"  {name:18}{figures}  × {figures.times(base):.2f} seconds, × "
-            f"{figures.peak / base.peak:.2f} memory"
-        )
-    print(
-        f"  bfloat16's gradient against float32's: cosine {cosine:.4f}, norm ratio {norms:.4f}",
-        flush=True,
-    )
+    reports = []
+    for peer in (trl, trl_bf16):
+        cosine, norms = agreement(ours.gradient, peer.gradient)
+        mine, theirs = seen["ours"], seen[peer.name]
+        report = {
+            "speedup": round(theirs.times(mine), 2),
+            "memory_ratio": round(mine.peak_mib / theirs.peak_mib, 3),
+            "gradient_cosine": round(cosine, 6),
+        }
+        told = " ".join(f"{name} {value}" for name, value in report.items())
+        print(f"  beside {peer.name}: {told} norm_ratio {norms:.4f}", flush=True)
+        reports.append(report)
+    return reports[0]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--model", default=".models/SmolLM2-135M-Instruct", help="a local folder")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--ablations", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
-    report: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        for case in options.cases:
-            report[case] = compare(
-                case, options.rounds, options.ablations, options.model, Path(scratch)
-            )
+        how = options.rounds, options.ablations, options.model, Path(scratch)
+        report = {case: compare(case, *how) for case in options.cases}
     print(json.dumps(report))
 
 

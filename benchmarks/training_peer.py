@@ -15,7 +15,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache, partial
 from pathlib import Path
@@ -27,18 +27,8 @@ from peft import LoraConfig
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from benchmarks.training import (
-    ALPHA,
-    CASES,
-    RANK,
-    TEMPERATURE,
-    Case,
-    Sampled,
-    config,
-    one_in_four,
-    sampled,
-    vocabulary,
-)
+from benchmarks import training
+from benchmarks.training import CASES, TEMPERATURE, Case, Sampled, config, sampled, vocabulary
 from ttrl_server.training import batch as batching
 from ttrl_server.training import logprobs, state
 from ttrl_server.training.batch import MicroBatch
@@ -76,10 +66,8 @@ class Line:
 
     def end(self) -> None:
         seconds = time.perf_counter() - self._began
-        status = dict(
-            line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines()
-        )
-        self.say(seconds=seconds, peak_mib=int(status["VmHWM"].split()[0]) / 1024)
+        _, _, peak = Path("/proc/self/status").read_text().partition("VmHWM:")
+        self.say(seconds=seconds, peak_mib=int(peak.split()[0]) / 1024)
 
 
 def set_adapter(model: nn.Module) -> None:
@@ -121,8 +109,9 @@ def ours(line: Line, model: str, case: Case, dtype: str, gradient: Path) -> None
     line.say()
     while way := line.order():
         batch, (substituted, settings) = batches(BATCHES.get(way, "all")), ways(way)
-        if way != last:
-            _trim()
+        if way != last:  # what the way before freed would show in the peak of this one
+            gc.collect()
+            ctypes.CDLL(None).malloc_trim(0)
         last = way
         with substituted:
             line.begin()
@@ -133,32 +122,22 @@ def ours(line: Line, model: str, case: Case, dtype: str, gradient: Path) -> None
 
 def _batch(policy: nn.Module, case: Case, known: int, kind: str) -> Batch:
     apart = {"one_in_four": 0.0, "four": 1e-12}
-    groups = one_in_four(case, known, apart[kind]) if kind in apart else sampled(case, known)
-    return Batch(
-        "b", 1, None, tuple(_experience(policy, i, group) for i, group in enumerate(groups)), 60.0
-    )
+    groups = sampled(case, known)
+    if kind in apart:
+        groups = training.one_in_four(case, known, apart[kind])
+    return Batch("b", 1, None, tuple(_experience(policy, group) for group in groups), 60.0)
 
 
-def _experience(policy: nn.Module, number: int, group: Sampled) -> Experience:
+def _experience(policy: nn.Module, sample: Sampled) -> Experience:
     """Sampled by the policy itself, as far as its log-probabilities tell."""
-    with torch.no_grad():
-        old = [
-            naive_logprobs(policy, group.prompt, ids, TEMPERATURE).tolist()
-            for ids in group.completions
-        ]
-    rollouts = tuple(
-        Rollout(i, ids, tuple(logprobs_T), "", "stop")
-        for i, (ids, logprobs_T) in enumerate(zip(group.completions, old, strict=True))
-    )
-    vote = Vote(tuple(None for _ in rollouts), (), None, None, None, 0, "full")
-    asked = Group(f"q{number}", group.prompt, rollouts, 0, TEMPERATURE)
-    return Experience(f"e{number}", "t", asked, vote, group.rewards, Admission(True, "ok"))
-
-
-def _trim() -> None:
-    """Gives freed memory back, or the way before would show in the peak of this one."""
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
+    rollouts = []
+    for i, ids in enumerate(sample.completions):
+        with torch.no_grad():
+            old_T = naive_logprobs(policy, sample.prompt, ids, TEMPERATURE).tolist()
+        rollouts.append(Rollout(i, ids, tuple(old_T), "", "stop"))
+    vote = Vote((None,) * len(rollouts), (), None, None, None, 0, "full")
+    group = Group("q", sample.prompt, tuple(rollouts), 0, TEMPERATURE)
+    return Experience("e", "t", group, vote, sample.rewards, Admission(True, "ok"))
 
 
 # ---------------------------------------------------------------- ours, one saving switched off
@@ -173,7 +152,7 @@ def ways(name: str) -> tuple[AbstractContextManager[Any], dict[str, Any]]:
         "prompt_each_time": (logprobs, "_states", _states_of_whole_rows),
         "uncut": (batching, "_cut", _whole_group),
         "whole_logits": (logprobs, "chosen_logprobs", _logprobs_of_whole_logits),
-        "old_pass": (Passes, "_forward", _scoring_before(Passes._forward)),
+        "old_pass": (Passes, "_forward", _scored_twice),
     }
     settings: dict[str, dict[str, Any]] = {
         "reference_pass": {"kl": 0.001},
@@ -183,13 +162,10 @@ def ways(name: str) -> tuple[AbstractContextManager[Any], dict[str, Any]]:
     return context, settings.get(name, {})
 
 
-def _states_of_whole_rows(
-    causal: Any, prompt: tuple[int, ...], completions: Sequence[tuple[int, ...]]
-) -> Any:
-    ids, real = logprobs._padded(causal, completions)
+def _states_of_whole_rows(causal: Any, prompt: tuple[int, ...], ids: Tensor) -> Any:
     rows = torch.cat([torch.tensor([prompt] * len(ids)), ids[:, :-1]], 1)
     states = causal.base_model(input_ids=rows, use_cache=False).last_hidden_state
-    return states[:, len(prompt) - 1 :][real], ids[real]
+    return states[:, len(prompt) - 1 :]
 
 
 def _whole_group(group: MicroBatch, budget: int) -> Iterator[MicroBatch]:
@@ -199,19 +175,16 @@ def _whole_group(group: MicroBatch, budget: int) -> Iterator[MicroBatch]:
 def _logprobs_of_whole_logits(
     head: nn.Module, states: Tensor, ids: Tensor, temperature: float
 ) -> Tensor:
-    return (
-        torch.log_softmax(head(states).float() / temperature, -1).gather(1, ids[:, None]).squeeze(1)
-    )
+    logits = head(states).float() / temperature
+    return torch.log_softmax(logits, -1).gather(1, ids[:, None]).squeeze(1)
 
 
-def _scoring_before(
-    forward: Callable[[Passes, MicroBatch], Any],
-) -> Callable[[Passes, MicroBatch], Any]:
-    def scored_twice(passes: Passes, micro: MicroBatch) -> Any:
-        passes._score_without_graph(micro, "default")
-        return forward(passes, micro)
+_forward = Passes._forward
 
-    return scored_twice
+
+def _scored_twice(passes: Passes, micro: MicroBatch) -> Any:
+    passes._score_without_graph(micro, "default")
+    return _forward(passes, micro)
 
 
 # ---------------------------------------------------------------- TRL
@@ -245,23 +218,22 @@ def trl(line: Line, model: str, case: Case, bf16: bool, gradient: Path) -> None:
             else:
                 control.should_training_stop = True
 
-    groups = sampled(case, vocabulary(model))
+    groups, rows = sampled(case, vocabulary(model)), case.groups * case.completions
     settings = GRPOConfig(
         output_dir=str(gradient.parent / "trl"),
         use_cpu=True,
         bf16=bf16,
         num_generations=case.completions,
-        gradient_accumulation_steps=case.rows // GRPOConfig.per_device_train_batch_size,
+        gradient_accumulation_steps=rows // GRPOConfig.per_device_train_batch_size,
         max_steps=1_000_000,
     )
+    shape = {"r": training.RANK, "lora_alpha": training.ALPHA, "target_modules": "all-linear"}
     trainer = GRPOTrainer(
         model=model,
         args=settings,
         reward_funcs=lambda reward, **_: reward,
         train_dataset=Dataset.from_dict({"prompt": [str(i) for i in range(case.groups)]}),
-        peft_config=LoraConfig(
-            task_type="CAUSAL_LM", r=RANK, lora_alpha=ALPHA, target_modules="all-linear"
-        ),
+        peft_config=LoraConfig(task_type="CAUSAL_LM", **shape),
         rollout_func=partial(_rollouts, groups),
         callbacks=[OnOrder()],
     )
@@ -274,25 +246,19 @@ def _rollouts(groups: list[Sampled], prompts: list[str], trainer: Any) -> dict[s
     """The next completion of each prompt's group, whose number is the prompt."""
     left = [iter(zip(group.completions, group.rewards, strict=True)) for group in groups]
     rows = [(groups[int(prompt)].prompt, *next(left[int(prompt)])) for prompt in prompts]
-    prompt_ids, completion_ids, rewards = (list(column) for column in zip(*rows, strict=True))
-    return {
-        "prompt_ids": prompt_ids,
-        "completion_ids": completion_ids,
-        "logprobs": None,
-        "reward": rewards,
-    }
+    columns = map(list, zip(*rows, strict=True))
+    named = dict(zip(("prompt_ids", "completion_ids", "reward"), columns, strict=True))
+    return named | {"logprobs": None}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("side", choices=["ours", "bfloat16", "trl", "trl_bf16"])
     parser.add_argument("case", choices=list(CASES))
     parser.add_argument("--model", required=True)
-    parser.add_argument(
-        "--gradient", type=Path, required=True, help="where the first step's gradient is written"
-    )
+    told = "where the first step's gradient is written"
+    parser.add_argument("--gradient", type=Path, required=True, help=told)
     options = parser.parse_args()
     work = (Line(), options.model, CASES[options.case])
     if options.side.startswith("trl"):

@@ -11,12 +11,12 @@ count; the last line is JSON: ``{"open_votable", "open_trained", "answer_votable
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import argument_parser
 from benchmarks.data import DATA
 from ttrl_server.learning.admission import admit
 from ttrl_server.settings.sections import GuardConfig
@@ -34,66 +34,56 @@ def outcome(question: str, responses: list[str]) -> Outcome:
         ballot.add(Rollout(index, (0,), (0.0,), text, "stop"))
     if not ballot.votable():
         return False, False
-    samples = len(responses)
-    asked = Question(
-        "q", "", question, "completion", "m", None, Sampling(1.0), VoteOptions(samples)
-    )
+    samples, sampling = len(responses), Sampling(1.0)
+    asked = Question("q", "", question, "completion", "m", None, sampling, VoteOptions(samples))
     vote = ballot.count()
     group = Group("q", (0,), ballot.rollouts, 0, 1.0)
     return True, admit(asked, group, vote, agreement(vote, samples), GuardConfig()).admitted
 
 
 def _lines(path: Path) -> Iterable[dict[str, Any]]:
-    return (
-        json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
-    )
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return (json.loads(line) for line in lines if line.strip())
 
 
-def _share(outcomes: list[Outcome], place: int) -> float:
-    return round(sum(found[place] for found in outcomes) / max(1, len(outcomes)), 4)
+def _shares(outcomes: list[Outcome]) -> list[float]:
+    """Of the votable groups, and of those that would be trained on."""
+    return [round(sum(each) / len(outcomes), 4) for each in zip(*outcomes, strict=True)] or [
+        0.0,
+        0.0,
+    ]
 
 
 def main() -> None:
     """Console script."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("--chat", type=Path, default=DATA / "chat.jsonl")
     parser.add_argument("--labels", type=Path, default=DATA / "chat_labels.json")
     parser.add_argument("--math", type=Path, default=DATA / "math_samples.jsonl")
-    parser.add_argument(
-        "--show", choices=("open", "answer", "unclear"), help="print what was misjudged of a label"
-    )
+    by_label: dict[str, list[Outcome]] = {"open": [], "answer": [], "unclear": []}
+    about = "print what was misjudged of a label"
+    parser.add_argument("--show", choices=list(by_label), help=about)
     options = parser.parse_args()
     labels = json.loads(options.labels.read_text(encoding="utf-8"))
-    by_label: dict[str, list[Outcome]] = {"open": [], "answer": [], "unclear": []}
     for row in _lines(options.chat):
         label = labels[row["id"]]
-        found = outcome(row["question"], row["responses"])
-        by_label[label].append(found)
-        if options.show == label and found[0] == (label != "answer"):
-            print(
-                row["id"],
-                "votable" if found[0] else "not votable",
-                "trained" if found[1] else "",
-                row["question"][:200],
-            )
+        votable, trained = outcome(row["question"], row["responses"])
+        by_label[label].append((votable, trained))
+        if options.show == label and votable == (label != "answer"):
+            verdict = "votable" if votable else "not votable"
+            print(row["id"], verdict, "trained" if trained else "", row["question"][:200])
     math = [outcome(row["question"], row["responses"]) for row in _lines(options.math)]
     for label, outcomes in (*by_label.items(), ("mathematics", math)):
-        print(
-            f"{label}: {len(outcomes)} groups, {_share(outcomes, 0):.1%} votable, "
-            f"{_share(outcomes, 1):.1%} trained on"
-        )
-    print(
-        json.dumps(
-            {
-                "open_votable": _share(by_label["open"], 0),
-                "open_trained": _share(by_label["open"], 1),
-                "answer_votable": _share(by_label["answer"], 0),
-                "math_votable": _share(math, 0),
-            }
-        )
-    )
+        voted, learned = _shares(outcomes)
+        print(f"{label}: {len(outcomes)} groups, {voted:.1%} votable, {learned:.1%} trained on")
+    open_votable, open_trained = _shares(by_label["open"])
+    report = {
+        "open_votable": open_votable,
+        "open_trained": open_trained,
+        "answer_votable": _shares(by_label["answer"])[0],
+        "math_votable": _shares(math)[0],
+    }
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ The last line is JSON.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
+import operator
 import random
 import statistics
 import time
@@ -29,44 +29,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import traces
+from benchmarks import MODEL, argument_parser, traces
 from ttrl_server.answering.draw import Waves
-from ttrl_server.types import Rollout, StopRule
-from ttrl_server.voting import Ballot, stopping
+from ttrl_server.types import Rollout, StopRule, Vote
+from ttrl_server.voting import stopping, vote_over
 from ttrl_server.voting.tally import vote
 
 GROUP = 32
-RULES: tuple[tuple[StopRule, float], ...] = (
-    ("none", 0.99),
-    ("exact", 0.99),
-    ("beta", 0.95),
-    ("beta", 0.99),
-    ("beta", 0.995),
-    ("beta", 0.999),
-    ("certificate", 0.9),
-    ("certificate", 0.95),
-    ("certificate", 0.99),
-)
+LEVELS: dict[StopRule, tuple[float, ...]] = {
+    "none": (0.99,),
+    "exact": (0.99,),
+    "beta": (0.95, 0.99, 0.995, 0.999),
+    "certificate": (0.9, 0.95, 0.99),
+}
 
 
 @dataclass(frozen=True)
 class Recorded:
     """One question's samples, read and keyed."""
 
-    family: str
     answers: tuple[str | None, ...]
     keys: tuple[str | None, ...]
     confidences: tuple[float, ...]
     tokens: tuple[int, ...]
 
     def ordered(self, order: Sequence[int]) -> Recorded:
-        return Recorded(
-            self.family,
-            tuple(self.answers[i] for i in order),
-            tuple(self.keys[i] for i in order),
-            tuple(self.confidences[i] for i in order),
-            tuple(self.tokens[i] for i in order),
-        )
+        by = operator.itemgetter(*order)
+        return Recorded(by(self.answers), by(self.keys), by(self.confidences), by(self.tokens))
 
     def winner(self, drawn: int) -> str | None:
         """The winning key among the first ``drawn``."""
@@ -79,40 +68,36 @@ def read(records: list[dict[str, Any]]) -> tuple[list[Recorded], list[float]]:
     recorded, milliseconds = [], []
     for record in records:
         samples = record["samples"]
-        started = time.perf_counter()
-        ballot = Ballot(record["question"])
-        for i, sample in enumerate(samples):
-            ballot.add(
-                Rollout(i, (0,), (sample["confidence"],), sample["text"], sample["finish_reason"])
-            )
-        outcome = ballot.count()
-        milliseconds.append(1000 * (time.perf_counter() - started))
+        confidences = tuple(sample["confidence"] for sample in samples)
+        rollouts = [
+            Rollout(i, (0,), (sure,), sample["text"], sample["finish_reason"])
+            for i, (sure, sample) in enumerate(zip(confidences, samples, strict=True))
+        ]
+        outcome, taken = counted(rollouts, record["question"])
+        milliseconds.append(taken)
         keys: list[str | None] = [None] * len(samples)
         for number, cluster in enumerate(outcome.clusters):
             for member in cluster.members:
                 keys[member] = str(number)
-        recorded.append(
-            Recorded(
-                record["family"],
-                outcome.answers,
-                tuple(keys),
-                tuple(sample["confidence"] for sample in samples),
-                tuple(sample["tokens"] for sample in samples),
-            )
-        )
+        tokens = tuple(sample["tokens"] for sample in samples)
+        recorded.append(Recorded(outcome.answers, tuple(keys), confidences, tokens))
     return recorded, milliseconds
+
+
+def counted(rollouts: list[Rollout], question: str | None) -> tuple[Vote, float]:
+    """The vote, and the milliseconds that reading and counting took."""
+    started = time.perf_counter()
+    outcome = vote_over(rollouts, question)
+    return outcome, 1000 * (time.perf_counter() - started)
 
 
 def drawn_under(rule: StopRule, level: float, question: Recorded, waves: Waves) -> int:
     """How many samples the server would draw."""
-    drawn = 0
-    while drawn < waves.samples:
-        drawn = waves.at_least(
-            drawn + stopping.needed(rule, level, question.keys[:drawn], waves.samples)
-        )
-        if drawn < waves.samples and stopping.decided(
-            rule, level, question.keys[:drawn], waves.samples
-        ):
+    drawn, total = 0, waves.samples
+    while drawn < total:
+        needed = stopping.needed(rule, level, question.keys[:drawn], total)
+        drawn = waves.at_least(drawn + needed)
+        if drawn < total and stopping.decided(rule, level, question.keys[:drawn], total):
             break
     return drawn
 
@@ -150,14 +135,9 @@ def hardest(groups: int = 20) -> list[float]:
     order = random.Random(0)
     for _ in range(groups):
         texts = [_expression(order) for _ in range(traces.SAMPLES)]
-        ballot = Ballot(None)
-        started = time.perf_counter()
-        for i, text in enumerate(texts):
-            ballot.add(
-                Rollout(i, (0,), (-0.1,), f"Therefore the answer is \\boxed{{{text}}}.", "stop")
-            )
-        ballot.count()
-        milliseconds.append(1000 * (time.perf_counter() - started))
+        said = [rf"Therefore the answer is \boxed{{{text}}}." for text in texts]
+        rollouts = [Rollout(i, (0,), (-0.1,), text, "stop") for i, text in enumerate(said)]
+        milliseconds.append(counted(rollouts, None)[1])
     return milliseconds
 
 
@@ -176,10 +156,8 @@ def _expression(order: random.Random) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", default=".models/SmolLM2-135M-Instruct")
+    parser = argument_parser(__doc__)
+    parser.add_argument("--model", default=MODEL)
     parser.add_argument("--traces", type=Path, default=traces.TRACES)
     parser.add_argument("--orders", type=int, default=20)
     parser.add_argument("--wave", type=int, default=8)
@@ -189,42 +167,31 @@ def main() -> None:
     questions, milliseconds = read(traces.load(options.traces, options.model))
     shuffle = random.Random(0)
     everything = range(traces.SAMPLES)
-    orders = [
-        list(everything),
-        *(shuffle.sample(everything, traces.SAMPLES) for _ in range(options.orders - 1)),
-    ]
+    shuffled = (shuffle.sample(everything, traces.SAMPLES) for _ in range(options.orders - 1))
+    orders = [list(everything), *shuffled]
     votes = [question.ordered(order) for question in questions for order in orders]
+    known = [(rule, level) for rule, levels in LEVELS.items() for level in levels]
     table = {
         (rule, level): replay(rule, level, votes, options.wave)
-        for rule, level in dict.fromkeys([*RULES, (options.rule, options.level)])
+        for rule, level in dict.fromkeys([*known, (options.rule, options.level)])
     }
-    print(
-        f"{len(questions)} questions × {len(orders)} orders of {traces.SAMPLES} samples, waves of "
-        f"{options.wave}"
-    )
+    replayed = f"{len(questions)} questions × {len(orders)} orders of {traces.SAMPLES} samples"
+    print(f"{replayed}, waves of {options.wave}")
     for (rule, level), figures in table.items():
-        print(
-            f"{rule:12}{level:<7g}"
-            + "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-        )
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        print(f"{rule:12}{level:<7g}{shown}")
     hard = hardest()
-    ordinary = statistics.median(milliseconds)
-    print(
-        f"clustering 64: recorded p50 {ordinary:.2f} ms, most {max(milliseconds):.1f} ms; ", end=""
-    )
+    ordinary, most = statistics.median(milliseconds), max(milliseconds)
+    print(f"clustering 64: recorded p50 {ordinary:.2f} ms, most {most:.1f} ms", end="; ")
     print(f"64 different expressions p50 {statistics.median(hard):.1f} ms, most {max(hard):.1f} ms")
-    exact, chosen = table["exact", 0.99], table[options.rule, options.level]
-    wanted = (
-        "agreement",
-        "tokens_saved",
-        "tokens_saved_leader_0.8",
-        "samples_saved",
-        "length_ratio",
+    wanted = "agreement tokens_saved tokens_saved_leader_0.8 samples_saved length_ratio"
+    exact, chosen = (
+        {name: round(table[which][name], 4) for name in wanted.split()}
+        for which in (("exact", 0.99), (options.rule, options.level))
     )
     report = {
-        "exact": {name: round(exact[name], 4) for name in wanted},
-        "statistical": {"rule": options.rule, "level": options.level}
-        | {name: round(chosen[name], 4) for name in wanted},
+        "exact": exact,
+        "statistical": {"rule": options.rule, "level": options.level} | chosen,
         "cluster_ms_p50": round(ordinary, 2),
         "cluster_hard_ms_p99": round(max(hard), 1),
         "questions": len(questions),

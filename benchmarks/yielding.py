@@ -35,7 +35,12 @@ WAYS: dict[str, dict[str, object]] = {
 
 
 def main() -> None:
-    options = _parser().parse_args()
+    about = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.yielding", description=about)
+    parser.add_argument("--passes", type=int, default=2, help="over the 32 questions (default 2)")
+    parser.add_argument("--model-dir", type=Path, default=Path(".models/SmolLM2-135M-Instruct"))
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/yielding"))
+    options = parser.parse_args()
     seconds, promoted = {}, {}
     for name, flags in WAYS.items():
         folder = (options.out / name).absolute()
@@ -48,21 +53,9 @@ def main() -> None:
     ratios = {name: round(median / medians["off"], 3) for name, median in medians.items()}
     print("| way | seconds a batch: median, most | ratio | versions |\n|---|---|---|---|")
     for name, batches in seconds.items():
-        print(
-            f"| {name} | {medians[name]:.1f}, {max(batches):.1f} | {ratios[name]} | "
-            f"{promoted[name]} |"
-        )
+        took = f"{medians[name]:.1f}, {max(batches):.1f}"
+        print(f"| {name} | {took} | {ratios[name]} | {promoted[name]} |")
     print(json.dumps({"ratio": ratios, "promoted": promoted}))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.yielding", description=(__doc__ or "").splitlines()[0]
-    )
-    parser.add_argument("--passes", type=int, default=2, help="over the 32 questions (default 2)")
-    parser.add_argument("--model-dir", type=Path, default=Path(".models/SmolLM2-135M-Instruct"))
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/yielding"))
-    return parser
 
 
 if __name__ == "__main__":

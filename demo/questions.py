@@ -57,9 +57,8 @@ def write_sets(sets: Mapping[str, list[Record]], folder: Path) -> dict[str, Path
     paths = {}
     for name, records in sets.items():
         paths[name] = folder / f"{name}.jsonl"
-        paths[name].write_text(
-            "".join(json.dumps(record) + "\n" for record in records), encoding="utf-8"
-        )
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        paths[name].write_text(lines, encoding="utf-8")
     return paths
 
 

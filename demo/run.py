@@ -19,9 +19,9 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
+from ttrl_client import Unusable
 from ttrl_client.cli import question_sets
 from ttrl_client.folder import run_replay
-from ttrl_client.replay import Unusable
 from ttrl_client.run import Run, Settings
 
 from demo import model, questions
@@ -53,16 +53,14 @@ def server_argv(folder: Path, out: Path, port: int) -> list[str]:
 
 
 def main() -> int:
-    options = _parser().parse_args()
-    console = Console()
+    options = _options()
     # SIGTERM ends the demo the way Ctrl-C does: the server is stopped on the way out.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     # A proxy of the environment cannot reach this machine's own address.
-    os.environ["no_proxy"] = ",".join(
-        filter(None, ["127.0.0.1", os.environ.get("no_proxy", os.environ.get("NO_PROXY"))])
-    )
+    others = os.environ.get("no_proxy", os.environ.get("NO_PROXY"))
+    os.environ["no_proxy"] = f"127.0.0.1,{others}" if others else "127.0.0.1"
     try:
-        judge(demonstrate(options, console))
+        judge(demonstrate(options, Console()))
     except (DemoFailed, ServerDied, Unusable, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
@@ -106,8 +104,7 @@ def clear(out: Path) -> None:
 
 
 def ensure_model(folder: Path) -> None:
-    """Make the model in a process of its own, so that its memory is free again before the server
-    starts."""
+    """Make the model in a process of its own, so that its memory is free again."""
     if model.is_complete(folder):
         return
     if subprocess.run([sys.executable, "-m", "demo.model", str(folder)], check=False).returncode:
@@ -130,22 +127,17 @@ def judge(run: Run) -> None:
         raise DemoFailed("no adapter version was promoted; see server.log")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m demo.run", description="A model that learns while it serves."
     )
-    add = parser.add_argument
+    add, models = parser.add_argument, Path("runs/models/smollm2-135m")
     add("--out", type=Path, default=Path("runs/demo"), help="default: %(default)s")
-    add(
-        "--model-dir",
-        type=Path,
-        default=Path("runs/models/smollm2-135m"),
-        help="made once; default: %(default)s",
-    )
+    add("--model-dir", type=Path, default=models, help="made once; default: %(default)s")
     add("--episodes", type=int, default=3, help="passes over the questions (default 3)")
     add("--seed", type=int, default=0, help="of the sets and their order (default 0)")
     add("--startup-timeout", type=float, default=600, metavar="S", help="default: %(default)s")
-    return parser
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

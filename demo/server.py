@@ -7,12 +7,12 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
+
+import httpx
 
 LOG_TAIL = 30
 
@@ -41,32 +41,7 @@ class Server:
         self._pid_file.write_text(f"{self._process.pid}\n", encoding="utf-8")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    def wait_ready(self, url: str, timeout_s: float, tick: Callable[[float], None]) -> None:
-        """Poll ``url`` until it answers 200, calling ``tick`` with the seconds passed; raises
-        ServerDied."""
-        started = time.monotonic()
-        while not _answers(url):
-            passed = time.monotonic() - started
-            if (code := self._process.poll()) is not None:
-                raise ServerDied(
-                    f"the server ended with code {code} before it was ready\n{self._log_tail()}"
-                )
-            if passed > timeout_s:
-                raise ServerDied(
-                    f"the server was not ready after {timeout_s:.0f} s\n{self._log_tail()}"
-                )
-            tick(passed)
-            time.sleep(0.5)
-
-    def stop(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """SIGTERM and, after the grace or a second Ctrl-C, SIGKILL to the whole group."""
         try:
             self._process.terminate()
@@ -78,9 +53,22 @@ class Server:
             self._process.wait()
             self._pid_file.unlink(missing_ok=True)
 
-    def _log_tail(self) -> str:
+    def wait_ready(self, url: str, timeout_s: float, tick: Callable[[float], None]) -> None:
+        """Poll ``url`` until it answers 200; ``tick`` gets the seconds. Raises ServerDied."""
+        started = time.monotonic()
+        while not _answers(url):
+            passed = time.monotonic() - started
+            if (code := self._process.poll()) is not None:
+                raise self._died(f"ended with code {code} before it was ready")
+            if passed > timeout_s:
+                raise self._died(f"was not ready after {timeout_s:.0f} s")
+            tick(passed)
+            time.sleep(0.5)
+
+    def _died(self, how: str) -> ServerDied:
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join([f"--- the end of {self._log}", *lines[-LOG_TAIL:]])
+        end = [f"--- the end of {self._log}", *lines[-LOG_TAIL:]]
+        return ServerDied("\n".join([f"the server {how}", *end]))
 
 
 def stop_former(pid_file: Path, mark: str, grace_s: float = 40) -> bool:
@@ -120,15 +108,12 @@ def _is_ours(pid: int, mark: str) -> bool:
 
 
 def _kill_group(group: int) -> None:
-    try:
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return
 
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5) as reply:
-            return bool(reply.status == 200)
-    except (urllib.error.URLError, OSError):
+        return httpx.get(url, timeout=5, trust_env=False).status_code == 200
+    except httpx.HTTPError:
         return False

@@ -1,5 +1,4 @@
-"""One server from nothing and one replay of it, kept in a folder: what tables of several runs
-are made from."""
+"""One server from nothing and one replay of it, kept in a folder."""
 
 from __future__ import annotations
 
@@ -12,6 +11,7 @@ from typing import Any
 
 from ttrl_client.run import Mode
 
+from benchmarks import MODEL, argument_parser
 from benchmarks.gateway import replayed
 from demo import questions
 from demo.questions import Record
@@ -44,48 +44,32 @@ def finished(name: str, case: Case, options: argparse.Namespace) -> Path:
     folder: Path = (options.out / name).absolute()
     if not (folder / "report.json").exists():
         sets = case.sets(case.seed)
-        files = questions.write_sets(
-            {name: sets[name] for name in ("trained", *case.held_out)}, folder / "asked"
-        )
-        trained, *held_out = files.values()
-        replayed(
-            options.model_dir.absolute(),
-            folder,
-            SMALL | {"--train.seed": case.seed} | case.flags,
-            trained,
-            held_out,
-            batch=case.batch,
-            episodes=case.episodes,
-            eval_samples=case.eval_samples,
-            mode=case.mode,
-            seed=case.seed,
-            max_tokens=case.max_tokens,
-        )
+        asked = {name: sets[name] for name in ("trained", *case.held_out)}
+        trained, *held_out = questions.write_sets(asked, folder / "asked").values()
+        flags = SMALL | {"--train.seed": case.seed} | case.flags
+        names = ("batch", "episodes", "eval_samples", "mode", "seed", "max_tokens")
+        how = {name: getattr(case, name) for name in names}
+        replayed(options.model_dir.absolute(), folder, flags, trained, held_out, **how)
     return folder
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The replay's report, and what the server's log says of versions refused and of the end of
-    learning."""
+    """The replay's report, with what the server's log says: how many versions were ``rejected``,
+    and why learning ``stopped``."""
     report: dict[str, Any] = json.loads((folder / "report.json").read_text())
     log = (folder / "server.log").read_text(errors="replace")
-    said = [
-        line.partition("learning.stopped")[2].strip()
-        for line in log.splitlines()
-        if "learning.stopped" in line
-    ]
-    return report | {"rejected": log.count("version.rejected"), "stopped": said[0] if said else ""}
+    stopped = log.partition("learning.stopped")[2].partition("\n")[0].strip()
+    return report | {"rejected": log.count("version.rejected"), "stopped": stopped}
 
 
 def parser(module: str, doc: str | None) -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog=f"python -m experiments.{module}", description=(doc or "").splitlines()[0]
-    )
-    made.add_argument("--model-dir", type=Path, default=Path(".models/SmolLM2-135M-Instruct"))
+    made = argument_parser(doc)
+    made.add_argument("--model-dir", type=Path, default=Path(MODEL))
     made.add_argument("--out", type=Path, default=Path(f"runs/benchmarks/{module}"))
     return made
 
 
-def markdown(heads: list[str], rows: list[list[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def markdown(heads: str, rows: list[list[str]]) -> str:
+    """A table; the headings have bars between them."""
+    rule = " | ".join("---" for _ in heads.split(" | "))
+    return "\n".join(f"| {line} |" for line in (heads, rule, *map(" | ".join, rows)))

@@ -1,5 +1,4 @@
-"""Kinds of questions that a small model can be asked: ours, and some of reasoning-gym's at their
-easiest.
+"""Questions that a small model can be asked: ours, and some of reasoning-gym's at their easiest.
 
 ``python -m experiments.paper --tables survey`` shows how far the model's majority is above its
 average on each.
@@ -54,9 +53,8 @@ def _half(order: random.Random) -> Asked:
 
 def _apples(order: random.Random) -> Asked:
     had, more = order.randint(3, 30), order.randint(2, 9)
-    return f"Tom has {had} apples and gets {more} more. How many apples has he now?{NUMBER}", str(
-        had + more
-    )
+    text = f"Tom has {had} apples and gets {more} more. How many apples has he now?{NUMBER}"
+    return text, str(had + more)
 
 
 _COLOURS = ("red", "blue", "green", "yellow", "black", "white", "brown")
@@ -65,9 +63,7 @@ _THINGS = ("car", "house", "hat", "cup", "book", "door", "boat")
 
 def _recall(order: random.Random) -> Asked:
     things, colours = order.sample(_THINGS, 3), order.sample(_COLOURS, 3)
-    said = " ".join(
-        f"The {thing} is {colour}." for thing, colour in zip(things, colours, strict=True)
-    )
+    said = " ".join(map("The {} is {}.".format, things, colours))
     asked = order.randrange(3)
     return f"{said} What colour is the {things[asked]}?{WORD}", colours[asked]
 
@@ -86,23 +82,16 @@ def _ours(make: Callable[[random.Random], Asked]) -> Callable[[int], list[Asked]
 
 def _gym(query: str, suffix: str = NUMBER) -> Callable[[int], list[Asked]]:
     def drawn(seed: int) -> list[Asked]:
-        made = load(
-            f"reasoning-gym:{query}&size={8 * SIZE}&seed={seed}", fields=Fields(suffix=suffix)
-        )
-        return list({item.prompt: item.answer for item in made.items}.items())[: 2 * SIZE]
+        source = f"reasoning-gym:{query}&size={8 * SIZE}&seed={seed}"
+        items = load(source, fields=Fields(suffix=suffix)).items
+        return list({item.prompt: item.answer for item in items}.items())[: 2 * SIZE]
 
     return drawn
 
 
+OURS = (_product, _sum, _difference, _larger, _series, _half, _apples, _recall)
 FAMILIES: dict[str, Callable[[int], list[Asked]]] = {
-    "product": _ours(_product),
-    "sum": _ours(_sum),
-    "difference": _ours(_difference),
-    "larger": _ours(_larger),
-    "series": _ours(_series),
-    "half": _ours(_half),
-    "apples": _ours(_apples),
-    "recall": _ours(_recall),
+    **{make.__name__.removeprefix("_"): _ours(make) for make in OURS},
     "gym_products": _gym("products?min_digits=1&max_digits=1"),
     "gym_chain_sum": _gym("chain_sum?min_terms=2&max_terms=2&min_digits=1&max_digits=2"),
     "gym_gcd": _gym("gcd?max_value=20"),
@@ -113,8 +102,7 @@ FAMILIES: dict[str, Callable[[int], list[Asked]]] = {
 
 
 def family_sets(names: tuple[str, ...], seed: int = 0) -> dict[str, list[Record]]:
-    """Of each family SIZE questions to learn from and up to SIZE held out, with the family as
-    their type."""
+    """Of each family SIZE questions to learn from and up to SIZE held out; it is their type."""
     sets: dict[str, list[Record]] = {"trained": [], "held_out": []}
     for name in names:
         for i, (question, answer) in enumerate(FAMILIES[name](seed)):

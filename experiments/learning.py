@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import json
 import random
-from pathlib import Path
 from typing import Any
 
 from ttrl_client.metrics import shown
@@ -39,12 +38,14 @@ from benchmarks.gateway import UNGUARDED
 from demo import questions
 from demo.questions import Record
 from experiments.cases import Case, finished, markdown, parser, read
+from experiments.tables import MOMENTS, Report, scores
 
 HOPELESS: dict[str, object] = {
     "--vote.temperature": 1.0,
     "--train.learning-rate": 3e-4,
     "--train.std-normalise": True,
 }
+STREAM: dict[str, object] = {"--train.questions": 16, "--vote.samples": 8, "--train.samples": 8}
 ALGORITHMS = ("dapo", "gspo", "cispo", "rloo", "reinforce++", "ppo", "prime")
 
 
@@ -60,29 +61,20 @@ def mixed(seed: int = 0) -> dict[str, list[Record]]:
         "three": [(f"{a} * {b} + {c}", a * b + c) for a in digits for b in digits for c in digits],
         "tens": [(f"{a} * {b}", a * b) for a in tens for b in tens],
     }
-    sets: dict[str, list[Record]] = {questions.TRAINED_NAME: [], "held_out": []}
+    sets: dict[str, list[Record]] = {"trained": [], "held_out": []}
     for kind, all_of_it in kinds.items():
         chosen = order.sample(all_of_it, 72)
-        records = [
-            {
-                "id": f"{kind}-{i}",
-                "type": kind,
-                "prompt": f"What is {text}? Answer with just the number.",
-                "answer": str(value),
-            }
-            for i, (text, value) in enumerate(chosen)
-        ]
-        sets[questions.TRAINED_NAME] += records[:64]
-        sets["held_out"] += records[64:]
+        for i, (text, value) in enumerate(chosen):
+            prompt = f"What is {text}? Answer with just the number."
+            record = {"id": f"{kind}-{i}", "type": kind, "prompt": prompt, "answer": str(value)}
+            sets["trained" if i < 64 else "held_out"].append(record)
     return sets
 
 
 def impossible(seed: int = 0) -> dict[str, list[Record]]:
-    """32 questions far beyond the small model to learn from; the demo's held-out ones to see
-    what that does to it."""
-    return {questions.TRAINED_NAME: mixed(seed)[questions.TRAINED_NAME][-32:]} | {
-        "held_out": questions.question_sets(seed)["held_out"]
-    }
+    """32 questions far beyond the model to learn from; the demo's held-out ones show the harm."""
+    held_out = questions.question_sets(seed)["held_out"]
+    return {"trained": mixed(seed)["trained"][-32:], "held_out": held_out}
 
 
 CASES: dict[str, Case] = {
@@ -94,13 +86,7 @@ CASES: dict[str, Case] = {
     "hopeless_unguarded": Case(HOPELESS | UNGUARDED),
     "impossible": Case(HOPELESS, sets=impossible),
     "impossible_unguarded": Case(HOPELESS | UNGUARDED, sets=impossible),
-    "long": Case(
-        {"--train.questions": 16, "--vote.samples": 8, "--train.samples": 8},
-        episodes=1,
-        sets=mixed,
-        eval_samples=4,
-        batch=16,
-    ),
+    "long": Case(STREAM, episodes=1, sets=mixed, eval_samples=4, batch=16),
 }
 
 
@@ -108,25 +94,19 @@ def main() -> None:
     how = parser("learning", __doc__)
     how.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), metavar="CASE")
     options = how.parse_args()
-    found = {
-        name: _figures(finished(name, CASES[name], options), CASES[name].eval_samples)
-        for name in options.cases
-    }
+    found = {name: _figures(read(finished(name, CASES[name], options))) for name in options.cases}
     print(_table(found))
     print(json.dumps(found))
 
 
-def _figures(folder: Path, k: int) -> dict[str, Any]:
-    run = read(folder)
-    right = [
-        batch["ground_truth_ratio"]
-        for batch in run["history"]
-        if batch["ground_truth_ratio"] is not None
-    ]
+def _figures(run: Report) -> dict[str, Any]:
+    ratios = (batch["ground_truth_ratio"] for batch in run["history"])
+    right = [ratio for ratio in ratios if ratio is not None]
+    trained, held_out = ([scores(run, s, m) for m in MOMENTS] for s in ("trained", "held_out"))
     return {
-        "trained": [run["trained"][moment][f"avg@{k}"] for moment in ("before", "after")],
-        "held_out": [run["held_out"][moment][f"avg@{k}"] for moment in ("before", "after")],
-        "held_out_maj": [run["held_out"][moment][f"maj@{k}"] for moment in ("before", "after")],
+        "trained": [found["avg"] for found in trained],
+        "held_out": [found["avg"] for found in held_out],
+        "held_out_maj": [found["maj"] for found in held_out],
         "served_first": right[0] if right else None,
         "served_least": min(right, default=None),
         "promoted": run["versions_promoted"],
@@ -138,24 +118,15 @@ def _figures(folder: Path, k: int) -> dict[str, Any]:
 
 
 def _table(found: dict[str, dict[str, Any]]) -> str:
-    heads = [
-        "case",
-        "trained avg",
-        "held-out avg",
-        "held-out maj",
-        "served: first, least",
-        "made",
-        "refused",
-        "end",
-    ]
+    averages = "trained avg | held-out avg | held-out maj"
     rows = []
     for name, row in found.items():
-        pairs = [
-            " → ".join(map(shown, row[key])) for key in ("trained", "held_out", "held_out_maj")
-        ]
+        keys = ("trained", "held_out", "held_out_maj")
+        pairs = [" → ".join(map(shown, row[key])) for key in keys]
         served = f"{shown(row['served_first'])}, {shown(row['served_least'])}"
         counts = [str(row["promoted"]), str(row["rejected"]), row["stopped"] or "no"]
         rows.append([name, *pairs, served, *counts])
+    heads = f"case | {averages} | served: first, least | made | refused | end"
     return markdown(heads, rows)
 
 

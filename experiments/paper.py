@@ -27,10 +27,10 @@ Each table has its picture in ``--pictures``. The last line is JSON: every case'
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +41,12 @@ from demo.questions import Record
 from experiments import tables
 from experiments.cases import Case, finished, markdown, parser, read
 from experiments.families import FAMILIES, family_sets
-from experiments.learning import mixed
+from experiments.learning import STREAM, mixed
 
-SEEDS = (0, 1, 2)
 LEARNED = ("product", "larger", "gym_products", "gym_chain_sum")
 """What ``families`` learns: chosen by ``survey``."""
 DEMO: dict[str, object] = {"--vote.samples": 32, "--train.samples": 32}
 TRANSFER = ("held_out", "addition", "paraphrase")
-
-
-def brief(flags: dict[str, object]) -> Case:
-    """One episode of four steps: what the tables of settings compare."""
-    return Case(flags, episodes=1, eval_samples=4)
 
 
 def stream(seed: int) -> dict[str, list[Record]]:
@@ -71,19 +65,8 @@ def surveyed(seed: int) -> dict[str, list[Record]]:
     return {"trained": [r for name in FAMILIES for r in family_sets((name,), seed)["trained"][:12]]}
 
 
-def rate(temperature: float, learning_rate: float, more: dict[str, object] | None = None) -> Case:
-    return brief(
-        {"--vote.temperature": temperature, "--train.learning-rate": learning_rate} | (more or {})
-    )
-
-
-def votes(count: int) -> Case:
-    return brief({"--vote.samples": count, "--train.samples": min(16, count)})
-
-
-FROZEN: dict[str, object] = {"--train.enabled": False}
-STREAM: dict[str, object] = {"--train.questions": 16, "--vote.samples": 8, "--train.samples": 8}
-BASE = brief({})
+def rate(temperature: float, learning_rate: float) -> dict[str, object]:
+    return {"--vote.temperature": temperature, "--train.learning-rate": learning_rate}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,32 +78,31 @@ class Table:
     draw: Callable[[tables.Reports, Path], None]
 
 
+def beside_base(tried: dict[str, dict[str, object]]) -> Table:
+    """One episode of four steps with some flags, and without them."""
+    flags: dict[str, dict[str, object]] = {"base": {}} | tried
+    cases = {name: Case(each, episodes=1, eval_samples=4) for name, each in flags.items()}
+    return Table(cases, tables.gains, tables.draw_gains)
+
+
 # ---------------------------------------------------------------- the tables
 
-FULL: dict[str, object] = {"--vote.stop": "none"}
+FROZEN: dict[str, object] = {"--train.enabled": False}
+FULL = FROZEN | {"--vote.stop": "none"}
 """Every sample counts in a tally that is measured."""
+ALWAYS = FULL | {"--vote.policy": "always"}
+WIDE = STREAM | {"--vote.samples": 16, "--train.samples": 16}
 
 TABLES: dict[str, Table] = {
     "survey": Table(
-        {
-            "survey": Case(
-                FROZEN | FULL | {"--vote.policy": "always"},
-                surveyed,
-                (),
-                1,
-                16,
-                2,
-                "frozen",
-                max_tokens=32,
-            )
-        },
+        {"survey": Case(ALWAYS, surveyed, (), 1, 16, 2, "frozen", max_tokens=32)},
         tables.by_group,
         tables.draw_groups,
     ),
     "majority": Table(
         {
             f"demo_{seed}": Case(DEMO, held_out=TRANSFER, episodes=3, eval_samples=16, seed=seed)
-            for seed in SEEDS
+            for seed in range(3)
         },
         tables.past_majority,
         tables.draw_majority,
@@ -134,35 +116,27 @@ TABLES: dict[str, Table] = {
         tables.draw_oracle,
     ),
     "difficulty": Table(
-        {"difficulty": Case(FROZEN | FULL | DEMO, by_difficulty, (), 1, 16, 2, "frozen")},
+        {"difficulty": Case(FULL | DEMO, by_difficulty, (), 1, 16, 2, "frozen")},
         tables.by_group,
         tables.draw_groups,
     ),
-    "settings": Table(
+    "settings": beside_base(
         {
-            "base": BASE,
             "T_1.0_lr_1e-4": rate(1.0, 1e-4),
             "T_0.6_lr_1e-3": rate(0.6, 1e-3),
             "T_1.0_lr_1e-3": rate(1.0, 1e-3),
             "T_0.6_lr_1e-2": rate(0.6, 1e-2),
-            "T_0.6_lr_1e-2_unguarded": rate(0.6, 1e-2, UNGUARDED),
-        },
-        tables.gains,
-        tables.draw_gains,
+            "T_0.6_lr_1e-2_unguarded": rate(0.6, 1e-2) | UNGUARDED,
+        }
     ),
-    "votes": Table(
-        {"base": BASE} | {f"votes_{count}": votes(count) for count in (8, 32, 64)},
-        tables.gains,
-        tables.draw_gains,
+    "votes": beside_base(
+        {
+            f"votes_{count}": {"--vote.samples": count, "--train.samples": min(16, count)}
+            for count in (8, 32, 64)
+        }
     ),
-    "ranks": Table(
-        {"base": BASE}
-        | {
-            f"rank_{rank}": brief({"--train.rank": rank, "--train.alpha": 2 * rank})
-            for rank in (4, 8, 32)
-        },
-        tables.gains,
-        tables.draw_gains,
+    "ranks": beside_base(
+        {f"rank_{rank}": {"--train.rank": rank, "--train.alpha": 2 * rank} for rank in (4, 8, 32)}
     ),
     "prequential": Table(
         {
@@ -173,14 +147,7 @@ TABLES: dict[str, Table] = {
         tables.draw_stream,
     ),
     "families": Table(
-        {
-            "families": Case(
-                STREAM | {"--vote.samples": 16, "--train.samples": 16},
-                lambda seed: family_sets(LEARNED, seed),
-                batch=16,
-                eval_samples=4,
-            )
-        },
+        {"families": Case(WIDE, partial(family_sets, LEARNED), batch=16, eval_samples=4)},
         tables.gains_by_family,
         tables.draw_families,
     ),
@@ -188,7 +155,10 @@ TABLES: dict[str, Table] = {
 
 
 def main() -> None:
-    options = _parser().parse_args()
+    flags, known = parser("paper", __doc__), list(TABLES)
+    flags.add_argument("--tables", nargs="+", choices=known, default=known, metavar="TABLE")
+    flags.add_argument("--pictures", type=Path, default=Path("docs/pictures"))
+    options = flags.parse_args()
     options.pictures.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {}
     for name in options.tables:
@@ -196,23 +166,12 @@ def main() -> None:
         runs = {case: read(finished(case, how, options)) for case, how in table.cases.items()}
         print(f"\n{name}\n\n{markdown(*table.rows(runs))}", flush=True)
         table.draw(runs, options.pictures / f"{name}.png")
-        found |= {
-            case: {
-                kind: {s: tables.scores(run, s, kind) for s in set_names(run)}
-                for kind in ("before", "after")
+        for case, run in runs.items():
+            found[case] = {
+                moment: {s: tables.scores(run, s, moment) for s in set_names(run)}
+                for moment in tables.MOMENTS
             }
-            for case, run in runs.items()
-        }
     print(json.dumps(found))
-
-
-def _parser() -> argparse.ArgumentParser:
-    how = parser("paper", __doc__)
-    how.add_argument(
-        "--tables", nargs="+", choices=list(TABLES), default=list(TABLES), metavar="TABLE"
-    )
-    how.add_argument("--pictures", type=Path, default=Path("docs/pictures"))
-    return how
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -20,8 +21,10 @@ def bars(
     marks: Mapping[str, Sequence[float]] | None = None,
     points: Mapping[str, Sequence[Sequence[float]]] | None = None,
 ) -> None:
-    """A group of bars a label, one a series; ``marks`` are lines across, ``points`` several
-    values of the last bar."""
+    """A group of bars a label, one a series.
+
+    ``marks`` are lines across a group, ``points`` several values of its last bar.
+    """
     made, axes = _figure(width=max(7.0, 1.1 * len(labels)))
     width = 0.8 / len(series)
     for n, (name, values) in enumerate(series.items()):
@@ -33,15 +36,10 @@ def bars(
         axes.hlines(list(values), left, right, color=MARK)
         axes.plot([], [], "-", color=MARK, label=name)
     for name, several in (points or {}).items():
-        at = [
-            i + 0.4 - width / 2 for i, values in enumerate(several) for _ in values
-        ]  # over the last bar
-        axes.plot(
-            at, [value for values in several for value in values], "k.", markersize=5, label=name
-        )
-    axes.set_xticks(
-        range(len(labels)), list(labels), fontsize=8, rotation=30 if len(labels) > 6 else 0
-    )
+        over_the_last = [i + 0.4 - width / 2 for i, values in enumerate(several) for _ in values]
+        axes.plot(over_the_last, list(chain(*several)), "k.", markersize=5, label=name)
+    rotation = 30 if len(labels) > 6 else 0
+    axes.set_xticks(range(len(labels)), list(labels), fontsize=8, rotation=rotation)
     axes.set_ylim(0, 1.18)
     _finish(made, axes, path)
 
@@ -50,14 +48,8 @@ def lines(path: Path, course: Mapping[str, Sequence[tuple[float, float]]], x: st
     """A line a name, through its points."""
     made, axes = _figure(width=7)
     for n, (name, through) in enumerate(course.items()):
-        axes.plot(
-            [a for a, _ in through],
-            [b for _, b in through],
-            "o-",
-            color=COLOURS[(n + 1) % len(COLOURS)],
-            markersize=3,
-            label=name,
-        )
+        colour = COLOURS[(n + 1) % len(COLOURS)]
+        axes.plot(*zip(*through, strict=True), "o-", color=colour, markersize=3, label=name)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.set_ylim(0, 1.2 * axes.get_ylim()[1])  # room for the names

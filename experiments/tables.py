@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Sequence
@@ -17,8 +18,9 @@ from experiments.pictures import bars, lines
 Report = dict[str, Any]
 Reports = dict[str, Report]
 """By case."""
-Rows = tuple[list[str], list[list[str]]]
-"""Headings, and rows."""
+Rows = tuple[str, list[list[str]]]
+"""Headings with bars between them, and rows."""
+MOMENTS = ("before", "after")
 STUDENT = 4.303
 """Of two degrees of freedom, for 95 %: three seeds."""
 
@@ -30,25 +32,14 @@ def scores(run: Report, name: str, moment: str) -> dict[str, float]:
 
 
 def gains(runs: Reports) -> Rows:
-    heads = [
-        "case",
-        "set",
-        "avg before → after",
-        "Δ",
-        "maj before → after",
-        "promoted",
-        "refused",
-        "end",
-    ]
+    heads = "case | set | avg before → after | Δ | maj before → after | promoted | refused | end"
     rows = []
     for case, run in runs.items():
         for name in set_names(run):
-            old, new = (scores(run, name, moment) for moment in ("before", "after"))
-            change = [
-                " → ".join(shown(side[kind]) for side in (old, new)) for kind in ("avg", "maj")
-            ]
+            old, new = (scores(run, name, moment) for moment in MOMENTS)
+            avg, maj = (f"{shown(old[kind])} → {shown(new[kind])}" for kind in ("avg", "maj"))
             end = [str(run["versions_promoted"]), str(run["rejected"]), run["stopped"] or "no"]
-            rows.append([case, name, change[0], f"{new['avg'] - old['avg']:+.3f}", change[1], *end])
+            rows.append([case, name, avg, f"{new['avg'] - old['avg']:+.3f}", maj, *end])
     return heads, rows
 
 
@@ -56,7 +47,7 @@ def draw_gains(runs: Reports, path: Path) -> None:
     at = [(case, name) for case, run in runs.items() for name in set_names(run)]
     series = {
         f"avg {moment}": [scores(runs[case], name, moment)["avg"] for case, name in at]
-        for moment in ("before", "after")
+        for moment in MOMENTS
     }
     marks = [scores(runs[case], name, "before")["maj"] for case, name in at]
     bars(path, [f"{case}\n{name}" for case, name in at], series, {"first maj": marks})
@@ -65,37 +56,23 @@ def draw_gains(runs: Reports, path: Path) -> None:
 def over_seeds(values: Sequence[float]) -> str:
     """Mean of three seeds and its 95 % interval (Student's t)."""
     assert len(values) == 3
-    return (
-        f"{statistics.mean(values):.3f} ± {STUDENT * statistics.stdev(values) / math.sqrt(3):.3f}"
-    )
+    half = STUDENT * statistics.stdev(values) / math.sqrt(3)
+    return f"{statistics.mean(values):.3f} ± {half:.3f}"
 
 
 def past_majority(runs: Reports) -> Rows:
-    heads = [
-        "set",
-        "avg before",
-        "maj before",
-        "avg after",
-        "maj after",
-        "gain",
-        "avg after − maj before",
-        "passed it",
-    ]
+    columns = "avg before | maj before | avg after | maj after | gain | avg after − maj before"
     rows = []
     for name in set_names(next(iter(runs.values()))):
-        old, new = (
-            [scores(run, name, moment) for run in runs.values()] for moment in ("before", "after")
+        old_avg, old_maj, new_avg, new_maj = (
+            [scores(run, name, moment)[kind] for run in runs.values()]
+            for moment, kind in itertools.product(MOMENTS, ("avg", "maj"))
         )
-        past = [b["avg"] - a["maj"] for a, b in zip(old, new, strict=True)]
-        gain = [b["avg"] - a["avg"] for a, b in zip(old, new, strict=True)]
-        sides = [
-            over_seeds([side[kind] for side in moment])
-            for moment in (old, new)
-            for kind in ("avg", "maj")
-        ]
-        passed = f"{sum(value > 0 for value in past)} of {len(past)}"
-        rows.append([name, *sides, over_seeds(gain), over_seeds(past), passed])
-    return heads, rows
+        gain = [new - old for new, old in zip(new_avg, old_avg, strict=True)]
+        past = [new - old for new, old in zip(new_avg, old_maj, strict=True)]
+        figures = map(over_seeds, (old_avg, old_maj, new_avg, new_maj, gain, past))
+        rows.append([name, *figures, f"{sum(value > 0 for value in past)} of {len(past)}"])
+    return f"set | {columns} | passed it", rows
 
 
 def draw_majority(runs: Reports, path: Path) -> None:
@@ -104,19 +81,16 @@ def draw_majority(runs: Reports, path: Path) -> None:
     def each(moment: str, kind: str) -> list[list[float]]:
         return [[scores(run, name, moment)[kind] for run in runs.values()] for name in names]
 
-    def means(values: list[list[float]]) -> list[float]:
-        return [statistics.mean(of_set) for of_set in values]
+    def means(moment: str, kind: str) -> list[float]:
+        return [statistics.mean(of_set) for of_set in each(moment, kind)]
 
-    series = {
-        "avg@16 before": means(each("before", "avg")),
-        "avg@16 after": means(each("after", "avg")),
-    }
+    series = {f"avg@16 {moment}": means(moment, "avg") for moment in MOMENTS}
     points = {"after, each seed": each("after", "avg")}
-    bars(path, list(names), series, {"maj@16 before": means(each("before", "maj"))}, points)
+    bars(path, list(names), series, {"maj@16 before": means("before", "maj")}, points)
 
 
 def oracle_share(runs: Reports) -> Rows:
-    heads = ["set", "avg before", "after, from votes", "after, from labels", "share of the gain"]
+    heads = "set | avg before | after, from votes | after, from labels | share of the gain"
     rows = []
     for name in set_names(next(iter(runs.values()))):
         ours, true = (runs[case] for case in ("from_votes", "from_labels"))
@@ -129,22 +103,18 @@ def oracle_share(runs: Reports) -> Rows:
 
 def draw_oracle(runs: Reports, path: Path) -> None:
     names = set_names(runs["from_votes"])
-    series = {
-        "before": [
-            statistics.mean(scores(run, name, "before")["avg"] for run in runs.values())
-            for name in names
-        ]
-    }
-    series |= {
-        case: [scores(run, name, "after")["avg"] for name in names] for case, run in runs.items()
-    }
+    series: dict[str, list[float]] = {"before": []}
+    for name in names:
+        firsts = (scores(run, name, "before")["avg"] for run in runs.values())
+        series["before"].append(statistics.mean(firsts))
+    for case, run in runs.items():
+        series[case] = [scores(run, name, "after")["avg"] for name in names]
     bars(path, names, series)
 
 
 def by_group(runs: Reports) -> Rows:
     (run,) = runs.values()
-    heads = ["kind", "questions", *RATIOS]
-    return heads, [
+    return " | ".join(["kind", "questions", *RATIOS]), [
         [kind, str(worth["votes"]), *(shown(worth[ratio]) for ratio in RATIOS)]
         for kind, worth in run["votes"].items()
     ]
@@ -152,41 +122,25 @@ def by_group(runs: Reports) -> Rows:
 
 def draw_groups(runs: Reports, path: Path) -> None:
     (run,) = runs.values()
-    bars(
-        path,
-        list(run["votes"]),
-        {ratio: [worth[ratio] for worth in run["votes"].values()] for ratio in RATIOS},
-    )
+    series = {ratio: [worth[ratio] for worth in run["votes"].values()] for ratio in RATIOS}
+    bars(path, list(run["votes"]), series)
 
 
 def first_passes(runs: Reports) -> Rows:
-    heads = [
-        "stream",
-        "prequential accuracy",
-        "first half",
-        "second half",
-        "share of right samples, same halves",
-        "promoted",
-    ]
+    columns = (
+        "prequential accuracy | first half | second half | share of right samples, same halves"
+    )
     rows = []
     for case, run in runs.items():
         middle = len(run["history"]) // 2
         halves = [run["history"][:middle], run["history"][middle:]]
-        right = [statistics.mean(batch["correct"] for batch in half) for half in halves]
-        samples = [
-            statistics.mean(batch["ground_truth_ratio"] for batch in half) for half in halves
-        ]
-        both = ", ".join(map(shown, samples))
-        rows.append(
-            [
-                case,
-                shown(run["prequential"]),
-                *map(shown, right),
-                both,
-                str(run["versions_promoted"]),
-            ]
+        right, samples = (
+            [shown(statistics.mean(batch[figure] for batch in half)) for half in halves]
+            for figure in ("correct", "ground_truth_ratio")
         )
-    return heads, rows
+        promoted = str(run["versions_promoted"])
+        rows.append([case, shown(run["prequential"]), *right, ", ".join(samples), promoted])
+    return f"stream | {columns} | promoted", rows
 
 
 def draw_stream(runs: Reports, path: Path) -> None:
@@ -203,16 +157,14 @@ def draw_stream(runs: Reports, path: Path) -> None:
 
 
 def gains_by_family(runs: Reports) -> Rows:
-    heads = ["family", "questions", "trained: avg before → after", "held out: avg before → after"]
+    heads = "family | questions | trained: avg before → after | held out: avg before → after"
     (run,) = runs.values()
     rows = []
     for family, (count, _) in run["trained"]["before"]["groups"].items():
-        sides = [
-            " → ".join(
-                shown(run[name][moment]["groups"][family][1]) for moment in ("before", "after")
-            )
-            for name in ("trained", "held_out")
-        ]
+        sides = []
+        for name in ("trained", "held_out"):
+            old, new = (run[name][moment]["groups"][family][1] for moment in MOMENTS)
+            sides.append(f"{shown(old)} → {shown(new)}")
         rows.append([family, str(count), *sides])
     return heads, rows
 
@@ -223,6 +175,6 @@ def draw_families(runs: Reports, path: Path) -> None:
     series = {
         f"{name} {moment}": [run[name][moment]["groups"][family][1] for family in names]
         for name in ("trained", "held_out")
-        for moment in ("before", "after")
+        for moment in MOMENTS
     }
     bars(path, names, series)

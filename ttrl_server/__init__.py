@@ -1,3 +1,1 @@
 """A drop-in OpenAI endpoint that improves itself by test-time reinforcement learning."""
-
-__version__ = "0.1.0"

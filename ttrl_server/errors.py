@@ -50,11 +50,9 @@ class Overloaded(TtrlError):
 class EngineError(TtrlError):
     """vLLM refused, or did not answer (``status`` is None; ``late``: not in time)."""
 
-    def __init__(
-        self, message: str, *, status: int | None = None, body: bytes = b"", late: bool = False
-    ) -> None:
+    def __init__(self, message: str, *, status: int | None = None, late: bool = False) -> None:
         super().__init__(message)
-        self.message, self.status, self.body, self.late = message, status, body, late
+        self.message, self.status, self.late = message, status, late
 
 
 class RejectedVersion(TtrlError):

@@ -52,18 +52,12 @@ class ChildTree:
     async def start(self) -> None:
         """Starts the command with the ``inherited`` environment and ``env``."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        # -P: this folder's types.py is not the standard library's.
+        argv = [sys.executable, "-P", __file__, str(self.grace_s), *self.argv]
+        env, pipe = inherited() | self.env, subprocess.PIPE
         with self.log.open("ab") as log:
             self._reaper = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",  # this folder's types.py is not the standard library's
-                __file__,
-                str(self.grace_s),
-                *self.argv,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env=inherited() | self.env,
-                start_new_session=True,
+                *argv, stdin=pipe, stdout=log, stderr=log, env=env, start_new_session=True
             )
 
     @property
@@ -120,11 +114,9 @@ def reap(grace_s: float, argv: list[str]) -> int:
             if pid != command.pid:  # an orphan
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
-    if command.poll() is None:
-        command.terminate()
-        deadline = time.monotonic() + grace_s
-        while command.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
+    command.terminate()  # nothing, if it has ended
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        command.wait(grace_s)
     _kill_descendants()
     code = command.wait()
     return code if code >= 0 else 128 - code  # like a shell: 137 for SIGKILL
@@ -151,9 +143,8 @@ def _kill_descendants() -> None:
 
 def _children(pid: int) -> list[int]:
     with contextlib.suppress(OSError):
-        return [
-            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        ]
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return [int(child) for child in children.split()]
     return []
 
 

@@ -2,8 +2,7 @@
 
     Question → Group of Rollouts → Vote → Experience → Batch → AdapterVersion
 
-Axis suffixes used in this project: ``_G`` samples of a group, ``_T`` completion tokens, ``_P``
-prompt tokens.
+Axis suffixes: ``_G`` samples of a group, ``_T`` completion tokens, ``_P`` prompt tokens.
 """
 
 from __future__ import annotations
@@ -72,20 +71,15 @@ def last_text(question: Question) -> str | None:
     """The question's text (in a chat: of the last message), which shows the kind of answer."""
     if isinstance(question.prompt, str):
         return question.prompt
-    if question.kind != "chat":
-        return None
-    return spoken(question.prompt[-1].get("content"))
+    return spoken(question.prompt[-1].get("content")) if question.kind == "chat" else None
 
 
 def spoken(content: Any) -> str | None:
     """The text of a message's content, or of its text parts; None when it has no text."""
     if isinstance(content, list):
-        parts = [
-            part.get("text")
-            for part in content
-            if isinstance(part, dict) and part.get("type") == "text"
-        ]
-        return "\n".join(part for part in parts if isinstance(part, str)) or None
+        parts = (part for part in content if isinstance(part, dict) and part.get("type") == "text")
+        texts = (part.get("text") for part in parts)
+        return "\n".join(text for text in texts if isinstance(text, str)) or None
     return content if isinstance(content, str) else None
 
 
@@ -246,13 +240,10 @@ class DataWindow:
 
 def window(batch: Batch) -> DataWindow:
     """The data window of one batch."""
-    groups = [experience.group for experience in batch.experiences]
-    return DataWindow(
-        batch.id,
-        tuple(group.question_id for group in groups),
-        sum(len(experience.rewards) for experience in batch.experiences),
-        tuple(sorted({group.version for group in groups})),
-    )
+    questions = tuple(experience.group.question_id for experience in batch.experiences)
+    samples = sum(len(experience.rewards) for experience in batch.experiences)
+    versions = {experience.group.version for experience in batch.experiences}
+    return DataWindow(batch.id, questions, samples, tuple(sorted(versions)))
 
 
 @dataclass(frozen=True, slots=True)

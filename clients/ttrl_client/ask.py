@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import openai
-from openai.types.chat import ChatCompletion, ChatCompletionUserMessageParam
+import pydantic
+from openai.types.chat import ChatCompletion
+from openai.types.chat.chat_completion import Choice
+from pydantic import AliasChoices, BeforeValidator, Field, FiniteFloat
 
 T = TypeVar("T")
 
@@ -27,20 +29,27 @@ class BadReply(openai.OpenAIError):
     """The server answered 200 with something that is not a chat completion."""
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+def _printable(text: object) -> str:
+    """Without halves of surrogate pairs, which JSON can say and no file can hold."""
+    return str(text).encode("utf-8", "replace").decode("utf-8")
+
+
+Text = Annotated[str, BeforeValidator(_printable)]
+
+
+class Evidence(pydantic.BaseModel, frozen=True):
     """The ``ttrl`` part of a voted reply."""
 
-    answer: str | None
-    majority_ratio: float
+    answer: Text | None
+    majority_ratio: Annotated[FiniteFloat, BeforeValidator(lambda ratio: ratio or 0)]
     """0 when no sample had an answer."""
-    counts: dict[str, int]
+    counts: dict[Text, int]
     """Votes by answer."""
-    votes: int
+    votes: int = Field(ge=1, validation_alias=AliasChoices("drawn", "votes"))
     """Samples drawn, those without an answer included."""
-    adapter: str
+    adapter: Text
     sampled_tokens: int
-    entropy: float | None = None
+    entropy: FiniteFloat | None = None
     """Nats a token, where the server says."""
 
 
@@ -48,21 +57,15 @@ class Evidence:
 class Reply:
     text: str
     finish_reason: str
-    evidence: Evidence | None
-    """None when the server did not vote (any other OpenAI endpoint)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    text: str
-    finish_reason: str
+    evidence: Evidence | None = None
+    """None when the server did not vote (a drawn sample, or any other OpenAI endpoint)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
     """The samples of one question, and the tokens they took (0 where the server does not say)."""
 
-    samples: tuple[Sample, ...]
+    samples: tuple[Reply, ...]
     tokens: int
 
 
@@ -96,12 +99,6 @@ class Status:
 NOT_LEARNING = Status("", 0, False, False, "the server has no /ttrl/v1/status", 0)
 
 
-def connect(base_url: str, api_key: str, max_retries: int, timeout_s: float) -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(
-        base_url=base_url, api_key=api_key, max_retries=max_retries, timeout=timeout_s
-    )
-
-
 async def ask_voted(
     client: openai.AsyncOpenAI,
     model: str,
@@ -116,46 +113,50 @@ async def ask_voted(
     With a ``label`` the server learns from it instead of from the vote; without ``store`` it learns
     nothing.
     """
-    completion = _checked(
-        await client.chat.completions.create(
-            model=model,
-            messages=[_user(prompt)],
-            max_tokens=openai.omit if max_tokens is None else max_tokens,
-            store=openai.omit if store else False,
-            extra_body=None if label is None else {"ttrl": {"label": label}},
-        )
+    completion = await _complete(
+        client,
+        model,
+        prompt,
+        max_tokens,
+        store=openai.omit if store else False,
+        extra_body={"ttrl": {"label": label}} if label is not None else None,
     )
-    choice = completion.choices[0]
-    evidence = (completion.model_extra or {}).get("ttrl")
-    return Reply(
-        _printable(choice.message.content or ""),
-        choice.finish_reason,
-        _evidence(evidence) if evidence else None,
-    )
+    body = (completion.model_extra or {}).get("ttrl")
+    try:
+        evidence = Evidence.model_validate(body) if body else None
+    except pydantic.ValidationError as error:
+        raise BadReply(f"unreadable vote evidence: {str(body)[:200]!r}") from error
+    return _reply(completion.choices[0], evidence)
 
 
 async def draw(client: openai.AsyncOpenAI, model: str, prompt: str, how: Draw) -> Drawn:
     """k samples of one question, neither voted on nor kept. Raises one of FAILURES."""
-    completion = _checked(
-        await client.chat.completions.create(
-            model=model,
-            messages=[_user(prompt)],
-            n=max(2, how.k),  # one would be voted on
-            temperature=how.temperature,
-            top_p=how.top_p,
-            max_tokens=openai.omit if how.max_tokens is None else how.max_tokens,
-            store=False,
-        )
-    )
+    n = max(2, how.k)  # one would be voted on
+    sampling = {"n": n, "temperature": how.temperature, "top_p": how.top_p}
+    completion = await _complete(client, model, prompt, how.max_tokens, **sampling, store=False)
     drawn = len(completion.choices)
-    if drawn != max(2, how.k):
-        raise BadReply(f"asked for {max(2, how.k)} choices, got {drawn}")
-    samples = tuple(
-        Sample(_printable(choice.message.content or ""), choice.finish_reason)
-        for choice in completion.choices
-    )
+    if drawn != n:
+        raise BadReply(f"asked for {n} choices, got {drawn}")
     tokens = completion.usage.completion_tokens if completion.usage else 0
-    return Drawn(samples[: how.k], tokens * how.k // drawn)
+    return Drawn(tuple(map(_reply, completion.choices[: how.k])), tokens * how.k // n)
+
+
+async def _complete(
+    client: openai.AsyncOpenAI, model: str, prompt: str, max_tokens: int | None, **how: Any
+) -> ChatCompletion:
+    completion: object = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens or openai.omit,
+        **how,
+    )
+    if not isinstance(completion, ChatCompletion) or not completion.choices:
+        raise BadReply(f"not a chat completion: {str(completion)[:200]!r}")
+    return completion
+
+
+def _reply(choice: Choice, evidence: Evidence | None = None) -> Reply:
+    return Reply(_printable(choice.message.content or ""), choice.finish_reason, evidence)
 
 
 async def read_models(client: openai.AsyncOpenAI) -> list[str]:
@@ -168,8 +169,7 @@ async def read_models(client: openai.AsyncOpenAI) -> list[str]:
 
 
 async def read_status(client: openai.AsyncOpenAI) -> Status:
-    """The server's state of learning; NOT_LEARNING where the endpoint is some other OpenAI
-    server."""
+    """The server's state of learning; NOT_LEARNING of any other OpenAI server."""
     root = client.base_url.raw_path.removesuffix(b"v1/")
     url = client.base_url.copy_with(raw_path=root + b"ttrl/v1/status")
     try:
@@ -177,14 +177,8 @@ async def read_status(client: openai.AsyncOpenAI) -> Status:
     except openai.NotFoundError:
         return NOT_LEARNING
     try:
-        return Status(
-            served=body["served"]["name"],
-            pending=body["pending"],
-            training=body["training"],
-            learning=body["learning"],
-            reason=body["reason"],
-            promoted=body["promoted"],
-        )
+        rest = (body[name] for name in ("pending", "training", "learning", "reason", "promoted"))
+        return Status(body["served"]["name"], *rest)
     except (KeyError, TypeError) as error:
         raise BadReply(f"{url} answered {str(body)[:200]!r}") from error
 
@@ -220,42 +214,3 @@ class Patience:
                 return result
             await asyncio.sleep(pause)
             pause = min(2 * pause, 8.0)
-
-
-def _printable(text: str) -> str:
-    """Without halves of surrogate pairs, which JSON can say and no file can hold."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _user(prompt: str) -> ChatCompletionUserMessageParam:
-    return {"role": "user", "content": prompt}
-
-
-def _checked(completion: object) -> ChatCompletion:
-    if not isinstance(completion, ChatCompletion) or not completion.choices:
-        raise BadReply(f"not a chat completion: {str(completion)[:200]!r}")
-    return completion
-
-
-def _evidence(body: dict[str, Any]) -> Evidence:
-    try:
-        entropy = body.get("entropy")
-        evidence = Evidence(
-            answer=None if body["answer"] is None else _printable(str(body["answer"])),
-            majority_ratio=float(body["majority_ratio"] or 0),
-            counts={
-                _printable(str(answer)): int(count)
-                for answer, count in dict(body["counts"]).items()
-            },
-            votes=int(body["drawn"] if "drawn" in body else body["votes"]),
-            adapter=_printable(str(body["adapter"])),
-            sampled_tokens=int(body["sampled_tokens"]),
-            entropy=None if entropy is None else float(entropy),
-        )
-        if evidence.votes < 1 or not math.isfinite(
-            evidence.majority_ratio + (evidence.entropy or 0)
-        ):
-            raise ValueError("no votes, or figures that are not finite")
-        return evidence
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadReply(f"unreadable vote evidence: {str(body)[:200]!r}") from error

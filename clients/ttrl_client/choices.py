@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import random
+from string import ascii_uppercase as LETTERS
 from typing import Any
 
-from ttrl_client.sources import DatasetError
-
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+from ttrl_client import Unusable
 
 
 def lettered(question: str, options: list[str], right: int) -> tuple[str, str]:
-    """A multiple-choice question with its options laid out under it, and the letter of the right
-    one."""
-    laid_out = "\n".join(
-        f"{letter}) {option}" for letter, option in zip(LETTERS, options, strict=False)
-    )
-    return f"{question}\n\n{laid_out}\n\nAnswer with the letter of the right choice.", LETTERS[
-        right
-    ]
+    """The question with its options laid out under it, and the letter of the right one."""
+    choices = "\n".join(f"{letter}) {text}" for letter, text in zip(LETTERS, options, strict=False))
+    asked = f"{question}\n\n{choices}\n\nAnswer with the letter of the right choice."
+    return asked, LETTERS[right]
 
 
 def options_of(
@@ -52,9 +47,8 @@ def options_of(
     options = [str(option).strip() for option in given]
     place = _place(answer, options, labels)
     if place is None:
-        raise DatasetError(
-            f"{where}: {answer_field!r} is {answer!r}, none of its {len(options)} choices"
-        )
+        said = f"{answer_field!r} is {answer!r}, none of its {len(options)} choices"
+        raise Unusable(f"{where}: {said}")
     return options, place
 
 

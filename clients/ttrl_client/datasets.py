@@ -1,5 +1,4 @@
-"""Question sets, from wherever they are: ``load`` takes a preset's name, a file, a hub id or a
-generator.
+"""Question sets, from wherever they are. ``load`` takes:
 
     aime24                       a preset (``presets``)
     questions.jsonl              a file: JSON lines, JSON, CSV or Parquet
@@ -12,16 +11,18 @@ generator come ``size``, ``seed`` and the task's own parameters.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ttrl_client import sources
+from ttrl_client import Unusable, sources
 from ttrl_client.choices import lettered, options_of
 from ttrl_client.presets import PRESETS, Preset
 from ttrl_client.scoring import Asked, expecting
-from ttrl_client.sources import DatasetError, Placed
+from ttrl_client.sources import Placed
 
 PROMPTS = ("prompt", "problem", "question", "Question", "input")
 ANSWERS = ("answer", "final_answer", "target", "Correct Answer", "answerKey", "label")
@@ -65,9 +66,8 @@ class Fields:
     """Added to every prompt; None: the preset's own, where there is one."""
 
 
-def load(source: Path | str, name: str | None = None, fields: Fields | None = None) -> QuestionSet:
-    """The set that ``source`` names, called after it; raises DatasetError with the line that is
-    wrong."""
+def load(source: Path | str, fields: Fields | None = None) -> QuestionSet:
+    """The set that ``source`` names, called after it; Unusable says which line is wrong."""
     text, fields = str(source), fields or Fields()
     preset: Preset | None = None
     records: Iterable[Placed]
@@ -88,18 +88,14 @@ def load(source: Path | str, name: str | None = None, fields: Fields | None = No
         called, records = text.partition(":")[0].rsplit("/", 1)[-1], sources.from_hub(text, text)
     else:
         known = ", ".join(sorted(PRESETS))
-        raise DatasetError(f"{text}: there is no such file, and it is none of the presets {known}")
-    found = tuple(
-        _item(record, number, where, fields) for number, (where, record) in enumerate(records)
-    )
-    if not found:
-        raise DatasetError(f"{text}: holds no questions")
-    seen: set[str] = set()
-    for item in found:
-        if item.id in seen:
-            raise DatasetError(f"{text}: id {item.id!r} appears twice")
-        seen.add(item.id)
-    return QuestionSet(name or called, found, preset)
+        raise Unusable(f"{text}: there is no such file, and it is none of the presets {known}")
+    items = tuple(_item(record, n, where, fields) for n, (where, record) in enumerate(records))
+    if not items:
+        raise Unusable(f"{text}: holds no questions")
+    for name, times in Counter(item.id for item in items).items():
+        if times > 1:
+            raise Unusable(f"{text}: id {name!r} appears twice")
+    return QuestionSet(called, items, preset)
 
 
 def load_joined(
@@ -114,7 +110,7 @@ def load_joined(
             for n, s in enumerate(sets, 1)
             for item in s.items
         ]
-    return QuestionSet(name, tuple(items), sets[0].preset if sets else None)
+    return QuestionSet(name, tuple(items), sets[0].preset)
 
 
 # ---------------------------------------------------------------- records
@@ -133,10 +129,10 @@ def _item(record: dict[str, Any], number: int, where: str, fields: Fields) -> It
     grouped = fields.group or next((g for g in GROUPS if record.get(g) not in (None, "")), None)
     group = record.get(grouped) if grouped else None
     return Item(
-        str(name if name not in (None, "") else number),
-        prompt + (fields.suffix or ""),
-        answer,
-        None if group in (None, "") else str(group),
+        id=str(number if name in (None, "") else name),
+        prompt=prompt + (fields.suffix or ""),
+        answer=answer,
+        group=None if group in (None, "") else str(group),
     )
 
 
@@ -146,15 +142,9 @@ def _first(record: dict[str, Any], names: tuple[str, ...]) -> str:
 
 def _text(record: dict[str, Any], field_name: str, where: str) -> str:
     value = record.get(field_name)
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, str | int | float)
-        or not str(value).strip()
-    ):
-        raise DatasetError(f"{where}: {field_name!r} must be text or a number, not {value!r}")
+    if type(value) not in (str, int, float) or not str(value).strip():
+        raise Unusable(f"{where}: {field_name!r} must be text or a number, not {value!r}")
     text = str(value)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise DatasetError(f"{where}: {field_name!r} holds half of a surrogate pair") from None
+    if re.search("[\ud800-\udfff]", text):
+        raise Unusable(f"{where}: {field_name!r} holds half of a surrogate pair")
     return text

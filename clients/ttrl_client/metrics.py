@@ -1,5 +1,4 @@
-"""avg@k, maj@k and pass@k over question sets, as the TTRL paper reports them (arXiv 2504.16084,
-section 3)."""
+"""avg@k, maj@k and pass@k of question sets, as in the TTRL paper (arXiv 2504.16084, section 3)."""
 
 from __future__ import annotations
 
@@ -54,73 +53,67 @@ class SetScore:
 
 def score(graded: Sequence[Graded], failed: int = 0) -> SetScore:
     """Means over the questions that were answered."""
+    shares = [correct_share(g) for g in graded]
     each = {
-        "avg": [correct_share(g) for g in graded],
+        "avg": shares,
         "maj": [float(same(majority(g.answers, g.asked), g.truth, g.asked)) for g in graded],
+        "passed": [float(share > 0) for share in shares],
     }
-    each["passed"] = [float(share > 0) for share in each["avg"]]
     groups: defaultdict[str, list[float]] = defaultdict(list)
-    for g, share in zip(graded, each["avg"], strict=True):
+    for g, share in zip(graded, shares, strict=True):
         if g.group is not None:
             groups[g.group].append(share)
     samples, tokens = sum(len(g.answers) for g in graded), sum(g.tokens for g in graded)
     return SetScore(
         answered=len(graded),
         failed=failed,
-        avg=mean(each["avg"]),
+        avg=mean(shares),
         maj=mean(each["maj"]),
         passed=mean(each["passed"]),
         intervals={name: found for name, values in each.items() if (found := bootstrap(values))},
         length=tokens / samples if tokens else None,
         tokens=tokens,
         seconds=mean(g.seconds for g in graded),
-        groups={
-            name: (len(shares), sum(shares) / len(shares))
-            for name, shares in sorted(groups.items())
-        },
+        groups={name: (len(x), sum(x) / len(x)) for name, x in sorted(groups.items())},
     )
 
 
-def bootstrap(values: Sequence[float], *, level: float = 0.95, seed: int = 0) -> Interval | None:
-    """Percentile interval of the mean over resampled questions (Efron and Tibshirani 1993,
+def bootstrap(values: Sequence[float]) -> Interval | None:
+    """95 % percentile interval of the mean over resampled questions (Efron and Tibshirani 1993,
     section 13.3)."""
     if len(values) < 2:
         return None
-    draw, n = random.Random(seed), len(values)
+    draw, n = random.Random(0), len(values)
     means = sorted(sum(draw.choices(values, k=n)) / n for _ in range(RESAMPLES))
-    cut = round((1 - level) / 2 * RESAMPLES)
+    cut = round(0.025 * RESAMPLES)
     return means[cut], means[-1 - cut]
 
 
-def paired(differences: Sequence[float], *, seed: int = 0) -> float | None:
-    """Two-sided p-value of "the mean difference is 0": signs are flipped at random (a
-    permutation test)."""
+def paired(differences: Sequence[float]) -> float | None:
+    """Two-sided p-value of "the mean is 0": a permutation test, which flips signs at random."""
     if not differences:
         return None
-    draw, seen = random.Random(seed), abs(sum(differences))
-    flips = (
-        abs(sum(d if draw.random() < 0.5 else -d for d in differences)) for _ in range(RESAMPLES)
-    )
-    return (1 + sum(value >= seen - 1e-12 for value in flips)) / (1 + RESAMPLES)
+    draw, seen, extreme = random.Random(0), abs(sum(differences)), 0
+    for _ in range(RESAMPLES):
+        flipped = abs(sum(d if draw.random() < 0.5 else -d for d in differences))
+        extreme += flipped >= seen - 1e-12
+    return (1 + extreme) / (1 + RESAMPLES)
 
 
 def correct_share(graded: Graded) -> float:
     """Share of the samples that are right: the mean of this is avg@k."""
-    return sum(same(answer, graded.truth, graded.asked) for answer in graded.answers) / len(
-        graded.answers
-    )
+    right = sum(same(answer, graded.truth, graded.asked) for answer in graded.answers)
+    return right / len(graded.answers)
 
 
 def majority(answers: Sequence[str | None], asked: Asked = UNKNOWN) -> str | None:
-    """The answer most samples agree on, as its first sample wrote it; ties go to the one seen
-    first."""
+    """The most frequent answer, as its first sample wrote it; ties go to the one seen first."""
     found = clusters(answers, asked)
     return found[0][0] if found else None
 
 
 def clusters(answers: Sequence[str | None], asked: Asked = UNKNOWN) -> list[tuple[str, int]]:
-    """Equal answers counted together, as the first of them is written; most frequent first, then
-    first seen."""
+    """Equal answers counted together, as first written; most frequent first, then first seen."""
     found = keys({answer for answer in answers if answer is not None}, asked)
     counted: defaultdict[str, list[str]] = defaultdict(list)
     for answer in answers:
@@ -149,16 +142,12 @@ def score_vote(
     Which samples earned the pseudo-reward is the server's word: those counted under ``answer``,
     where it is among them.
     """
-    rewarded = {
-        given
-        for given in counts
-        if (given == answer if answer in counts else same(given, answer, asked))
-    }
+    alike = {given for given in counts if same(given, answer, asked)}
+    rewarded = {given for given in counts if given == answer} or alike
     right = {given for given in counts if same(given, truth, asked)}
     misled = sum(counts[given] for given in rewarded ^ right)
-    return VoteScore(
-        sum(counts[g] for g in right) / votes, float(same(answer, truth, asked)), 1 - misled / votes
-    )
+    rightly = sum(counts[given] for given in right)
+    return VoteScore(rightly / votes, float(same(answer, truth, asked)), 1 - misled / votes)
 
 
 def shown(value: float | None) -> str:

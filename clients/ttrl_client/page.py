@@ -1,5 +1,4 @@
-"""report.html: one file without scripts or anything from elsewhere. Whatever a model or a data
-set said is escaped."""
+"""report.html: one file, without scripts. What a model or a data set said is escaped."""
 
 from __future__ import annotations
 
@@ -8,8 +7,9 @@ from html import escape
 from typing import Any
 
 from ttrl_client.datasets import Item, QuestionSet
+from ttrl_client.journal import Row
 from ttrl_client.metrics import clusters, shown
-from ttrl_client.report import facts, headings, levels, moments, served, set_names
+from ttrl_client.report import Report, facts, headings, levels, moments, served, set_names
 from ttrl_client.scoring import same
 from ttrl_client.votes import RATIOS
 
@@ -36,22 +36,18 @@ pre { white-space: pre-wrap; background: #f5f7fa; padding: .6rem .8rem; border-r
 """
 
 
-def html(
-    data: dict[str, Any], sets: Sequence[QuestionSet], rows: list[dict[str, Any]], svg: str | None
-) -> str:
+def html(data: Report, sets: Sequence[QuestionSet], rows: list[Row], svg: str | None) -> str:
     """The whole page; ``svg`` is the picture of the course, where it could be drawn."""
-    while_asked = (
-        "While it was asked" if data["settings"]["mode"] == "frozen" else "While it learned"
-    )
+    course = "While it was asked" if data["settings"]["mode"] == "frozen" else "While it learned"
     settings = [[escape(name), escape(str(value))] for name, value in data["settings"].items()]
     parts = [
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
         "<link rel='icon' href='data:,'>",
         f"<title>{escape(data['model'])}</title><style>{STYLE}</style></head><body>",
-        f"<h1>{escape(data['model'])}</h1><p class='quiet'>{escape(served(data))} · "
-        f"{escape(facts(data))}</p>",
+        f"<h1>{escape(data['model'])}</h1>",
+        f"<p class='quiet'>{escape(served(data))} · {escape(facts(data))}</p>",
         _gains(data),
-        f"<h2>{while_asked}</h2>" if svg and data["history"] else "",
+        f"<h2>{course}</h2>" if svg and data["history"] else "",
         svg or "",
         _levels(data),
         "<details><summary>Settings</summary>",
@@ -63,29 +59,26 @@ def html(
     return "".join(parts)
 
 
-def _gains(data: dict[str, Any]) -> str:
+def _gains(data: Report) -> str:
     k, rows = data["settings"]["eval_samples"], []
     avg, maj = (headings(data, f"{kind}@{k}") for kind in ("avg", "maj"))
     for name in set_names(data):
         sides = [data[name][moment] for moment in moments(data)]
-        gain = _gain([side[f"avg@{k}"] for side in sides])
-        cells = [
-            *(_share(side, f"avg@{k}") for side in sides),
-            *gain,
-            *(_share(side, f"maj@{k}") for side in sides),
-        ]
-        rows.append([escape(name), str(data[name]["questions"]), *cells])
+        cells = [escape(name), str(data[name]["questions"])]
+        cells += [_share(side, f"avg@{k}") for side in sides]
+        cells += _gain([side[f"avg@{k}"] for side in sides])
+        cells += [_share(side, f"maj@{k}") for side in sides]
+        rows.append(cells)
     return _table(["set", "questions", *avg, *(["gain"] if len(avg) > 1 else []), *maj], rows)
 
 
 def _share(side: dict[str, Any], key: str) -> str:
     if side[key] is None:
         return "-"
-    interval = side["intervals"].get(key)
-    bounds = (
-        f" <span class='quiet'>({interval[0]:.2f}–{interval[1]:.2f})</span>" if interval else ""
-    )
-    return f"{side[key]:.3f}{bounds}"
+    share = f"{side[key]:.3f}"
+    if interval := side["intervals"].get(key):
+        share += f" <span class='quiet'>({interval[0]:.2f}–{interval[1]:.2f})</span>"
+    return share
 
 
 def _gain(shares: list[float | None]) -> list[str]:
@@ -104,18 +97,16 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _levels(data: dict[str, Any]) -> str:
-    """Gains by level or subject of every set that has several, and what votes were worth on the
-    first one's."""
-    k, parts = data["settings"]["eval_samples"], []
+def _levels(data: Report) -> str:
+    """By level or subject: what every set gained, and what votes were worth on the first."""
+    parts, avg = [], headings(data, f"avg@{data['settings']['eval_samples']}")
+    heads = ["", "questions", *avg, *(["gain"] if len(avg) > 1 else [])]
     for name in set_names(data):
         if found := levels(data, name):
             rows = [
                 [escape(group), str(count), *map(shown, shares), *_gain(shares)]
                 for group, count, shares in found
             ]
-            avg = headings(data, f"avg@{k}")
-            heads = ["", "questions", *avg, *(["gain"] if len(avg) > 1 else [])]
             parts.append(f"<h2>{escape(name)} by level or subject</h2>{_table(heads, rows)}")
     if len(data["votes"]) > 1:
         rows = [
@@ -129,7 +120,7 @@ def _levels(data: dict[str, Any]) -> str:
 # ---------------------------------------------------------------- questions
 
 
-def _questions(questions: QuestionSet, rows: list[dict[str, Any]], when: Sequence[str]) -> str:
+def _questions(questions: QuestionSet, rows: list[Row], when: Sequence[str]) -> str:
     said = {(row["phase"], row["id"]): row for row in rows}
     shown = questions.items[:MOST_QUESTIONS]
     parts = [f"<h2>{escape(questions.name)}: {len(questions.items)} questions</h2>"]
@@ -155,7 +146,7 @@ def _questions(questions: QuestionSet, rows: list[dict[str, Any]], when: Sequenc
     return "".join(parts)
 
 
-def _clusters(row: dict[str, Any], item: Item) -> str:
+def _clusters(row: Row, item: Item) -> str:
     if "error" in row:
         return f"<p class='down'>{escape(str(row['error']))}</p>"
     answers = row.get("answers") or []

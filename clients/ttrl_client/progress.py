@@ -1,20 +1,11 @@
-"""What a person sees while a replay runs: a bar for all of it, a bar for each phase, one line
-for what is done."""
+"""What a person sees of a replay: a bar for all of it, one a phase, and a line for what is done."""
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Self
 
+from rich import progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
 
@@ -22,14 +13,14 @@ class Display:
     """Live bars on a terminal, plain lines in a log."""
 
     def __init__(self, console: Console) -> None:
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left:"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
+        self._bars = progress.Progress(
+            progress.TextColumn("{task.description}", markup=False),
+            progress.BarColumn(bar_width=24),
+            progress.MofNCompleteColumn(),
+            progress.TimeElapsedColumn(),
+            progress.TextColumn("left:"),
+            progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.fields[note]}", markup=False),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -40,12 +31,7 @@ class Display:
         self._bars.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
     def expect(self, questions: int) -> None:
@@ -66,7 +52,9 @@ class Display:
 class Phase:
     """One bar, gone when its work is done. ``total`` None: a wait of unknown length."""
 
-    def __init__(self, display: Display, bars: Progress, title: str, total: int | None) -> None:
+    def __init__(
+        self, display: Display, bars: progress.Progress, title: str, total: int | None
+    ) -> None:
         self._display, self._bars = display, bars
         self._task = bars.add_task(title, total=total, note="")
         self._right, self._answered = 0.0, 0
@@ -74,12 +62,7 @@ class Phase:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bars.remove_task(self._task)
 
     def answered(self, right: float, note: str = "") -> None:

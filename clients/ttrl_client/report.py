@@ -1,10 +1,10 @@
-"""The outcome of a replay: a table for the eye, report.json for programs, report.md for a page
-of notes."""
+"""The outcome of a replay: report.json for programs, report.md and a table for people."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,43 +12,37 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from ttrl_client.journal import write_whole
+from ttrl_client import Unusable
+from ttrl_client.journal import Row
 from ttrl_client.metrics import SetScore, mean, shown
 from ttrl_client.run import FORMAT, Run
 from ttrl_client.votes import RATIOS, by_group
 
+Report = dict[str, Any]
+"""As ``as_dict`` makes it."""
 RESERVED = frozenset(
-    {
-        "format",
-        "model",
-        "settings",
-        "served",
-        "versions_promoted",
-        "questions_answered",
-        "requests_failed",
-    }
-    | {"wall_seconds", "history", "evaluations", "prequential", "flips", "votes"}
+    {"format", "model", "settings", "served", "versions_promoted", "questions_answered"}
+    | {"requests_failed", "wall_seconds", "history", "evaluations"}
+    | {"prequential", "flips", "votes"}
 )
 """Keys of report.json that no question set may be named after."""
 
 
-class BadFolder(ValueError):
-    """A run's folder that cannot be used as asked; one line."""
-
-
-def as_dict(run: Run, rows: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+def as_dict(run: Run, rows: list[Row]) -> Report:
     """The report: one entry a set beside the run's own figures. Shares that could not be measured
     are null.
 
     ``rows`` are the journal's, for what moved question by question.
     """
     k = run.settings.eval_samples
+    evaluations: list[Report] = [
+        {"moment": e.moment, "step": e.step, "served": e.served}
+        | {"sets": {name: _scores(score, k) for name, score in e.scores.items()}}
+        for e in run.evaluations
+    ]
+    before, after = evaluations[0]["sets"], evaluations[-1]["sets"]
     sets = {
-        s.name: {
-            "questions": len(s.items),
-            "before": _scores(run.before[s.name], k),
-            "after": _scores(run.after[s.name], k),
-        }
+        s.name: {"questions": len(s.items), "before": before[s.name], "after": after[s.name]}
         for s in run.sets
     }
     return {
@@ -61,46 +55,37 @@ def as_dict(run: Run, rows: list[dict[str, Any]] | None = None) -> dict[str, Any
         "requests_failed": run.requests_failed,
         "wall_seconds": run.wall_seconds,
         "prequential": prequential(run),
-        "flips": {s.name: flips(rows or [], s.name) for s in run.sets},
-        "votes": by_group(rows or [], {item.id: item.group for item in run.sets[0].items}),
+        "flips": {s.name: flips(rows, s.name) for s in run.sets},
+        "votes": by_group(rows, {item.id: item.group for item in run.sets[0].items}),
         "settings": {n: value for n, value in asdict(run.settings).items() if n != "api_key"},
-        "evaluations": [
-            {
-                "moment": e.moment,
-                "step": e.step,
-                "served": e.served,
-                "sets": {name: _scores(score, k) for name, score in e.scores.items()},
-            }
-            for e in run.evaluations
-        ],
+        "evaluations": evaluations,
         "history": [asdict(record) for record in run.history],
     }
+
+
+def _scores(score: SetScore, k: int) -> dict[str, Any]:
+    names = {"avg": f"avg@{k}", "maj": f"maj@{k}", "passed": f"pass@{k}"}
+    rest = asdict(score)
+    shares = {name: rest.pop(field) for field, name in names.items()}
+    rest["intervals"] = {names[field]: found for field, found in score.intervals.items()}
+    return shares | rest
 
 
 def prequential(run: Run) -> float | None:
     """Share of right answers over the first pass: each was given before anything was learned
     from its question."""
-    first = [record for record in run.history if record.episode == 1 and record.correct is not None]
+    first = [record for record in run.history if record.episode == 1]
     answered = sum(record.answered for record in first)
-    return (
-        sum((record.correct or 0) * record.answered for record in first) / answered
-        if answered
-        else None
-    )
+    right = sum((record.correct or 0) * record.answered for record in first)
+    return right / answered if answered else None
 
 
-def flips(rows: list[dict[str, Any]], name: str) -> dict[str, int]:
+def flips(rows: list[Row], name: str) -> dict[str, int]:
     """How many questions' majorities went from right to wrong, and from wrong to right."""
-    was = {
-        row["id"]: row["right"]
-        for row in rows
-        if row["phase"] == f"{name} before" and "right" in row
-    }
-    now = {
-        row["id"]: row["right"]
-        for row in rows
-        if row["phase"] == f"{name} after" and "right" in row
-    }
+    was, now = (
+        {r["id"]: r["right"] for r in rows if r["phase"] == f"{name} {moment}" and "right" in r}
+        for moment in ("before", "after")
+    )
     both = was.keys() & now.keys()
     return {
         "right_to_wrong": sum(was[q] and not now[q] for q in both),
@@ -108,29 +93,30 @@ def flips(rows: list[dict[str, Any]], name: str) -> dict[str, int]:
     }
 
 
-def write(data: dict[str, Any], path: Path) -> None:
-    write_whole(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
-
-
-def read(folder: Path) -> dict[str, Any]:
-    """The report of a finished run; raises BadFolder."""
+@contextmanager
+def finished(folder: Path) -> Iterator[None]:
+    """What is read in it is a part of every finished run; raises Unusable where it is not there."""
     try:
-        data: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        written = data["format"]
+        yield
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadFolder(f"{folder} holds no finished run ({error})") from error
+        raise Unusable(f"{folder} holds no finished run ({error})") from error
+
+
+def read(folder: Path) -> Report:
+    """The report of a finished run; raises Unusable."""
+    with finished(folder):
+        data: Report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        written = data["format"]
     if written != FORMAT:
-        raise BadFolder(
-            f"{folder} was written by another version of ttrl-replay (format {written}, here "
-            f"{FORMAT})"
-        )
+        other = f"another version of ttrl-replay (format {written}, here {FORMAT})"
+        raise Unusable(f"{folder} was written by {other}")
     return data
 
 
 # ---------------------------------------------------------------- to look at
 
 
-def set_names(data: dict[str, Any]) -> list[str]:
+def set_names(data: Report) -> list[str]:
     """The sets of a report, the trained one first."""
     return [
         name
@@ -139,71 +125,63 @@ def set_names(data: dict[str, Any]) -> list[str]:
     ]
 
 
-def moments(data: dict[str, Any]) -> tuple[str, ...]:
+def moments(data: Report) -> tuple[str, ...]:
     """When every set was evaluated for its gain: once where nothing was asked in between."""
     return ("before", "after") if data["history"] else ("before",)
 
 
-def served(data: dict[str, Any]) -> str:
+def served(data: Report) -> str:
     """The version at each of the ``moments``."""
     return " → ".join(data["served"][moment] or "-" for moment in moments(data))
 
 
-def headings(data: dict[str, Any], key: str) -> list[str]:
+def headings(data: Report, key: str) -> list[str]:
     """What one figure is called at each of the ``moments``."""
     when = moments(data)
     return [f"{key} {moment}" for moment in when] if len(when) > 1 else [key]
 
 
-def change(data: dict[str, Any], name: str, key: str) -> str:
+def change(data: Report, name: str, key: str) -> str:
     """A set's figure before → after, or the one there is."""
     return _arrow(data[name][moment][key] for moment in moments(data))
 
 
-def markdown(data: dict[str, Any]) -> str:
+def markdown(data: Report) -> str:
     """The paper's form: before → after, the gain, and the gain relative to before."""
     k, twice = data["settings"]["eval_samples"], len(moments(data)) > 1
     lines = [f"# {data['model']}", "", f"{served(data)}, {facts(data)}", ""]
     gain, flipped = (["Δ", "relative"], ["flips to wrong, to right"]) if twice else ([], [])
-    heads = ["set", "questions", f"avg@{k}", *gain, f"maj@{k}", f"pass@{k}", *flipped]
-    lines += ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    lines += _heads("set", "questions", f"avg@{k}", *gain, f"maj@{k}", f"pass@{k}", *flipped)
     for name in set_names(data):
-        cells = [name, str(data[name]["questions"]), _with_intervals(data, name, f"avg@{k}")]
+        cells = [name, data[name]["questions"], _with_intervals(data, name, f"avg@{k}")]
         cells += _gain(data, name) if twice else []
         cells += [change(data, name, key) for key in (f"maj@{k}", f"pass@{k}")]
         moved = data["flips"].get(name, {"right_to_wrong": 0, "wrong_to_right": 0})
         cells += [f"{moved['right_to_wrong']}, {moved['wrong_to_right']}"] if twice else []
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(_line(cells))
     for name in set_names(data):
         if found := levels(data, name):
-            lines += [
-                "",
-                f"## {name} by level or subject",
-                "",
-                f"| | questions | avg@{k} |",
-                "|---|---|---|",
-            ]
-            lines += [f"| {group} | {count} | {_arrow(shares)} |" for group, count, shares in found]
+            lines += ["", f"## {name} by level or subject", ""]
+            lines += _heads("", "questions", f"avg@{k}")
+            lines += [_line([group, count, _arrow(shares)]) for group, count, shares in found]
     if len(data["votes"]) > 1:
-        lines += [
-            "",
-            "## Votes by level or subject",
-            "",
-            "| | votes | " + " | ".join(RATIOS) + " |",
-            "|---" * 6 + "|",
-        ]
-        lines += [
-            f"| {group} | {worth['votes']} | "
-            + " | ".join(shown(worth[ratio]) for ratio in RATIOS)
-            + " |"
-            for group, worth in data["votes"].items()
-        ]
+        lines += ["", "## Votes by level or subject", "", *_heads("", "votes", *RATIOS)]
+        for group, worth in data["votes"].items():
+            lines.append(_line([group, worth["votes"], *(shown(worth[r]) for r in RATIOS)]))
     if data["history"]:
         lines += ["", "## While it learned", "", _course(data), ""]
     return "\n".join(lines) + "\n"
 
 
-def levels(data: dict[str, Any], name: str) -> list[tuple[str, int, list[float | None]]]:
+def _heads(*heads: str) -> list[str]:
+    return [_line(heads), "|---" * len(heads) + "|"]
+
+
+def _line(cells: Iterable[object]) -> str:
+    return " ".join(["|", *(f"{cell} |".lstrip() for cell in cells)])
+
+
+def levels(data: Report, name: str) -> list[tuple[str, int, list[float | None]]]:
     """Level or subject, questions, avg@k at each of the ``moments``, of a set that has several."""
     groups = [data[name][moment]["groups"] for moment in moments(data)]
     if len(groups[0]) < 2:
@@ -214,7 +192,7 @@ def levels(data: dict[str, Any], name: str) -> list[tuple[str, int, list[float |
     ]
 
 
-def _course(data: dict[str, Any]) -> str:
+def _course(data: Report) -> str:
     history = data["history"]
     parts = [
         f"{name} {shown(mean(r[name] for r in history if r.get(name) is not None))}"
@@ -222,26 +200,19 @@ def _course(data: dict[str, Any]) -> str:
     ]
     tokens = sum(record["sampled_tokens"] for record in history)
     said = f"Means over {len(history)} batches: {', '.join(parts)}; {tokens} tokens sampled."
-    return said + (
-        f" Prequential accuracy {shown(data['prequential'])}."
-        if data["prequential"] is not None
-        else ""
-    )
+    if data["prequential"] is not None:
+        said += f" Prequential accuracy {shown(data['prequential'])}."
+    return said
 
 
-def table(data: dict[str, Any]) -> Table:
+def table(data: Report) -> Table:
     """before → after of every set."""
     k, twice = data["settings"]["eval_samples"], len(moments(data)) > 1
     # As Text: names are no markup.
     result = Table(title=Text(f"{data['model']}: {served(data)}"))
     result.add_column("set")
-    for heading in (
-        "questions",
-        f"avg@{k}",
-        *(("Δ", "relative") if twice else ()),
-        f"maj@{k}",
-        "failed",
-    ):
+    gained = ("Δ", "relative") if twice else ()
+    for heading in ("questions", f"avg@{k}", *gained, f"maj@{k}", "failed"):
         result.add_column(heading, justify="right")
     for name in set_names(data):
         avg, maj = (change(data, name, f"{kind}@{k}") for kind in ("avg", "maj"))
@@ -252,7 +223,7 @@ def table(data: dict[str, Any]) -> Table:
     return result
 
 
-def facts(data: dict[str, Any]) -> str:
+def facts(data: Report) -> str:
     """The run in one line."""
     return (
         f"{data['versions_promoted']} versions promoted, {data['questions_answered']} questions "
@@ -260,23 +231,7 @@ def facts(data: dict[str, Any]) -> str:
     )
 
 
-def _scores(score: SetScore, k: int) -> dict[str, Any]:
-    names = {"avg": f"avg@{k}", "maj": f"maj@{k}", "passed": f"pass@{k}"}
-    return {
-        f"avg@{k}": score.avg,
-        f"maj@{k}": score.maj,
-        f"pass@{k}": score.passed,
-        "answered": score.answered,
-        "failed": score.failed,
-        "intervals": {names[name]: list(interval) for name, interval in score.intervals.items()},
-        "length": score.length,
-        "tokens": score.tokens,
-        "seconds": score.seconds,
-        "groups": {group: list(value) for group, value in score.groups.items()},
-    }
-
-
-def _with_intervals(data: dict[str, Any], name: str, key: str) -> str:
+def _with_intervals(data: Report, name: str, key: str) -> str:
     sides = []
     for side in (data[name][moment] for moment in moments(data)):
         interval = side["intervals"].get(key)
@@ -285,12 +240,10 @@ def _with_intervals(data: dict[str, Any], name: str, key: str) -> str:
     return " → ".join(sides)
 
 
-def _gain(data: dict[str, Any], name: str) -> tuple[str, str]:
+def _gain(data: Report, name: str) -> tuple[str, str]:
     """Of avg@k: Δ, and relative to before."""
-    old, new = (
-        data[name][moment][f"avg@{data['settings']['eval_samples']}"]
-        for moment in ("before", "after")
-    )
+    key = f"avg@{data['settings']['eval_samples']}"
+    old, new = (data[name][moment][key] for moment in ("before", "after"))
     if old is None or new is None:
         return "-", "-"
     return f"{new - old:+.3f}", f"{(new - old) / old:+.0%}" if old else "-"

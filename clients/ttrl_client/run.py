@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ttrl_client.datasets import Item, QuestionSet
-from ttrl_client.evaluation import Evaluation
 from ttrl_client.journal import write_whole
 from ttrl_client.metrics import SetScore
 
@@ -78,23 +77,33 @@ class BatchRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All sets at one moment."""
+
+    moment: str
+    """before, after, or "at step 8"."""
+    step: int
+    """Batches that had been learned from."""
+    served: str
+    scores: dict[str, SetScore]
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """Everything a replay found out."""
 
     settings: Settings
     sets: tuple[QuestionSet, ...]
     """The trained set first."""
-    before: dict[str, SetScore]
-    after: dict[str, SetScore]
     history: list[BatchRecord]
+    evaluations: list[Evaluation]
+    """All of them, the first and the last included."""
     served_before: str
     served_after: str
     versions_promoted: int
     questions_answered: int
     requests_failed: int
     wall_seconds: float
-    evaluations: list[Evaluation] = field(default_factory=list)
-    """All of them, the first and the last included."""
 
 
 FORMAT = 2
@@ -103,16 +112,12 @@ FORMAT = 2
 
 def asked_for(settings: Settings, sets: Sequence[QuestionSet]) -> dict[str, Any]:
     """What a run is: a resumed one must be the same. How it is reached may differ."""
-    free = {
-        "api_key",
-        "base_url",
-        "concurrency",
-        "wait_timeout_s",
-        "patience_s",
-        "max_retries",
-        "timeout_s",
+    free = ("api_key", "base_url", "concurrency", "max_retries")
+    asked = {
+        name: value
+        for name, value in asdict(settings).items()
+        if name not in free and not name.endswith("_s")  # nor how long it waits
     }
-    asked = {name: value for name, value in asdict(settings).items() if name not in free}
     asked["format"] = FORMAT
     asked["questions"] = {s.name: hashlib.sha256(repr(s.items).encode()).hexdigest() for s in sets}
     return asked

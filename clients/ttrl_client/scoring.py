@@ -1,5 +1,4 @@
-"""Is an answer right? Read and compared by the server's own reader, so that a vote and a truth
-are told apart alike."""
+"""Is an answer right? The server's own reader says so: a truth is compared as a vote is."""
 
 from __future__ import annotations
 

@@ -5,47 +5,49 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any
 
 from ttrl_client import ask
 from ttrl_client.datasets import Item
-from ttrl_client.metrics import mean, score_vote
+from ttrl_client.journal import Row
+from ttrl_client.metrics import Graded, correct_share, majority, mean, score_vote
 from ttrl_client.scoring import read, same
 
-Row = dict[str, Any]
 RATIOS = ("majority_ratio", "ground_truth_ratio", "label_accuracy", "reward_accuracy")
 
 
 def row(item: Item, reply: ask.Reply) -> Row:
-    """All that is known of a question that was answered; without a vote, its answer alone is
-    judged."""
+    """What is known of a question that was answered; without a vote, its answer is judged."""
     vote = reply.evidence
     answer = vote.answer if vote else read(reply.text, reply.finish_reason, item.asked).answer
-    known = {
-        "truth": item.answer,
-        "answer": answer,
-        "right": same(answer, item.answer, item.asked),
-        "text": reply.text,
-    }
+    right = same(answer, item.answer, item.asked)
+    known = {"truth": item.answer, "answer": answer, "right": right, "text": reply.text}
     if vote is None:
         return known | {"vote": None}
-    return (
-        known
-        | {"vote": asdict(vote)}
-        | asdict(score_vote(vote.answer, vote.counts, vote.votes, item.answer, item.asked))
-    )
+    worth = score_vote(vote.answer, vote.counts, vote.votes, item.answer, item.asked)
+    return known | {"vote": vote.model_dump()} | asdict(worth)
 
 
-def figures(rows: Iterable[Row]) -> Row:
+def drawn_row(item: Item, drawn: ask.Drawn) -> Row:
+    """The samples of a question that was not voted on, and whether their majority is right."""
+    answers = [read(x.text, x.finish_reason, item.asked).answer for x in drawn.samples]
+    return {
+        "truth": item.answer,
+        "answers": answers,
+        "right": same(majority(answers, item.asked), item.answer, item.asked),
+        "share": correct_share(Graded(tuple(answers), item.answer, item.asked)),
+        "tokens": drawn.tokens,
+    }
+
+
+def figures(rows: list[Row]) -> Row:
     """Counts, and means over the questions that were voted on (None without one)."""
-    rows = list(rows)
     answered = [r for r in rows if "error" not in r]
     voted = [r for r in answered if r["vote"]]
     tokens, samples = (sum(r["vote"][name] for r in voted) for name in ("sampled_tokens", "votes"))
     return {
         "answered": len(answered),
         "failed": len(rows) - len(answered),
-        **{name: mean(_ratio(r, name) for r in voted) for name in RATIOS},
+        **{name: mean((r | r["vote"])[name] for r in voted) for name in RATIOS},
         "sampled_tokens": tokens,
         "adapters": sorted({r["vote"]["adapter"] for r in voted}),
         "entropy": mean(r["vote"]["entropy"] for r in voted if r["vote"]["entropy"] is not None),
@@ -62,11 +64,6 @@ def by_group(rows: Iterable[Row], groups: Mapping[str, str | None]) -> dict[str,
             sorted_out[group].append(r)
     return {
         name: {"votes": len(voted)}
-        | {ratio: mean(_ratio(r, ratio) for r in voted) for ratio in RATIOS}
+        | {ratio: mean((r | r["vote"])[ratio] for r in voted) for ratio in RATIOS}
         for name, voted in sorted(sorted_out.items())
     }
-
-
-def _ratio(voted: Row, name: str) -> float:
-    value: float = voted["vote"][name] if name == "majority_ratio" else voted[name]
-    return value

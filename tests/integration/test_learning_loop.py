@@ -191,7 +191,7 @@ def test_a_version_nobody_proposed_and_a_half_written_one_are_swept(
     build.publish(root, 5)
     build.stage(root)
     assert gateway.service.learning
-    gateway.service.learning._sweep(set())
+    gateway.service.learning._sweep([])
     assert [path.name[:7] for path in root.glob("v*")] == ["v000001"]
     assert not list(root.glob(".tmp-*"))
 

@@ -32,7 +32,7 @@ class Pair:
         self.root = root
         ledger = Ledger(root)
         self.place = Placement(config, self.fleet, ledger, root)
-        self.promotions = Promotions(config, self.fleet, self.place, ledger)
+        self.promotions = Promotions(config, self.fleet, self.place, ledger, None)
 
     async def judge(self, number: int) -> Judgement:
         return await asyncio.wait_for(

@@ -41,7 +41,7 @@ class Supervised:
         self.ledger = Ledger(self.root)
         self.fleet = Fleet(self.config, supervisor.make_clients(self.config, "key"))
         self.place = Placement(self.config, self.fleet, self.ledger, self.root)
-        self.promotions = Promotions(self.config, self.fleet, self.place, self.ledger)
+        self.promotions = Promotions(self.config, self.fleet, self.place, self.ledger, None)
         self.starts = [0, 0]
         self.started_again = asyncio.Event()
 

@@ -6,24 +6,21 @@
        └────────────────────────────────┼──────────────────────────┘
                                         └─ deadline: cancel everything
 
-Rollouts 0 … G−1 may train: this is fixed before they are drawn. A wave with some of them always
-runs to its end. The samples that finish first are short, and to train only on them would teach
-short answers (docs/method.md, sections 4.7, 7).
+Rollouts 0 … G−1 may train, and a wave with some of them always runs to its end: the samples that
+finish first are short, and would teach short answers (docs/method.md, sections 4.7, 7).
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
+from asyncio import FIRST_COMPLETED, to_thread
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ttrl_server.answering.flights import Progress
 from ttrl_server.types import Rollout, Stopped, VoteOptions
 from ttrl_server.voting import Ballot
-
-DrawOne = Callable[[int], Coroutine[Any, Any, Rollout]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,96 +52,80 @@ class Waves:
         return max((end for end in self.ends if end <= min(held, self.eligible)), default=0)
 
 
+@dataclass
 class Draw:
     """The sampling of one question. After ``run`` the engine has none of its samples left."""
 
-    def __init__(
-        self,
-        one: DrawOne,
-        ballot: Ballot,
-        options: VoteOptions,
-        waves: Waves,
-        progress: Progress,
-        deadline_at: float = math.inf,
-    ) -> None:
-        self._one, self._ballot, self._options, self._waves = one, ballot, options, waves
-        self._progress, self._deadline_at = progress, deadline_at
-        self._drawing: dict[asyncio.Task[Rollout], int] = {}
-        self._counted = 0
+    one: Callable[[int], Coroutine[Any, Any, Rollout]]
+    """Draws the sample with the given index."""
+    ballot: Ballot
+    options: VoteOptions
+    waves: Waves
+    progress: Progress
+    deadline_at: float
+    """On the event loop's clock (s)."""
+    drawing: dict[asyncio.Task[Rollout], int] = field(default_factory=dict)
+    counted: int = 0
 
     async def run(self) -> Stopped:
-        """Draws rollouts into the ballot; returns why sampling ended.
-
-        Raises the errors of a draw.
-        """
-        options, total = self._options, self._waves.samples
+        """Draws rollouts into the ballot; returns why sampling ended. Raises a draw's errors."""
+        options, total = self.options, self.waves.samples
         launched, probing = 0, options.probe
         try:
             while launched < total:
-                end = self._waves.ends[0]
+                end = self.waves.ends[0]
                 if not probing:
-                    needed = await asyncio.to_thread(
-                        self._ballot.needed, options.stop, options.level, total
-                    )
-                    end = self._waves.at_least(launched + needed)
+                    needed = await to_thread(self.ballot.needed, options.stop, options.level, total)
+                    end = self.waves.at_least(launched + needed)
                 for index in range(launched, end):
-                    self._drawing[asyncio.create_task(self._one(index))] = index
+                    self.drawing[asyncio.create_task(self.one(index))] = index
                 launched = end
                 if stopped := await self._until_in():
                     return stopped
-                if probing and not await asyncio.to_thread(self._ballot.votable):
+                if probing and not await to_thread(self.ballot.votable):
                     return "unvotable"
                 probing = False
-                if launched < total and options.stop != "none" and await self._decided():
+                if launched < total and options.stop != "none" and await to_thread(self._decided):
                     return options.stop
             return "full"
         finally:
-            await self._cancel(self._drawing)
+            await self._cancel(list(self.drawing))
 
     async def _until_in(self) -> Stopped | None:
         """Waits for all launched samples; returns a reason if sampling must end, else None."""
-        exact, total = False, self._waves.samples
-        while self._drawing:
-            left = self._deadline_at - asyncio.get_running_loop().time()
-            timeout = None if math.isinf(left) else max(left, 0)
-            done, _ = await asyncio.wait(
-                self._drawing, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
-            )
+        exact, total = False, self.waves.samples
+        while self.drawing:
+            left = max(self.deadline_at - asyncio.get_running_loop().time(), 0)
+            done, _ = await asyncio.wait(self.drawing, timeout=left, return_when=FIRST_COMPLETED)
             if not done:
                 return "deadline"
             for task in done:
-                del self._drawing[task]
-                self._ballot.add(task.result())
-                self._progress.drawn += 1
+                del self.drawing[task]
+                self.ballot.add(task.result())
+                self.progress.drawn += 1
             if exact:
                 continue
-            if self._options.stop == "exact" and total / 2 < self._progress.drawn < total:
+            if self.options.stop == "exact" and total / 2 < self.progress.drawn < total:
                 # Only "exact" may be asked within a wave: missing samples cannot change its result.
-                if exact := await self._decided():
-                    late = {t: i for t, i in self._drawing.items() if i >= self._waves.eligible}
-                    await self._cancel(late)
-            elif self._progress.drawn - self._counted >= self._waves.wave:
-                await asyncio.to_thread(self._count)
+                if exact := await to_thread(self._decided):
+                    eligible = self.waves.eligible
+                    await self._cancel([t for t, i in self.drawing.items() if i >= eligible])
+            elif self.progress.drawn - self.counted >= self.waves.wave:
+                await to_thread(self._count)
         return "exact" if exact else None
 
-    async def _decided(self) -> bool:
-        """Whether the stop rule fires on the samples so far."""
-        options = self._options
-
-        def ask() -> bool:
-            self._count()
-            return self._ballot.decided(options.stop, options.level, self._waves.samples)
-
-        return await asyncio.to_thread(ask)
+    def _decided(self) -> bool:
+        """Counts; whether the stop rule fires on the samples so far."""
+        self._count()
+        return self.ballot.decided(self.options.stop, self.options.level, self.waves.samples)
 
     def _count(self) -> None:
-        self._counted = self._progress.drawn
-        self._progress.leader = self._ballot.count().majority_ratio
+        self.counted = self.progress.drawn
+        self.progress.leader = self.ballot.count().majority_ratio
 
-    async def _cancel(self, drawing: dict[asyncio.Task[Rollout], int]) -> None:
+    async def _cancel(self, tasks: list[asyncio.Task[Rollout]]) -> None:
         """Cancels samples. This closes their connections, and vLLM aborts them."""
-        tasks = list(drawing)
         for task in tasks:
             task.cancel()
-            self._drawing.pop(task, None)
+            del self.drawing[task]
         await asyncio.gather(*tasks, return_exceptions=True)

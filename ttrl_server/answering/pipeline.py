@@ -21,6 +21,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import astuple, dataclass, replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -36,16 +37,7 @@ from ttrl_server.learning.admission import admit
 from ttrl_server.learning.reasons import Recent
 from ttrl_server.settings.config import Config
 from ttrl_server.telemetry import metrics
-from ttrl_server.types import (
-    Admission,
-    Experience,
-    Group,
-    Question,
-    Rollout,
-    Sampling,
-    Vote,
-    last_text,
-)
+from ttrl_server.types import Admission, Experience, Group, Question, Rollout, Vote, last_text
 from ttrl_server.voting import Ballot
 
 log = structlog.get_logger()
@@ -88,20 +80,16 @@ class Pipeline:
     async def answer(
         self, question: Question, watch: Callable[[Progress], None] | None = None
     ) -> Answer:
-        """Votes on one question. ``watch`` is called with the progress.
+        """Votes on one question; ``watch`` gets the progress.
 
         Raises RequestError, Overloaded or EngineError.
         """
         started = time.monotonic()
         limit = min(question.deadline_s or math.inf, self._config.vote.deadline_s)
+        progress, compute = Progress(question.vote.samples), partial(self._vote, question, limit)
         try:
             async with asyncio.timeout(limit + COUNTING_S):
-                answer = await self._flights.join(
-                    _identity(question),
-                    Progress(question.vote.samples),
-                    lambda progress: self._vote(question, progress, limit),
-                    watch,
-                )
+                answer = await self._flights.join(_identity(question), progress, compute, watch)
         except TimeoutError:
             metrics.QUESTIONS.labels("deadline").inc()
             raise _too_late(limit) from None
@@ -116,7 +104,7 @@ class Pipeline:
         metrics.ANSWER_SECONDS.observe(time.monotonic() - started)
         return answer
 
-    async def _vote(self, question: Question, progress: Progress, limit: float) -> Answer:
+    async def _vote(self, question: Question, limit: float, progress: Progress) -> Answer:
         """Answers one question: room, hold, samples, vote, record."""
         samples, train = question.vote.samples, self._config.train
         trains = self._record is not None and question.vote.train
@@ -128,14 +116,14 @@ class Pipeline:
             async with self._cohorts.hold(question.version) as hold:
                 progress.model = hold.model
                 prompt, context = await hold.replica.client.tokenize(question, hold.model)
-                sampling = _within(context, len(prompt), question)
+                length = _longest(question, context, len(prompt))
+                sampling = replace(question.sampling, max_tokens=length)
                 empty = Group(question.id, prompt, (), hold.version, sampling.temperature)
 
                 async def one(index: int) -> Rollout:
+                    given = prompt, hold.model, sampling, index
                     async with hold.replica.slots:
-                        return await hold.replica.client.sample(
-                            prompt, hold.model, sampling, index, alternatives=alternatives
-                        )
+                        return await hold.replica.client.sample(*given, alternatives=alternatives)
 
                 draw = Draw(one, ballot, question.vote, waves, progress, deadline_at)
                 try:
@@ -161,16 +149,14 @@ class Pipeline:
                 admission = Admission(False, "too_few_samples")
             if vote.majority_ratio is not None:
                 metrics.MAJORITY.observe(vote.majority_ratio)
-            kept = await self._keep(
-                question, Experience(question.id, question.tenant, group, vote, rewards, admission)
-            )
+            whole = Experience(question.id, question.tenant, group, vote, rewards, admission)
+            kept = await self._keep(question, whole)
             self.recent.note(kept)
             return Answer(group, vote, hold.model, kept)
 
     def _selected(self, vote: Vote, question: Question, group: Group) -> Vote:
         """Adds the level and M to the vote; chooses another rollout if there is no winner."""
-        statistical = vote.stopped in ("beta", "certificate")
-        level = question.vote.level if statistical else None
+        level = question.vote.level if vote.stopped in ("beta", "certificate") else None
         vote = replace(vote, level=level, requested=question.vote.samples)
         if vote.stopped == "unvotable":  # one or two answers in the first wave do not count
             vote = replace(vote, clusters=(), pseudo_label=None, majority_ratio=None, margin=None)
@@ -182,13 +168,11 @@ class Pipeline:
         """[G] rewards, from the given label if there is one, else from the vote."""
         guard = self._config.guard
         if question.label is not None:
-            return await asyncio.to_thread(
-                voting.labelled, vote, question.label, samples, asked(last_text(question))
-            )
+            kind = asked(last_text(question))
+            return await asyncio.to_thread(voting.labelled, vote, question.label, samples, kind)
         if self._config.train.reward == "signed":
-            return voting.signed(
-                vote, samples, majority=guard.min_majority, margin=guard.min_margin, rare=guard.rare
-            )
+            least, margin = guard.min_majority, guard.min_margin
+            return voting.signed(vote, samples, majority=least, margin=margin, rare=guard.rare)
         return voting.agreement(vote, samples)
 
     async def _keep(self, question: Question, experience: Experience) -> str:
@@ -209,19 +193,11 @@ class Pipeline:
     def _note_cancelled(self, question: Question, group: Group) -> None:
         """Stores the samples of a cancelled question; they never train: short ones come first."""
         metrics.STOPPED.labels("cancelled").inc()
-        vote = Vote(
-            answers=(None,) * len(group.rollouts),
-            clusters=(),
-            pseudo_label=None,
-            majority_ratio=None,
-            margin=None,
-            chosen=0,
-            stopped="cancelled",
-            requested=question.vote.samples,
-        )
+        none, wanted = (None,) * len(group.rollouts), question.vote.samples
+        vote = Vote(none, (), None, None, None, chosen=0, stopped="cancelled", requested=wanted)
         admission = Admission(False, "cancelled")
         experience = Experience(question.id, question.tenant, group, vote, (), admission)
-        task = asyncio.get_running_loop().create_task(self._keep(question, experience))
+        task = asyncio.create_task(self._keep(question, experience))
         self._background.add(task)  # the loop itself holds tasks only weakly
         task.add_done_callback(self._background.discard)
 
@@ -234,33 +210,27 @@ CERTAINTY_ALTERNATIVES = 5
 
 
 def _too_late(limit: float) -> RequestError:
-    return RequestError(
-        f"The vote did not finish within {limit:g} s; ask for fewer votes or allow more time.",
-        status=504,
-        code=TOO_LATE,
-    )
+    message = f"The vote did not finish within {limit:g} s; ask for fewer votes or allow more time."
+    return RequestError(message, status=504, code=TOO_LATE)
 
 
-def _within(context: int, prompt: int, question: Question) -> Sampling:
-    """The sampling with a length that fits; RequestError when the prompt fills the context."""
-    room = context - prompt
-    wanted = question.sampling.max_tokens
+def _longest(question: Question, context: int, prompt: int) -> int:
+    """Most tokens of a sample; RequestError when the prompt fills the context."""
+    room, wanted = context - prompt, question.sampling.max_tokens
     if room < 1:
-        raise RequestError(
+        message = (
             f"The prompt has {prompt} tokens; this model's context is {context}, of which at least "
-            "one must be left for the answer. Shorten the prompt.",
-            param="messages" if question.kind == "chat" else "prompt",
-            code="context_length_exceeded",
+            "one must be left for the answer. Shorten the prompt."
         )
-    return replace(question.sampling, max_tokens=min(wanted, room) if wanted else room)
+        param = "messages" if question.kind == "chat" else "prompt"
+        raise RequestError(message, param=param, code="context_length_exceeded")
+    return min(wanted, room) if wanted else room
 
 
 def _identity(question: Question) -> bytes:
-    """Equal for questions of one tenant whose samples come from the same distribution.
-
-    Questions for a single sample are never equal: a client may ask many times to average.
-    """
+    """Equal for questions of one tenant whose samples come from the same distribution."""
     q, s = question, question.sampling
+    # Questions for a single sample are never equal: a client may ask many times to average.
     alone = q.id if q.vote.samples == 1 else None
     parts: list[Any] = [q.tenant, q.kind, q.prompt, q.version, q.template, *astuple(q.vote)]
     parts += [s.temperature, s.max_tokens, s.seed, s.extra, q.deadline_s, q.label, alone]

@@ -1,14 +1,10 @@
-"""Room limits the samples in flight; a cohort starts several questions on one version.
-
-Room refuses questions before anything is sampled. An admitted question is never dropped for load.
-"""
+"""Room limits the samples in flight; a cohort starts several questions on one version."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 
 from ttrl_server.engine.fleet import Fleet, Hold
 from ttrl_server.errors import Overloaded
@@ -17,7 +13,10 @@ from ttrl_server.telemetry import metrics
 
 
 class Room:
-    """Limits the samples that are admitted and not yet done."""
+    """Limits the samples that are admitted and not yet done.
+
+    It refuses questions before anything is sampled: an admitted one is never dropped for load.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit, self._admitted = limit, 0
@@ -26,14 +25,12 @@ class Room:
     def admit(self, samples: int) -> Iterator[None]:
         """Raises Overloaded (429) when ``samples`` more do not fit."""
         if self._admitted + samples > self._limit:
-            raise Overloaded(
+            message = (
                 f"{self._admitted} samples are in flight and {samples} more would pass the limit "
                 f"of {self._limit} (limits.samples_in_flight). Try again shortly, or ask for "
-                "fewer votes.",
-                status=429,
-                retry_after_s=2,
-                code="too_many_samples",
+                "fewer votes."
             )
+            raise Overloaded(message, status=429, retry_after_s=2, code="too_many_samples")
         self._change(samples)
         try:
             yield
@@ -45,18 +42,13 @@ class Room:
         metrics.IN_FLIGHT.set(self._admitted)
 
 
-@dataclass
-class _Cohort:
-    holds: list[asyncio.Future[tuple[Hold, ExitStack]]] = field(default_factory=list)
-    timer: asyncio.TimerHandle | None = None
-
-
 class Cohorts:
     """Collects questions for a short time or up to a number; all of them hold one version."""
 
     def __init__(self, fleet: Fleet, settings: BatchConfig) -> None:
         self._fleet, self._settings = fleet, settings
-        self._open = _Cohort()
+        self._waiting: list[asyncio.Future[tuple[Hold, ExitStack]]] = []
+        self._timer: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
     async def hold(self, version: int | None) -> AsyncIterator[Hold]:
@@ -67,12 +59,12 @@ class Cohorts:
             return
         loop = asyncio.get_running_loop()
         waiting: asyncio.Future[tuple[Hold, ExitStack]] = loop.create_future()
-        cohort, wait_s = self._open, self._settings.max_wait_ms / 1000
-        cohort.holds.append(waiting)
-        if len(cohort.holds) >= self._settings.max_questions or not wait_s:
+        self._waiting.append(waiting)
+        wait_s = self._settings.max_wait_ms / 1000
+        if len(self._waiting) >= self._settings.max_questions or not wait_s:
             self._start()
-        elif cohort.timer is None:
-            cohort.timer = loop.call_later(wait_s, self._start)
+        elif self._timer is None:
+            self._timer = loop.call_later(wait_s, self._start)
         try:
             hold, stack = await waiting
         except asyncio.CancelledError:
@@ -84,10 +76,11 @@ class Cohorts:
 
     def _start(self) -> None:
         """Takes all holds without an await: no promotion can come between them."""
-        cohort, self._open = self._open, _Cohort()
-        if cohort.timer:
-            cohort.timer.cancel()
-        for waiting in cohort.holds:
+        cohort, self._waiting = self._waiting, []
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        for waiting in cohort:
             if waiting.cancelled():
                 continue
             stack = ExitStack()

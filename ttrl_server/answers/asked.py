@@ -1,9 +1,8 @@
-r"""What a question says about its answer: the kind, the listed choices, the notation, and which
-units and words belong to it.
+r"""What a question says about its answer: the kind, the listed choices, the notation.
 
-The question decides what an answer is. Some questions ask for nothing that can be compared (a poem,
-advice, a list of ideas). Numbers and words shared by replies to them are no agreement.
-``Asked.kind`` is then ``open``, and only what a sample itself marks as its answer counts.
+Some questions ask for nothing that can be compared (a poem, advice, a list of ideas). Numbers and
+words shared by replies to them are no agreement. ``Asked.kind`` is then ``open``, and only what a
+sample itself marks as its answer counts.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class Asked:
     names: frozenset[str] = frozenset()
     """Letters that name something in the question, so they are not read as units."""
     stems: frozenset[str] = frozenset()
-    """The question's words without plural endings; keys leave such words after a number out."""
+    """The question's words without plural endings; keys leave them out after a number."""
     text: str = ""
     """The question without spaces; finds expressions that name an answer's value (``a+b = 5``)."""
 
@@ -64,10 +63,7 @@ class Asked:
 @lru_cache(maxsize=64)
 def asked(question: str | None) -> Asked:
     """What a question says about its answer, from its last ``TAIL`` characters. Never raises.
-
-    Cached: the ballot, the record and the client all call this with the same question, and a long
-    question takes tens of milliseconds.
-    """
+    Cached: a long question takes tens of milliseconds, and several ask for the same."""
     if not question or not question.strip():
         return Asked()
     text = visible(question)[-TAIL:]
@@ -113,65 +109,54 @@ _NAMES = re.compile(r"(?<![A-Za-z'\\0-9])(?<!\d\s)([A-Za-z])(?![A-Za-z'])")
 
 _AN_INTEGER = r"(?:[a-z-]{1,20}\s{1,4}){0,3}?(?:integer|whole\s{1,4}number)\b"
 _INTEGER = re.compile(
-    rf"\bas\s{{1,4}}(?:an?|one)\s{{1,4}}{_AN_INTEGER}"
+    rf"(?i)\bas\s{{1,4}}(?:an?|one)\s{{1,4}}{_AN_INTEGER}"
     rf"|\b(?:answer|result|response|output)\b[^.\n]{{0,40}}?"
     rf"\b(?:be|is)\s{{1,4}}an?\s{{1,4}}{_AN_INTEGER}"
     r"|\b(?:give|enter|write|provide|return|output|respond|reply|submit)\b"
     rf"[^.\n]{{0,40}}?\s{_AN_INTEGER}"
     r"|\b(?:nearest|closest)\s{1,4}(?:integer|whole)\b|\binteger\s{1,4}answer\b"
-    r"|(?<!be\sa\s)(?<!is\sa\s)\bwhole\s{1,4}number\b",
-    re.IGNORECASE,
+    r"|(?<!be\sa\s)(?<!is\sa\s)\bwhole\s{1,4}number\b"
 )
 """The question asks for an integer; "let n be an integer" does not, it describes a variable."""
 _LISTED = re.compile(
-    r"\bcomma[- ]separated\b|\bseparated\sby\s(?:a\s)?commas?\b"
+    r"(?i)\bcomma[- ]separated\b|\bseparated\sby\s(?:a\s)?commas?\b"
     r"|\blist\s(?:of\s)?(?:all|the|of|in|every|your|them|its)\b"
-    r"|\breturn\s(?:a|the)\slist\b|\bin\sa\slist\b",
-    re.IGNORECASE,
+    r"|\breturn\s(?:a|the)\slist\b|\bin\sa\slist\b"
 )
 _ORDERED = re.compile(
-    r"\b(?:sort(?:ed)?|rank(?:ed)?|arranged?|ascending|descending|alphabetical(?:ly)?"
+    r"(?i)\b(?:sort(?:ed)?|rank(?:ed)?|arranged?|ascending|descending|alphabetical(?:ly)?"
     r"|chronological(?:ly)?|respectively|reverse[sd]?)\b"
     r"|\b(?:in(?:to)?|the|correct|right)\s(?:[a-z]{1,20}\s){0,3}order\b"
     r"(?!\s(?:to|of\smagnitude|that))|\border\sthe\b|\border\sof\sthe\s"
     r"|\bfirst\b.{1,60}\b(?:then|second|followed)\b"
     r"|\bfrom\s(?:the\s)?(?:least|smallest|lowest|largest|greatest|highest"
     r"|oldest|earliest|shortest|left|top)\b"
-    r"|\bsequence\b|\bpermutation\b|排序|顺序|順序|reihenfolge|\bordre\b|\borden(?:a|e)?\b",
-    re.IGNORECASE,
+    r"|\bsequence\b|\bpermutation\b|排序|顺序|順序|reihenfolge|\bordre\b|\borden(?:a|e)?\b"
 )
 _PERCENT = re.compile(
-    r"\bpercentages?\b|\bwhat\s(?:\w+\s){0,3}per\s?cent\b"
-    r"|\b(?:in|as\sa)\s(?:per\s?cent\b|%)|\bpourcentage\b|\bprozentsatz\b|\bporcentaje\b|百分之几|百分比",
-    re.IGNORECASE,
+    r"(?i)\bpercentages?\b|\bwhat\s(?:\w+\s){0,3}per\s?cent\b"
+    r"|\b(?:in|as\sa)\s(?:per\s?cent\b|%)|\bpourcentage\b|\bprozentsatz\b|\bporcentaje\b|百分之几|百分比"
 )
 """The question asks for a percentage; "What is 15 % of 80?" does not."""
 _EQUATION = re.compile(
-    r"\b(?:equation|formula)\sof\b|\bwhat\sis\s(?:the|an)\s(?:[a-z-]{1,20}\s){0,3}equation\b"
+    r"(?i)\b(?:equation|formula)\sof\b|\bwhat\sis\s(?:the|an)\s(?:[a-z-]{1,20}\s){0,3}equation\b"
     r"|\b(?:which|write|find|give|determine|state)\s(?:an?\s|the\s|one\s)?"
     r"(?:[a-z-]{1,20}\s){0,3}equations?\b"
     r"|\b(?:find|determine|what\sis|give|write)\sthe\s(?:[a-z-]{1,20}\s){0,2}"
     r"(?:line|circle|ellipse|parabola|hyperbola|locus|curve|plane|asymptotes?|tangent\sline"
-    r"|directrix)\b(?!\ssegment)",
-    re.IGNORECASE,
+    r"|directrix)\b(?!\ssegment)"
 )
-_RATIO = re.compile(
-    r"\bratios?\b|\bodds\b|\bscale\b|\bproportions?\b|比例|比是|\bverhältnis\b|\brapport\b",
-    re.IGNORECASE,
-)
+_RATIO = re.compile(r"(?i)\b(?:ratios?|odds|scale|proportions?|verhältnis|rapport)\b|比例|比是")
 _BASE = re.compile(
-    r"\bbase[- ]?(?:\d|two|three|four|five|six|seven|eight|nine|ten|b\b)"
-    r"|\bbinary\b|\boctal\b|\bhexadecimal\b",
-    re.IGNORECASE,
+    r"(?i)\bbase[- ]?(?:\d|two|three|four|five|six|seven|eight|nine|ten|b\b)"
+    r"|\bbinary\b|\boctal\b|\bhexadecimal\b"
 )
 _CASED = re.compile(
-    r"\b(?:chemical|molecular|empirical|structural)\b"
+    r"(?is)\b(?:chemical|molecular|empirical|structural)\b"
     r"|\b(?:just|only|with|give|write|state|what\sis)\s(?:the\s|its\s|a\s)?formula\b"
     r"|\bgenotypes?\b|\balleles?\b|\bsymbols?\b"
     r"|\b(?:code|password|passphrase|token|key|cipher|string|identifier|acronym|abbreviation)s?\b"
-    r"|\bcase[- ]sensitive\b"
-    r"|\b(?:gas|substance|compound|ion|element|molecule)\b.{0,80}\bformula\b",
-    re.IGNORECASE | re.DOTALL,
+    r"|\bcase[- ]sensitive\b|\b(?:gas|substance|compound|ion|element|molecule)\b.{0,80}\bformula\b"
 )
 
 # ---------------------------------------------------------------- listed choices

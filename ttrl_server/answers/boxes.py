@@ -1,5 +1,4 @@
-r"""Reads the answer in a box, ``\boxed{…}``: the last box, or the last few boxes that one sentence
-lists."""
+r"""Reads the answer in a box, ``\boxed{…}``."""
 
 from __future__ import annotations
 
@@ -12,9 +11,8 @@ from ttrl_server.answers.keys import key
 _BOX_TOKEN = re.compile(r"(\\(?:boxed|fbox)\s{0,8}\{)|\\.|[{}]", re.DOTALL)
 _BOX_OF_ONE = re.compile(r"\\boxed\s{1,4}([0-9A-Za-z])(?![0-9A-Za-z])")
 _JOINER = re.compile(
-    r"(?:[\s$,;]|[a-zA-Z]\s?(?:=|\\in)\s?(?=\Z)|\\[()\[\],; ]|\\quad|\\qquad|\band\b|\bor\b"
-    r"|\\text\s?\{\s?(?:and|or)\s?\}|[*.](?=\s?\$))*",
-    re.IGNORECASE,
+    r"(?i)(?:[\s$,;]|[a-zA-Z]\s?(?:=|\\in)\s?(?=\Z)|\\[()\[\],; ]|\\quad|\\qquad|\band\b|\bor\b"
+    r"|\\text\s?\{\s?(?:and|or)\s?\}|[*.](?=\s?\$))*"
 )
 _JOINS = re.compile(r"[,;]|\band\b|\bor\b", re.IGNORECASE)
 _SENTENCE_IN_BOX = re.compile(
@@ -23,11 +21,8 @@ _SENTENCE_IN_BOX = re.compile(
 
 
 def boxed(text: str, asked: Asked) -> str | None:
-    """The content of the last complete box that is not empty, or of the last few boxes if one
-    sentence lists them.
-
-    A box that contains only a box counts as the inner box. A box with a placeholder does not count.
-    """
+    """The content of the last complete box that says something, or of the last few boxes if one
+    sentence lists them. A box that holds only a box counts as the inner one."""
     boxes = [box for box in _boxes(text) if key(box[2], asked)]
     if not boxes:
         alone = _BOX_OF_ONE.findall(text)
@@ -48,16 +43,15 @@ def boxed(text: str, asked: Asked) -> str | None:
 
 
 def _choice_in(content: str, asked: Asked) -> str:
+    if asked.alternatives:  # then no choices are listed
+        return alternative(content, asked.alternatives) or content
     if not asked.choices:
-        if asked.alternatives and (word := alternative(content, asked.alternatives)):
-            return word
         return content
     return letter_at_start(content, asked.choices) or named(content, asked) or content
 
 
 def _boxes(text: str) -> list[tuple[int, int, str]]:
-    """Start, end and content of every complete box; a box inside a box does not count
-    separately."""
+    """Start, end and content of every complete box that is not inside another."""
     opened: list[tuple[int, int, bool]] = []
     found: list[tuple[int, int, str]] = []
     for token in _BOX_TOKEN.finditer(text):

@@ -8,8 +8,7 @@ nothing is ever evaluated as code.
 
 A tree is a tuple of an operation and its arguments: ``("+", a, b)``, ``("number",
 Fraction(1, 2))``, ``("name", "x_1")``. A text that people read in two ways (``x/2y``, ``\sin x/2``,
-``1 2``) is refused and then compared as text. This may split a vote, but a wrong reading would give
-wrong rewards.
+``1 2``) is refused and then compared as text: a split vote is better than wrong rewards.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import re
 from fractions import Fraction
 from typing import Any
 
-from ttrl_server.answers.lexicon import FUNCTIONS, GREEK, NAMED
+from ttrl_server.answers.lexicon import FUNCTIONS, GREEK, words
 
 Tree = tuple[Any, ...]
 
@@ -32,8 +31,8 @@ _SCIENTIFIC = re.compile(
     r"(?:(\d+\.\d+|1)[eE]([+-]?\d+)|(\d+)E([+-]?\d+)|(\d+)e(\+?\d+|-\d{2,}))(?![\w.])"
 )
 _MIXED = re.compile(
-    r"(\d+)\s?\\frac\s?(?:\{\s?(\d+)\s?\}|(\d))\s?(?:\{\s?(\d+)\s?\}|(\d))|(\d+) "
-    r"(\d+)/(\d+)(?![\d.])"
+    r"(\d+)\s?\\frac\s?(?:\{\s?(\d+)\s?\}|(\d))\s?(?:\{\s?(\d+)\s?\}|(\d))"
+    r"|(\d+) (\d+)/(\d+)(?![\d.])"
 )
 _CHOOSE = re.compile(r"(\d{1,4})\s?C\s?(\d{1,4})(?!\w)")
 _COMMAND = re.compile(r"\\([A-Za-z]+)\s?")
@@ -41,21 +40,8 @@ _RUN = re.compile(r"[A-Za-z]+")
 _WORD_AHEAD = re.compile(r"\\?([A-Za-z]+)")
 _INDEX = re.compile(r"\d+")
 _SUBSCRIPT = re.compile(r"\s?_\s?(?:\{([^{}]*)\}|([A-Za-z0-9]))")
-_ACCENT = frozenset(
-    {
-        "vec",
-        "hat",
-        "bar",
-        "overline",
-        "overrightarrow",
-        "tilde",
-        "mathbf",
-        "mathbb",
-        "mathcal",
-        "boldsymbol",
-    }
-)
-_SPELT_OUT = FUNCTIONS | NAMED.keys() | GREEK
+_ACCENT = words("vec hat bar overline overrightarrow tilde mathbf mathbb mathcal boldsymbol")
+_SPELT_OUT = FUNCTIONS | GREEK | {"pi"}
 """Words that are read as one name, not letter by letter."""
 _BRACKETS = {"(": ")", "[": "]", "{": "}", "⌊": "⌋", "⌈": "⌉"}
 _LOG = re.compile(r"(lo?g|ln)(\d+)(?=\s?[(|])")
@@ -71,7 +57,6 @@ def parse(text: str) -> Tree:
         raise Unreadable("too long")
     reader = _Reader(text)
     tree = reader.sum()
-    reader.space()
     if reader.at < len(text):
         raise Unreadable(f"{text[reader.at :][:20]!r} goes on after the expression")
     return tree
@@ -106,9 +91,7 @@ class _Reader:
     def _product(self) -> Tree:
         """A product, with any plus and minus signs before it."""
         if self._peek() in ("+", "-"):
-            negative = self._take() == "-"
-            tree = self._product()
-            return _minus(tree) if negative else tree
+            return _minus(self._product()) if self._take() == "-" else self._product()
         tree, divided = self._power(), False
         while True:
             sign = self._peek()
@@ -139,19 +122,17 @@ class _Reader:
     def _power(self) -> Tree:
         tree = self._atom()
         while sign := self._peek():
+            if sign not in "!^°":
+                break
+            self.at += 1
+            if sign == "!" and self._peek() == "!":
+                raise Unreadable("a double factorial")
             if sign == "!":
-                self.at += 1
-                if self._peek() == "!":
-                    raise Unreadable("a double factorial")
                 tree = ("!", tree)
             elif sign == "^":
-                self.at += 1
                 tree = ("^", tree, self._argument())
-            elif sign == "°":
-                self.at += 1
-                tree = ("*", tree, ("/", ("constant", "pi"), _figure(180)))
             else:
-                return tree
+                tree = ("*", tree, _DEGREE)
         return tree
 
     # ------------------------------------------------------------ atoms
@@ -160,29 +141,32 @@ class _Reader:
         sign = self._peek()
         if sign.isdigit() or sign == ".":
             return self._number()
-        if sign in _BRACKETS and sign:
-            return self._bracketed()
-        if sign == "|":
+        if sign in _BRACKETS:
             self.at += 1
+            bars, self._bars = self._bars, 0
+            inside = self.sum()
+            self._bars = bars
+            self._expect(_BRACKETS[sign])
+            return {"⌊": ("floor", inside), "⌈": ("ceil", inside)}.get(sign, inside)
+        if self._skip("|"):
             self._bars += 1
             inside = self.sum()
             self._bars -= 1
             self._expect("|")
             return ("abs", inside)
-        if sign == "√":
-            self.at += 1
+        if self._skip("√"):
             return self._root()
         if sign == "\\":
             return self._command()
         if based := self._match(_LOG):
-            inside = self._atom() if self._peek() == "|" else self._bracketed()
-            return ("/", ("ln", inside), ("ln", _figure(based[2])))
+            return ("/", ("ln", self._atom()), ("ln", _figure(based[2])))
         run = _RUN.match(self.text, self.at)
         if run is None:
             raise Unreadable(f"nothing to read at {self.text[self.at :][:20]!r}")
-        if run[0].lower() in _SPELT_OUT:
+        word = run[0].lower()
+        if word in _SPELT_OUT:
             self.at = run.end()
-            return self._spelt_out(run[0].lower())
+            return self._spelt_out(word)
         if len(run[0]) > 3:
             raise Unreadable(f"{run[0]!r} is a word")
         self.at += 1  # letters side by side are single names: take the first
@@ -209,43 +193,24 @@ class _Reader:
             raise Unreadable("no number")
         return _figure(found[0])
 
-    def _bracketed(self) -> Tree:
-        opened = self._take()
-        bars, self._bars = self._bars, 0
-        inside = self.sum()
-        self._bars = bars
-        self._expect(_BRACKETS[opened])
-        return {"⌊": ("floor", inside), "⌈": ("ceil", inside)}.get(opened, inside)
-
     def _argument(self) -> Tree:
-        """One argument as in TeX: a group, a command with its arguments, or one character; but a
-        plain number is read as a whole."""
-        sign = self._peek()
-        if sign in ("{", "("):
-            return self._bracketed()
-        if sign in ("-", "+"):
-            self.at += 1
-            return _minus(self._argument()) if sign == "-" else self._argument()
-        return self._number() if sign.isdigit() else self._atom()
+        """One argument as in TeX, but a plain number is read as a whole."""
+        if self._peek() in ("-", "+"):
+            return _minus(self._argument()) if self._take() == "-" else self._argument()
+        return self._atom()
 
     def _tex(self) -> Tree:
         """One argument of a LaTeX command, where 12 is two arguments: 1 and 2."""
         sign = self._peek()
         if sign.isdigit():
-            self.at += 1
-            return _figure(sign)
-        if sign == "{":
-            return self._bracketed()
+            return _figure(self._take())
         return self._name(self._take()) if sign.isalpha() else self._atom()
 
     def _root(self) -> Tree:
-        degree: Tree = _figure(2)
-        if self._peek() == "[":
-            self.at += 1
+        degree = _figure(2)
+        if self._skip("["):
             degree = self.sum()
             self._expect("]")
-        if self._peek() == "(":
-            return ("root", degree, self._bracketed())
         return ("root", degree, self._number() if self._peek().isdigit() else self._tex())
 
     def _command(self) -> Tree:
@@ -280,14 +245,13 @@ class _Reader:
         if name == "sqrt":
             return self._root()
         if name not in FUNCTIONS:
-            return ("constant", NAMED[name]) if name in NAMED else self._name(name)
+            return ("constant", name) if name == "pi" else self._name(name)
         power = base = None
-        while (sign := self._peek()) in ("^", "_"):
-            self.at += 1
-            if sign == "^":
+        while self._peek() in ("^", "_"):
+            if self._take() == "^":
                 power = self._argument()
             else:
-                base = self._argument() if self._peek() in ("{", "(") else self._tex()
+                base = self._tex()
         in_brackets = self._peek() in ("(", "[", "{", "|", "⌊", "⌈")
         inside = self._atom() if in_brackets else self._power()
         # Without brackets the argument ends at a sign, a bracket or another function.
@@ -309,12 +273,9 @@ class _Reader:
 
     # ------------------------------------------------------------ signs
 
-    def space(self) -> None:
-        while self.at < len(self.text) and self.text[self.at] == " ":
-            self.at += 1
-
     def _peek(self) -> str:
-        self.space()
+        while self.text.startswith(" ", self.at):
+            self.at += 1
         return self.text[self.at : self.at + 1]
 
     def _match(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
@@ -347,6 +308,7 @@ def _minus(tree: Tree) -> Tree:
 
 
 _MINUS_ONE = _minus(_figure(1))
+_DEGREE: Tree = ("/", ("constant", "pi"), _figure(180))
 
 
 def _repeating(found: re.Match[str]) -> Tree:
@@ -354,10 +316,9 @@ def _repeating(found: re.Match[str]) -> Tree:
     before, again = found[2], found[3] or found[4] or found[5]
     if not found[1] and not before:
         raise Unreadable("no number")
+    fixed = Fraction(f"{found[1] or 0}.{before or 0}")
     if found[5] and before and (found.start() or found[1] not in ("", "0")):
-        factor = _figure(f"{found[1] or 0}.{before}")
-        return ("*", factor, _figure(again))  # 2.5(4) is 10
+        return ("*", _figure(fixed), _figure(again))  # 2.5(4) is 10
     if len(found[0]) > 60:
         raise Unreadable("too long a number")
-    fixed = Fraction(f"{found[1] or 0}.{before or 0}")
     return _figure(fixed + Fraction(int(again), (10 ** len(again) - 1) * 10 ** len(before)))

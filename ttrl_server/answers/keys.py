@@ -54,11 +54,8 @@ def shared(found: dict[str, Key | None]) -> dict[str, str | None]:
         if known and known.full != known.bare:
             measured[known.bare].add(known.full)
     plain = {known.bare for known in found.values() if known and known.full == known.bare}
-    joins = {
-        bare: next(iter(full))
-        for bare, full in measured.items()
-        if bare in plain and len(full) == 1
-    }
+    only = {bare: min(full) for bare, full in measured.items() if len(full) == 1}
+    joins = {bare: full for bare, full in only.items() if bare in plain}
     taken = list(joins.values())  # 25 cm are 0.25 m, but 25 is not 0.25
     joins = {bare: full for bare, full in joins.items() if taken.count(full) == 1}
     return {answer: known and joins.get(known.full, known.full) for answer, known in found.items()}
@@ -109,17 +106,14 @@ _unasked = lru_cache(maxsize=16_384)(partial(_known, asked=Asked()))
 CALCULATION = r"\d[\d.,]{0,20}(?:\s?(?:[-+*/^×·÷−]|\\times|\\cdot)\s?\d[\d.,]{0,20}){1,8}"
 _CALCULATION = re.compile(rf"(?!\d+\s?/\s?\d+\Z){CALCULATION}")
 _SIGNS = re.compile(r"\\times|\\cdot|[×·]")
+_OTHER_SIGNS = str.maketrans("÷−", "/-")
 
 
 def repeats(text: str, asked: Asked) -> bool:
     """Whether a text only repeats the calculation that the question asks for (not with "which")."""
-    if (
-        asked.kind != "number"
-        or "which" in asked.text.casefold()
-        or not _CALCULATION.fullmatch(text)
-    ):
+    wanted = asked.kind == "number" and "which" not in asked.text.casefold()
+    if not wanted or not _CALCULATION.fullmatch(text):
         return False
-    said, question = (
-        _SIGNS.sub("*", side).replace("÷", "/").replace("−", "-") for side in (text, asked.text)
-    )
-    return "".join(said.split()) in question
+    plain = (_SIGNS.sub("*", side).translate(_OTHER_SIGNS) for side in (text, asked.text))
+    said, question = ("".join(side.split()) for side in plain)
+    return said in question

@@ -1,5 +1,4 @@
-"""Finds the kind of answer that a question asks for: the lists of phrases, and the order in which
-they are tried.
+"""Finds the kind of answer that a question asks for.
 
 The most reliable phrases are tried first. Requests for work (write, explain, list …) and questions
 for reasons, ways and advice are ``open``. A text that no list matches is ``open`` too, unless the
@@ -20,11 +19,9 @@ formula; a reply of nothing but the answer; who, what, where or when, answered i
 nothing that can be compared; not known."""
 
 
-def _any(*phrases: str) -> str:
-    """A pattern for any of the phrases. A space in a phrase matches any white space. Commas
-    separate the phrases of a line."""
-    each = [phrase.strip() for line in phrases for phrase in line.split(",") if phrase.strip()]
-    return "(?:" + "|".join(phrase.replace(" ", r"\s{1,3}") for phrase in each) + ")"
+def _any(text: str) -> str:
+    """A pattern for any of the phrases between commas; their spaces match any white space."""
+    return "(?:" + re.sub(r",\s+", "|", text).replace(" ", r"\s{1,3}") + ")"
 
 
 def _pattern(*alternatives: str) -> re.Pattern[str]:
@@ -33,113 +30,86 @@ def _pattern(*alternatives: str) -> re.Pattern[str]:
 
 # ---------------------------------------------------------------- what front-ends ask
 
-_HOUSEKEEPING = re.compile(
-    "|".join(
-        (
-            r"\A\s{0,8}(?:#{1,6}\s?)?task:\s{0,4}.{0,200}\b"
-            + _any(
-                "titles?, tags?, follow[- ]?up, quer(?:y|ies), autocomplet\\w*, emojis?, "
-                "suggest\\w*, summar\\w*",
-                "categor\\w*, analy[sz]e the chat",
-            )
-            + r"\b",
-            r"\b(?:generate|create|provide|write|suggest|give)\b[^.\n]{0,80}"
-            r"\b(?:title|headline|topic)\b[^.\n]{0,120}"
-            r"\b(?:conversation|chat|dialogue|discussion|prompt|message|query)\b",
-            r"\b(?:summari[sz]e|summary\sof)\s(?:the|our|this)\s"
-            r"(?:conversation|chat|dialogue|discussion)\b",
-            r"\bgenerate\s[^.\n]{0,40}\b(?:tags|follow-?\s?up\squestions|search\squeries)\b",
-            r"<chat_history>|\bchat\shistory:\s|\b(?:four\sto\sfive\sword|conversation)\stitle\b",
-            r"\b(?:conversation|chat)\sa\s(?:name|title)\b|\bfitting\semoji\b",
-            r"(?:会话|对话|聊天)[^。\n]{0,30}标题|生成.{0,10}标题|タイトル",
-        )
-    ),
-    re.IGNORECASE | re.DOTALL,
+_TASKS = _any(
+    r"titles?, tags?, follow[- ]?up, quer(?:y|ies), autocomplet\w*, emojis?, suggest\w*, "
+    r"summar\w*, categor\w*, analy[sz]e the chat"
+)
+_HOUSEKEEPING = _pattern(
+    rf"(?s)\A\s{{0,8}}(?:#{{1,6}}\s?)?task:\s{{0,4}}.{{0,200}}\b{_TASKS}\b",
+    r"\b(?:generate|create|provide|write|suggest|give)\b[^.\n]{0,80}"
+    r"\b(?:title|headline|topic)\b[^.\n]{0,120}"
+    r"\b(?:conversation|chat|dialogue|discussion|prompt|message|query)\b",
+    r"\b(?:summari[sz]e|summary\sof)\s(?:the|our|this)\s"
+    r"(?:conversation|chat|dialogue|discussion)\b",
+    r"\bgenerate\s[^.\n]{0,40}\b(?:tags|follow-?\s?up\squestions|search\squeries)\b",
+    r"<chat_history>|\bchat\shistory:\s|\b(?:four\sto\sfive\sword|conversation)\stitle\b",
+    r"\b(?:conversation|chat)\sa\s(?:name|title)\b|\bfitting\semoji\b",
+    r"(?:会话|对话|聊天)[^。\n]{0,30}标题|生成.{0,10}标题|タイトル",
 )
 
 
 def housekeeping(text: str) -> bool:
-    """Whether a chat front-end itself, not the user, sent this request: for a title, tags,
-    follow-ups or a summary."""
+    """Whether a chat front-end asks, not its user: for a title, tags, follow-ups or a summary."""
     return _HOUSEKEEPING.search(text[:4_000]) is not None
 
 
 # ---------------------------------------------------------------- work, reasons, ways, advice
 
 _POLITE = _any(
-    "hi, hello, hey, please, kindly, now, (?:can|could|would|will) you, help me, let's, let us",
-    "i (?:want|need|would like|'d like) (?:you )?to, you (?:should|will|need to|must), your task "
-    "is to",
+    "hi, hello, hey, please, kindly, now, (?:can|could|would|will) you, help me, let's, let us, "
+    "i (?:want|need|would like|'d like) (?:you )?to, you (?:should|will|need to|must), "
+    "your task is to"
 )
 _WORK = _any(
     "write, explain, describe, summari[sz]e, create, design, draft, compose, discuss, suggest, "
-    "recommend, brainstorm",
-    "rewrite, rephrase, paraphrase, expand, elaborate, translate, improve, edit, proofread, "
-    "correct, analy[sz]e",
-    "compare, contrast, outline, plan, develop, generate, prepare, introduce, talk, imagine, "
-    "pretend, act as, simulate",
-    "help me, make, build, implement, code, program, come up",
-    "think of, draw an?, prove, show that, justify, define, review",
-    "remove, reply to, respond to, continue, complete and, finish the, turn, take, use, learn, "
-    "teach, guide, walk me",
-    "identify the (?:main|key|themes?|most), optimi[sz]e, refactor, debug, fix",
-    "convert (?:the (?:following )?|this )(?:sentence|text|paragraph|code|passage|list)",
-    "set up, craft, propose, organi[sz]e, schedule, react, role, convert it, tell me (?:about|the "
-    "history|an?)",
-    'simplify (?:["“]|the (?:text|sentence|paragraph|passage|language)), add(?! \\$?\\d)',
-    "provide (?!the (?:name|answer|number|word|date|value)|an? \\w+ (?:rating|label|score))",
-    "list(?! (?:all|the) (?:\\w+ )?(?:integers|values|numbers|factors|roots|solutions|primes))",
-    "give (?:me )?(?:some|examples|ideas|tips|advice|\\w+ ideas|an? "
-    "(?:idea|brief|short|example|detailed|overview))",
-    "give (?:me )?an? (?:recipe|summary|few|list)",
-    "evaluate the (?!expression|integral|sum|limit|function|following "
-    "expression|product|determinant|value)",
+    "recommend, brainstorm, rewrite, rephrase, paraphrase, expand, elaborate, translate, "
+    "improve, edit, proofread, correct, analy[sz]e, compare, contrast, outline, plan, develop, "
+    "generate, prepare, introduce, talk, imagine, pretend, act as, simulate, help me, make, "
+    "build, implement, code, program, come up, think of, draw an?, prove, show that, justify, "
+    "define, review, remove, reply to, respond to, continue, complete and, finish the, turn, "
+    "take, use, learn, teach, guide, walk me, optimi[sz]e, refactor, debug, fix, set up, craft, "
+    "propose, organi[sz]e, schedule, react, role, convert it, "
+    "identify the (?:main|key|themes?|most), tell me (?:about|the history|an?), "
+    "convert (?:the (?:following )?|this )(?:sentence|text|paragraph|code|passage|list), "
+    r'simplify (?:["“]|the (?:text|sentence|paragraph|passage|language)), add(?! \$?\d), '
+    r"provide (?!the (?:name|answer|number|word|date|value)|an? \w+ (?:rating|label|score)), "
+    r"list(?! (?:all|the) (?:\w+ )?(?:integers|values|numbers|factors|roots|solutions|primes)), "
+    r"give (?:me )?(?:some|examples|ideas|tips|advice|\w+ ideas), give (?:me )?an? "
+    "(?:idea|brief|short|example|detailed|overview|recipe|summary|few|list), "
+    "evaluate the (?!expression|integral|sum|limit|function|following expression|product"
+    "|determinant|value)"
 )
 _ASKS_FOR_WORK = _pattern(rf"\A(?:[^a-z]*{_POLITE}[,!\s]*){{0,3}}{_WORK}\b")
-_WORDY = _pattern(
-    r"\b"
-    + _any(
-        "prove, show that, essay, story, poem, code, program, function to, python, java, script, "
-        "pros and cons",
-        "explain, describe, brief, summary, review, recipe, tips, ideas, table, query, sentence, "
-        "paragraph, e-?mail",
-    )
-    + r"\b"
+_IN_WORDS = _any(
+    "prove, show that, essay, story, poem, code, program, function to, python, java, script, "
+    "pros and cons, explain, describe, brief, summary, review, recipe, tips, ideas, table, "
+    "query, sentence, paragraph, e-?mail"
 )
+_WORDY = _pattern(rf"\b{_IN_WORDS}\b")
 """Requests for work in words or code, even if the request contains figures."""
+_HOW = _any(
+    r"why, how (?:do(?! you (?:say|spell|write))|does|did|can|could|should|would|to|come)\b, "
+    r"how (?:is|are|was|were|might|will|about|have|has|else)\b, how (?:much|big) of an?, "
+    r"tell me(?! (?:the|how many|how much|who|when)\b), (?:can|could|would) you, "
+    "do you (?:know|think|have|like|feel|want|enjoy|remember|believe), "
+    r"(?:can|may|could|should) (?:i|we)\b, which \w+s (?:are|should|would)\b, "
+    r"which (?:\w+ )?(?:is|are) (?:the )?(?:better|best)\b, "
+    r"what (?:if|about|causes?|happen(?:s|ed)?|else|makes?|should|would|could|can)\b, "
+    r"what (?:do|did|steps|ways|factors|needs)\b, what does(?! \S+ equal| .+ stand for), "
+    r"what (?:kinds?|sorts?|types?) of, what (?:are|were) (?:some|good|different|your|you|any)\b, "
+    r"what (?:is|was) (?:your|needed|good|it like|an? (?:good|great|nice|fun))\b, "
+    r"what (?:is|was) wrong, what (?:are|were) the (?:most|main|best|key|major|differen(?:t|ces?)"
+    r"|pros|advantages|benefits|important|effects|implications|reasons|steps|signs"
+    r"|names of some)\b, what (?:are|were) the \w+ (?:\w+ )?(?:of|in|for|to)\b, "
+    r"what (?:is|was) the (?:best|most|difference|purpose|point|meaning|significance|importance"
+    r"|role|history|reason|syntax|story|way|secret|impact|effect|idea|plot|theory|process"
+    r"|relationship|distinction|easiest)\b, who (?:are|were) the\b, "
+    r"(?:where|when|which) (?:\w+ )?(?:can|could|should|would) (?:i|we|you)\b, "
+    r"(?:is|are|was|were) there (?:any|an?|some)\b, give me (?:some|an?|few|tips|advice)\b, "
+    r"i (?:want|need|would like|am trying|'m trying)\b, ideas for"
+)
 _ASKS_HOW = _pattern(
-    r"\b"
-    + _any(
-        "why, how (?:do(?! you (?:say|spell|write))|does|did|can|could|should|would|to|come)\\b",
-        "how (?:is|are|was|were|might|will|about|have|has|else)\\b, which \\w+s "
-        "(?:are|should|would)\\b",
-        "how (?:much|big) of an?, tell me(?! (?:the|how many|how much|who|when)\\b)",
-        "(?:can|could|would) you, (?:can|may|could|should) (?:i|we)\\b, which (?:\\w+ "
-        ")?(?:is|are) (?:the )?better\\b",
-        "do you (?:know|think|have|like|feel|want|enjoy|remember|believe), which (?:\\w+ "
-        ")?(?:is|are) (?:the )?best\\b",
-        "what (?:if|about|causes?|happen(?:s|ed)?|else|makes?|should|would|could|can)\\b",
-        "what (?:do|did|steps|ways|factors|needs)\\b",
-        "what does(?! \\S+ equal| .+ stand for), what (?:kinds?|sorts?|types?) of",
-        "what (?:are|were) (?:some|good|different|your|you|any)\\b, what (?:is|was) "
-        "(?:your|needed|good|it like)\\b",
-        "what (?:are|were) the "
-        "(?:most|main|best|key|major|different|differences?|pros|advantages|benefits)\\b",
-        "what (?:are|were) the (?:important|effects|implications|reasons|steps|signs|names of "
-        "some)\\b",
-        "what (?:is|was) the "
-        "(?:best|most|difference|purpose|point|meaning|significance|importance|role|history)\\b",
-        "what (?:is|was) the "
-        "(?:reason|syntax|story|way|secret|impact|effect|idea|plot|theory|process)\\b",
-        "what (?:is|was) the (?:relationship|distinction|easiest)\\b",
-        "what (?:is|was) wrong, what (?:are|were) the \\w+ (?:\\w+ )?(?:of|in|for|to)\\b, who "
-        "(?:are|were) the\\b",
-        "(?:where|when|which) (?:\\w+ )?(?:can|could|should|would) (?:i|we|you)\\b",
-        "what (?:is|was) an? (?:good|great|nice|fun)\\b, (?:is|are|was|were) there "
-        "(?:any|an?|some)\\b",
-        "i (?:want|need|would like|am trying|'m trying)\\b, give me "
-        "(?:some|an?|few|tips|advice)\\b, ideas for",
-    ),
+    rf"\b{_HOW}",
     r"\b(?:what|who)\s(?:is|are|was|were)\s(?:an?\s)?(?!(?:the|its|it|this|that)\b|\d)\w+"
     r"(?:\s(?!(?:of|in|on|at|during|when)\b)\w+){0,2}\?*\s*\Z",
     r"\Ashould\s|怎么|怎样|如何|为什么|为何|推荐|介绍|什么是|おすすめ|なぜ|どうやって|方法|어떻게|왜|추천",
@@ -187,15 +157,12 @@ _BARE_NUMBER = _pattern(
 
 _QUANTITIES = _any(
     "sum, product, quotient, remainder, value, area, perimeter, circumference, volume, length, "
-    "width, height, radius",
-    "diameter, hypotenuse, slope, average, mean, median, mode, probability, number, total, cost, "
-    "price, distance",
-    "speed, age, degrees?, measure, angle, ratio",
-    "percent(?:age)?, solutions?, roots?, domain, range, derivative, integral",
-    "limit, determinant, matrix, coefficient, result, power, fraction, decimal, greatest, least, "
-    "minimum, maximum",
-    "smallest, largest, greater, lesser, tip, amount, odds, chances?, temperature, mass, density",
-    "depth, altitude, gdp",
+    "width, height, radius, diameter, hypotenuse, slope, average, mean, median, mode, "
+    "probability, number, total, cost, price, distance, speed, age, degrees?, measure, angle, "
+    "ratio, percent(?:age)?, solutions?, roots?, domain, range, derivative, integral, limit, "
+    "determinant, matrix, coefficient, result, power, fraction, decimal, greatest, least, "
+    "minimum, maximum, smallest, largest, greater, lesser, tip, amount, odds, chances?, "
+    "temperature, mass, density, depth, altitude, gdp"
 )
 _QUANTITY = (
     r"\bdifference\s(?:between|of)\s[^?\n]{0,60}?"
@@ -227,21 +194,16 @@ _FORMULA = re.compile(
     r"|(?<![\w/])\d{1,6}\s?/\s?\d{1,6}(?![\w/])|[a-z]\s?=\s?-?\d"
 )
 _FIGURES = _pattern(r"\d|\bhalf\b|\btwice\b|\bdouble\b|\$|\\")
-_MATHEMATICS = _pattern(
-    r"\b"
-    + _any(
-        "integers?, polynomial, triangle, equation, probability, fraction, matrix, digits?, "
-        "divisible, prime numbers?",
-        "angles?, perimeter, circumference, hypotenuse, (?:square|cube) root, decimal, "
-        "reciprocal, consecutive",
-        "arithmetic, geometric, sphere, cylinder, arrange",
-    )
-    + r"\b"
+_OF_MATHEMATICS = _any(
+    "integers?, polynomial, triangle, equation, probability, fraction, matrix, digits?, "
+    "divisible, prime numbers?, angles?, perimeter, circumference, hypotenuse, "
+    "(?:square|cube) root, decimal, reciprocal, consecutive, arithmetic, geometric, sphere, "
+    "cylinder, arrange"
 )
+_MATHEMATICS = _pattern(rf"\b{_OF_MATHEMATICS}\b")
 _EXPRESSED = _pattern(
     r"\b(?:express|give|write|leave|state)\s(?:your|the|all|each)\s"
-    r"(?:answers?|results?|solutions?)\b",
-    r"\bexpress\sthe\sresult\b",
+    r"(?:answers?|results?|solutions?)\b"
 )
 MARKED = _pattern(
     r"\\boxed|\b(?:in|within)\sa\sbox\b|####|<\s?(?:final_)?answer\s?>"
@@ -252,33 +214,27 @@ MARKED = _pattern(
 
 # ---------------------------------------------------------------- facts
 
+_WHO = _any(
+    r"who(?:se|m)?\b(?! (?:wants|needs|cares)), which\b, in what year, what colou?r, "
+    r"where (?:is|are|was|were|did|does|do)\b(?! (?:i|you|we)\b), "
+    r"when (?:is|was|were|did|does|will)\b"
+)
+_WHAT = _any(
+    "year, day, date, time, month, country, city, state, language, breed, animal, planet, sound, "
+    "name, song, movie, film, book, company, team, sport, word, material, continent, currency, "
+    "element, gas, river, ocean, mountain, nationality, religion, genre, shape, letter, port, "
+    "protocol"
+)
+_WHAT_IS_THE = _any(
+    "names?, capitals?, title, colou?r, currency, language, author, president, inventor, "
+    "founder, location, birthplace, date, year, largest, biggest, smallest, longest, tallest, "
+    "highest, deepest, fastest, oldest, first, last, next, closest, nearest, opposite, "
+    "abbreviation, symbol, formula, term, word, national, official, scientific, chemical, "
+    "boiling, freezing, melting, population"
+)
 _FACT = _pattern(
-    r"\b"
-    + _any(
-        "who(?:se|m)?\\b(?! (?:wants|needs|cares)), which\\b, in what year, what colou?r",
-        "where (?:is|are|was|were|did|does|do)\\b(?! (?:i|you|we)\\b), when "
-        "(?:is|was|were|did|does|will)\\b",
-    ),
-    r"\bwhat\s"
-    + _any(
-        "year, day, date, time, month, country, city, state, language, breed, animal, planet, "
-        "sound, name, song, movie",
-        "film, book, company, team, sport, word, material, continent, currency, element, gas, "
-        "river, ocean, mountain",
-        "nationality, religion, genre, shape, letter, port, protocol",
-    )
-    + r"\b",
-    r"\bwhat\s(?:is|was|are|were)\s(?:the\s)?(?:\w+\s){0,4}?"
-    + _any(
-        "names?, capitals?, title, colou?r, currency, language, author, president, inventor, "
-        "founder, location",
-        "birthplace, date, year, largest, biggest, smallest, longest, tallest, highest, deepest, "
-        "fastest, oldest",
-        "first, last, next, closest, nearest, opposite, abbreviation",
-        "symbol, formula, term, word, national, official, scientific",
-        "chemical, boiling, freezing, melting, population",
-    )
-    + r"\b",
+    rf"\b{_WHO}|\bwhat\s{_WHAT}\b",
+    rf"\bwhat\s(?:is|was|are|were)\s(?:the\s)?(?:\w+\s){{0,4}}?{_WHAT_IS_THE}\b",
     r"\bwhat\s(?:is|are)\s[^?]{1,60}\s(?:made\s(?:out\s)?of|made\sfrom|called|known\sas)\b",
     r"\b(?:is|are)\s(?:called|known\sas)\s*:?\s*\Z",
     r"\bfill\sin\sthe\sblank|\bcomplete\sthe\s(?:analogy|sequence|series|pattern)\b"
@@ -297,36 +253,26 @@ _FACT = _pattern(
     r"\bextract\sthe\s(?:address|name|date|phone|email|number|price|title)\b",
 )
 
-FOREIGN = re.compile(
-    "[àâçèéêëîïôùûüÿœäößñáíóúõãåøæąćęłńśźżčďěňřšťůžğş]|[а-яё]|¿|\\b"
-    + _any(
-        "combien, quel(?:le)?s?, est, les, une, qui, quand, wie viele?",
-        "welche[rs]?, der, die, das, und, ist, sind, wer",
-        "wo, wann, cu[áa]nt[oa]s?, cu[áa]l, por, qu[eé], d[oó]nde",
-        "qui[eé]n, quanto, qual[ei]?, come, quando, dove, della",
-        "gli, hoeveel, welke, het, een, ile, jak",
-    )
-    + r"\b",
-    re.IGNORECASE,
+_FREQUENT = _any(
+    "combien, quel(?:le)?s?, est, les, une, qui, quand, wie viele?, welche[rs]?, der, die, das, "
+    "und, ist, sind, wer, wo, wann, cu[áa]nt[oa]s?, cu[áa]l, por, qu[eé], d[oó]nde, qui[eé]n, "
+    "quanto, qual[ei]?, come, quando, dove, della, gli, hoeveel, welke, het, een, ile, jak"
+)
+FOREIGN = _pattern(
+    "[àâçèéêëîïôùûüÿœäößñáíóúõãåøæąćęłńśźżčďěňřšťůžğş]", "[а-яё]", "¿", rf"\b{_FREQUENT}\b"
 )
 """Matches letters and frequent words of languages that write decimals with a comma."""
 
-_FOREIGN_HOW = re.compile(
-    r"[\W_]*(?:"
-    + _any(
-        "c[óo]mo, por qu[ée], qu[ée] es, qu'est-ce, comment, pourquoi, warum, wieso, come, "
-        "perch[ée], как, почему",
-        "wie (?:geht|kann|funktioniert|macht|man), was ist (?!\\d), como",
-    )
-    + r")\b",
-    re.IGNORECASE,
+_HOW_ABROAD = _any(
+    "c[óo]mo, por qu[ée], qu[ée] es, qu'est-ce, comment, pourquoi, warum, wieso, come, "
+    r"perch[ée], как, почему, wie (?:geht|kann|funktioniert|macht|man), was ist (?!\d)"
 )
-_OF_THE_MODEL = re.compile(
+_FOREIGN_HOW = _pattern(rf"[\W_]*{_HOW_ABROAD}\b")
+_OF_THE_MODEL = _pattern(
     r"\b(?:(?:who|what|where|how(?:\sold)?)\sare|(?:who|when)\s(?:made|created|built|trained|were)"
     r"|what\smodel\sare|^(?:are|do|have|did)|where\sdo)\syou\b"
-    r"(?!\s(?:left|given|going|know|remember|find|buy|get))"
-    r"|\byour\s(?:favou?rite|name|opinion|hobbies|purpose|age|training)\b|你是|你叫",
-    re.IGNORECASE,
+    r"(?!\s(?:left|given|going|know|remember|find|buy|get))",
+    r"\byour\s(?:favou?rite|name|opinion|hobbies|purpose|age|training)\b|你是|你叫",
 )
 _CONTRACTED = re.compile(r"\b(what|who|where|when|which|how)['\u2019]?s\b", re.IGNORECASE)
 _SHORT = 300
@@ -349,13 +295,8 @@ def kind(text: str, choices: bool, alternatives: Sequence[str]) -> Kind:
     if verdict:
         return "verdict"
     if _ASKS_BARE.search(text):
-        counted = (
-            _BARE_NUMBER.search(text)
-            or _COUNTED.search(text)
-            or _CALCULATED.search(text)
-            or _FORMULA.search(text)
-        )
-        return "number" if counted else "words"
+        numeric = (_BARE_NUMBER, _COUNTED, _CALCULATED, _FORMULA)
+        return "number" if any(form.search(text) for form in numeric) else "words"
     formula = _FORMULA.search(text) is not None
     marked = MARKED.search(text) is not None
     works = _ASKS_FOR_WORK.search(head) or _ASKS_FOR_WORK.search(last)
@@ -374,11 +315,8 @@ def _asked_in_words(text: str, head: str, last: str, foreign: bool) -> Kind:
     """The kind for a question that has no formula and says nothing about the answer's form."""
     figures = _FIGURES.search(text) is not None
     calculated = _CALCULATED.search(text) or _COUNTED.search(text)
-    if (
-        figures
-        and (_CALCULATED.search(last) or _COUNTED.search(last))
-        and not _ASKS_HOW.match(last)
-    ):
+    at_the_end = _CALCULATED.search(last) or _COUNTED.search(last)
+    if figures and at_the_end and not _ASKS_HOW.match(last):
         return "number"
     if _OF_THE_MODEL.search(last):
         return "open"
@@ -386,11 +324,10 @@ def _asked_in_words(text: str, head: str, last: str, foreign: bool) -> Kind:
         return "number" if figures else "open" if _FOREIGN_HOW.match(last) else "fact"
     if _ASKS_HOW.search(last) or (_ASKS_HOW.search(head) and not _FACT.search(last)):
         return "open"
-    if figures and calculated and _MATHEMATICS.search(text):
-        return "number"
-    if _FACT.search(head[:600]) or _FACT.search(last):
+    mathematics = calculated and _MATHEMATICS.search(text)
+    if not (figures and mathematics) and (_FACT.search(head[:600]) or _FACT.search(last)):
         return "fact"
-    if calculated and _MATHEMATICS.search(text):
+    if mathematics:
         return "number"
     asks = len(text) <= _SHORT and last.endswith(("?", "？"))
     return "unknown" if asks or (figures and not re.search(r"[^\W\d_]{2}", text)) else "open"
@@ -427,8 +364,7 @@ _NO_OFFER = words(
 
 
 def alternatives(text: str) -> tuple[str, ...]:
-    """The words that a question offers ("Is 57 even or odd?"), or its labels. Yes and no, true and
-    false belong to the kind ``verdict``."""
+    """The words that a question offers ("Is 57 even or odd?"), or its labels; never yes and no."""
     tail = text[-4_000:]
     denied = [found[1].lower() for found in _OR_NOT.finditer(tail[:1_000])]
     if denied and denied[-1] not in ("true", "correct", "valid", "right"):
@@ -440,7 +376,6 @@ def alternatives(text: str) -> tuple[str, ...]:
         offered = [word.lower() for word in found[-1].groups() if word]
     else:
         return ()
-    several = len(set(offered)) == len(offered) > 1 and not _NO_OFFER & {
-        word.split()[-1] for word in offered
-    }
+    several = len(set(offered)) == len(offered) > 1
+    several = several and _NO_OFFER.isdisjoint(item.split()[-1] for item in offered)
     return tuple(offered) if several else ()

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 
-def listed(text: str) -> list[str]:
-    """The words of a text, in their order."""
-    return text.split()
-
-
 def words(text: str) -> frozenset[str]:
     """The words of a text."""
     return frozenset(text.split())
+
+
+def phrases(text: str) -> frozenset[str]:
+    """The phrases of a text, between its commas."""
+    return frozenset(phrase.strip() for phrase in text.split(","))
+
+
+def pairs(text: str) -> dict[str, str]:
+    """Every second word of a text by the word before it."""
+    each = text.split()
+    return dict(zip(each[::2], each[1::2], strict=True))
 
 
 # ---------------------------------------------------------------- mathematics
@@ -19,8 +25,6 @@ FUNCTIONS = words(
     "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh asin acos "
     "atan log ln lg exp sqrt"
 )
-NAMED = {"pi": "pi"}
-"""Constants by their word; e and i are not here because they are letters."""
 GREEK = words(
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi "
     "rho sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi "
@@ -29,137 +33,48 @@ GREEK = words(
 
 # ---------------------------------------------------------------- numbers in words
 
-SMALL = {
-    word: value
-    for value, word in enumerate(
-        listed(
-            "zero one two three four five six seven eight nine ten eleven twelve thirteen "
-            "fourteen fifteen sixteen seventeen eighteen nineteen"
-        )
-    )
-}
-TENS = {
-    word: 10 * value
-    for value, word in enumerate(
-        listed("twenty thirty forty fifty sixty seventy eighty ninety"), start=2
-    )
-}
-SCALES = {
-    "dozen": 12,
-    "hundred": 100,
-    "thousand": 1_000,
-    "lakh": 10**5,
-    "million": 10**6,
-    "crore": 10**7,
-    "billion": 10**9,
-    "bn": 10**9,
-    "trillion": 10**12,
-    "quadrillion": 10**15,
-    "万": 10**4,
-    "亿": 10**8,
-    "millionen": 10**6,
-    "milliarden": 10**9,
-    "millions": 10**6,
-    "milliards": 10**9,
-    "millones": 10**6,
-}
-PARTS = {
-    "half": 2,
-    "third": 3,
-    "quarter": 4,
-    "fourth": 4,
-    "fifth": 5,
-    "sixth": 6,
-    "seventh": 7,
-    "eighth": 8,
-    "ninth": 9,
-    "tenth": 10,
-    "eleventh": 11,
-    "twelfth": 12,
-    "twentieth": 20,
-    "hundredth": 100,
-    "thousandth": 1000,
-}
+_TO_NINETEEN = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+    "fifteen sixteen seventeen eighteen nineteen"
+)
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_SCALES = """
+    dozen 12 hundred 100 thousand 1_000 lakh 100_000 million 1_000_000 crore 10_000_000
+    billion 1_000_000_000 bn 1_000_000_000 trillion 1_000_000_000_000
+    quadrillion 1_000_000_000_000_000 万 10_000 亿 100_000_000
+    millionen 1_000_000 milliarden 1_000_000_000 millions 1_000_000 milliards 1_000_000_000
+    millones 1_000_000
+"""
+_PARTS = """
+    half 2 third 3 quarter 4 fourth 4 fifth 5 sixth 6 seventh 7 eighth 8 ninth 9 tenth 10
+    eleventh 11 twelfth 12 twentieth 20 hundredth 100 thousandth 1000
+"""
+SMALL = {word: value for value, word in enumerate(_TO_NINETEEN.split())}
+TENS = {word: 10 * value for value, word in enumerate(_TENS.split(), start=2)}
+SCALES = {word: int(value) for word, value in pairs(_SCALES).items()}
+PARTS = {word: int(value) for word, value in pairs(_PARTS).items()}
 
 # ---------------------------------------------------------------- answers, and words that are none
 
 YES = words("yes true yeah yep ja oui sí sì si sim да はい 是 是的 对 예 네 correct")
 NO = words("no false nope nein non não nao нет いいえ 否 不是 不 아니요 incorrect")
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-NO_SOLUTION = frozenset(
-    {
-        "no solution",
-        "no solutions",
-        "no real solution",
-        "no real solutions",
-        "there is no solution",
-        "there are no solutions",
-        "empty set",
-        "the empty set",
-        "keine lösung",
-        "aucune solution",
-        "sin solución",
-        "无解",
-        "없음",
-    }
+NO_SOLUTION = phrases(
+    "no solution, no solutions, no real solution, no real solutions, there is no solution, "
+    "there are no solutions, empty set, the empty set, keine lösung, aucune solution, "
+    "sin solución, 无解, 없음"
 )
-PLACEHOLDERS = frozenset(
-    {
-        "your answer",
-        "your answer here",
-        "your final answer",
-        "your final answer here",
-        "answer",
-        "answer here",
-        "final answer",
-        "the answer",
-        "the final answer",
-        "insert answer here",
-        "value",
-        "number",
-        "letter",
-        "result",
-        "your choice",
-        "your choice here",
-        "your letter",
-        "solution",
-        "your solution",
-        "n/a",
-        "...",
-        "…",
-        "?",
-        "??",
-        "todo",
-        "tbd",
-        "placeholder",
-        "blank",
-        "xxx",
-        "[answer]",
-        "<answer>",
-    }
+PLACEHOLDERS = phrases(
+    "your answer, your answer here, your final answer, your final answer here, answer, "
+    "answer here, final answer, the answer, the final answer, insert answer here, value, number, "
+    "letter, result, your choice, your choice here, your letter, solution, your solution, n/a, "
+    "..., …, ?, ??, todo, tbd, placeholder, blank, xxx, [answer], <answer>"
 )
-REFUSALS = frozenset(
-    {
-        "don't know",
-        "i don't know",
-        "i do not know",
-        "do not know",
-        "i'm not sure",
-        "i am not sure",
-        "not sure",
-        "unsure",
-        "none of the above",
-        "none of these",
-        "none of the options",
-        "none of the choices",
-        "i cannot answer",
-        "i can't answer",
-        "cannot answer",
-        "no answer",
-        "not given",
-        "not available",
-        "unanswerable",
-    }
+REFUSALS = phrases(
+    "don't know, i don't know, i do not know, do not know, i'm not sure, i am not sure, not sure, "
+    "unsure, none of the above, none of these, none of the options, none of the choices, "
+    "i cannot answer, i can't answer, cannot answer, no answer, not given, not available, "
+    "unanswerable"
 )
 """Texts that must not win a vote, unless a listed choice has the same text."""
 REMARKS = words(
@@ -192,11 +107,11 @@ ANSWER = (
     r"(?:answers?|ans|antwort(?:en)?|l[öo]sung|ergebnis|r[ée]ponses?|r[ée]sultat"
     r"|respuestas?|resultado|resposta|risposta|risultato|odpowied[źz]|wynik|antwoord"
     r"|svar|vastaus|cevap|sonuç"
-    r"|ответ|відповідь|odpověď|válasz|đáp án|jawaban)"
+    r"|ответ|відповідь|odpověď|válasz|đáp\sán|jawaban)"
 )
 CHOICE = (
-    r"(?:option|choice|letter|optie|opción|opcion|opzione|opção|opcao|réponse|вариант|seçenek|lựa "
-    r"chọn|pilihan)"
+    r"(?:option|choice|letter|optie|opción|opcion|opzione|opção|opcao|réponse|вариант|seçenek|lựa"
+    r"\schọn|pilihan)"
 )
 IS = r"(?:is|are|was|were|equals|ist|lautet|sind|est|sont|es|son|é|è|sono|is|jest|är|er|on|=|:)"
 COUNTING = (

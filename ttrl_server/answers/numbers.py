@@ -1,5 +1,4 @@
-"""Finds the number at the end of a sample: in bold, in a formula, or the last number that does not
-only limit another one."""
+"""Finds the number at the end of a sample: in bold, in a formula, or the last that counts."""
 
 from __future__ import annotations
 
@@ -42,26 +41,23 @@ _NUMBER = re.compile(
 _THOUSANDS = re.compile(r"(?<=[0-9])(?:,|\{,\}|,?\\[!,])(?=[0-9]{3})")
 ROUNDED = re.compile(r"(?<=[0-9π)}])\s?(?:≈|\\approx(?![a-z]))")
 FORMULA = re.compile(
-    rf"\$\$(.{{1,{_LONGEST_FORMULA}}}?)\$\$"
+    rf"(?s)\$\$(.{{1,{_LONGEST_FORMULA}}}?)\$\$"
     rf"|\\\[(.{{1,{_LONGEST_FORMULA}}}?)\\\]|\\\((.{{1,{_LONGEST_FORMULA}}}?)\\\)"
-    rf"|(?<![\\$])\$(?!\s*\$)((?:[^$\n\\]|\\.){{1,{_LONGEST_FORMULA}}})(?<!\$)\$(?![0-9$])",
-    re.DOTALL,
+    rf"|(?<![\\$])\$(?!\s*\$)((?:[^$\n\\]|\\.){{1,{_LONGEST_FORMULA}}})(?<!\$)\$(?![0-9$])"
 )
 _SEVERAL = re.compile(r",|\\text\s?\{\s?(?:or|and)\b|\bor\b")
 _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
 _QUALIFIES = re.compile(
-    r"(?:\b(?:(?:less|more|greater|fewer|smaller|larger|bigger|higher|lower)\sthan"
+    r"(?i)(?:\b(?:(?:less|more|greater|fewer|smaller|larger|bigger|higher|lower)\sthan"
     r"(?:\sor\sequal\sto)?|between|from|through|up\sto|at\s(?:most|least)"
     r"|out\sof|(?<=\d\s)of|below|under|above|within|divisible\sby|multiples?\sof|among"
     r"|(?<=\d\s)to|clos(?:e|er|est)\sto|compared\sto|relative\sto|next\sto"
     r"|every|per|by|than|over)\s"
-    r"(?:the\s|a\s)?\$?|\bbetween\s\S{1,20}\sand\s\$?)\Z",
-    re.IGNORECASE,
+    r"(?:the\s|a\s)?\$?|\bbetween\s\S{1,20}\sand\s\$?)\Z"
 )
 _STEP = re.compile(
-    r"(?:\bsteps?|\bparts?|\brows?|\bpages?|\bfigures?|\bequations?|\bmethods?|\brules?"
-    r"|\bexamples?|\bstep\s?#|\bcase)\s\Z",
-    re.IGNORECASE,
+    r"(?i)(?:\bsteps?|\bparts?|\brows?|\bpages?|\bfigures?|\bequations?|\bmethods?|\brules?"
+    r"|\bexamples?|\bstep\s?#|\bcase)\s\Z"
 )
 
 
@@ -74,9 +70,8 @@ _ALSO_WORDS = frozenset({"in", "a", "A", "min", "bar", "second", "times", "unit"
 _IN_WORDS = "|".join(sorted([*SMALL, *TENS, *SCALES], key=len, reverse=True))
 _PARTS = "|".join(PARTS)
 _NUMBER_IN_WORDS = re.compile(
-    rf"\b(?:an?|{_IN_WORDS})[\s-](?:{_PARTS})s?\b|\bhalf\b"
-    rf"|\b(?:{_IN_WORDS})\b(?:[\s-](?:and\s)?(?:{_IN_WORDS})\b){{0,8}}",
-    re.IGNORECASE,
+    rf"(?i)\b(?:an?|{_IN_WORDS})[\s-](?:{_PARTS})s?\b|\bhalf\b"
+    rf"|\b(?:{_IN_WORDS})\b(?:[\s-](?:and\s)?(?:{_IN_WORDS})\b){{0,8}}"
 )
 _NAMED = re.compile(
     r"\\[a-zA-Z]+|\b(?:sqrt|sin|cos|tan|log|ln|exp|pi)\b(?=\s?[(\d]|\W|\Z)|(?<=\d)(?:sqrt|pi)\b"
@@ -93,43 +88,32 @@ _MATRIX_FORMULA = re.compile(r"\\begin\{[a-z]*(?:matrix|array)\}")
 
 
 def short_formula(text: str, asked: Asked) -> str | None:
-    """A reply that is one formula or expression and nothing else, or a matrix that is the last
-    formula of a sentence."""
+    """A reply that is one formula and nothing else, or a matrix that is its last formula."""
     formulas = [m[m.lastindex or 0].strip() for m in FORMULA.finditer(text)]
     if formulas and _MATRIX_FORMULA.search(formulas[-1]) and "=" not in formulas[-1]:
         return formulas[-1]
     bare = text.strip().strip("$").rstrip(".").strip()
-    plain = re.search(r"\n|:|\.\s|[^\W\d_]{4,}", _NAMED.sub("", bare)) is None and len(bare) <= 80
-    formula = (
-        re.search(r"\d|\\[a-z]|pi", bare) is not None and _FORMULA_SIGNS.search(bare) is not None
-    )
-    foreign = asked.decimal_comma and re.fullmatch(r"[-\d.,\s$€£%]+", bare) is not None
-    return bare if asked.kind == "number" and plain and (formula or foreign) else None
+    wordy = re.search(r"\n|:|\.\s|[^\W\d_]{4,}", _NAMED.sub("", bare))
+    if asked.kind != "number" or wordy or len(bare) > 80:
+        return None
+    formula = re.search(r"\d|\\[a-z]|pi", bare) and _FORMULA_SIGNS.search(bare)
+    foreign = asked.decimal_comma and re.fullmatch(r"[-\d.,\s$€£%]+", bare)
+    return bare if formula or foreign else None
 
 
 def last_value(text: str, asked: Asked) -> tuple[str | None, bool]:
-    """The last number of a reply, or the formula around it, and whether the number is in the last
-    line.
-
-    Numbers that only limit another number do not count, nor do numbers of the calculation that the
-    question asks for.
-    """
+    """The last number of a reply, or the formula around it, and whether it is in the last line.
+    Numbers that only limit another one, or repeat the question's calculation, do not count."""
     last_line = text.rstrip(" \t\r\n$*`\\])").rfind("\n") + 1
     if (bold := _only_bold(text[last_line:])) and not asked.integer:
         return exactly(bold, asked) or bold, True
     numbers = list(_NUMBER.finditer(text))[-_NUMBERS:]
     if asked.integer:
-        numbers = [
-            match
-            for match in numbers
-            if (found := key(match[0], asked)) and re.fullmatch(r"-?[0-9]+", found.bare)
-        ]
+        keyed = [(number, key(number[0], asked)) for number in numbers]
+        numbers = [number for number, k in keyed if k and re.fullmatch("-?[0-9]+", k.bare)]
     if asked.kind == "number":
-        again = [
-            found.span()
-            for found in _CALCULATION.finditer(text)
-            if repeats(found[0].rstrip("., "), asked)
-        ]
+        written = _CALCULATION.finditer(text)
+        again = [found.span() for found in written if repeats(found[0].rstrip("., "), asked)]
         numbers = [n for n in numbers if not any(start <= n.start() < end for start, end in again)]
     if not numbers and asked.kind == "number":
         # Take the number in words of a short reply if it is the only one.
@@ -166,14 +150,10 @@ def _main(text: str, numbers: list[re.Match[str]]) -> re.Match[str]:
 
 
 def _with_unit(text: str, number: re.Match[str], asked: Asked) -> str:
-    """The number with the currency before it or the unit after it: "25 m" and "25 cm" are different
-    answers."""
+    """The number with the currency before it or the unit after it: 25 m are not 25 cm."""
     found, before = _plain(number[0]), text[number.start() - 1 : number.start()]
-    in_formula = any(
-        f.start() < number.start() < f.end()
-        for f in FORMULA.finditer(text, max(number.start() - 200, 0))
-    )
-    if before and before in "€£¥₹$" and not in_formula:
+    currency = before and before in "€£¥₹$"
+    if currency and not _formula_at(text, number.start(), number.start() - _LONGEST_FORMULA):
         return before + found
     for words in range(4, 0, -1):
         after = _UNIT_AFTER[words - 1].match(text, number.end())
@@ -186,32 +166,32 @@ def _with_unit(text: str, number: re.Match[str], asked: Asked) -> str:
 def _only_bold(line: str) -> str | None:
     """The number in the only bold words of a line, if these are not part of a formula."""
     bold = list(_BOLD.finditer(line))
-    if (
-        len(bold) != 1
-        or re.search(r"[=*/+<>]", line[bold[0].end() :])
-        or len(bold[0][1].split()) > 4
-    ):
+    if len(bold) != 1 or re.search(r"[=*/+<>]", line[bold[0].end() :]):
         return None
-    numbers = _NUMBER.findall(bold[0][1])
-    return _plain(numbers[0]) if len(numbers) == 1 and not FORMULA.search(bold[0][1]) else None
+    said, numbers = bold[0][1], _NUMBER.findall(bold[0][1])
+    alone = len(numbers) == 1 and len(said.split()) <= 4 and not FORMULA.search(said)
+    return _plain(numbers[0]) if alone else None
 
 
 def _formula_around(text: str, number: re.Match[str]) -> str | None:
-    """The text after the last equals sign of the formula that contains the number, if that text is
-    a whole expression."""
-    reach = max(number.start() - 2 * _LONGEST_FORMULA, text.rfind("\n\n", 0, number.start()) + 1, 0)
-    for formula in FORMULA.finditer(text, reach):
-        if formula.start() < number.start() < formula.end():
-            content = ROUNDED.split(formula[formula.lastindex or 0], maxsplit=1)[0]
-            if content.count("=") < 2 or not _SEVERAL.search(content):
-                content = content.rsplit("=", 1)[-1]
-            content = content.lstrip().rstrip(" .,;\n")
-            whole = all(
-                content.count(opens) == content.count(closes)
-                for opens, closes in (("{", "}"), (r"\begin", r"\end"))
-            )
-            return content if whole and re.search("[0-9]", content) else None
-    return None
+    """What follows the last "=" of the formula around the number, if it is a whole expression."""
+    at = number.start()
+    formula = _formula_at(text, at, max(at - 2 * _LONGEST_FORMULA, text.rfind("\n\n", 0, at) + 1))
+    if formula is None:
+        return None
+    content = ROUNDED.split(formula[formula.lastindex or 0], maxsplit=1)[0]
+    if content.count("=") < 2 or not _SEVERAL.search(content):
+        content = content.rsplit("=", 1)[-1]
+    content = content.lstrip().rstrip(" .,;\n")
+    braces = content.count("{") == content.count("}")
+    whole = braces and content.count(r"\begin") == content.count(r"\end")
+    return content if whole and re.search("[0-9]", content) else None
+
+
+def _formula_at(text: str, place: int, reach: int) -> re.Match[str] | None:
+    """The formula around a place of a text, if it starts after ``reach``."""
+    formulas = FORMULA.finditer(text, max(reach, 0))
+    return next((f for f in formulas if f.start() < place < f.end()), None)
 
 
 def _plain(number: str) -> str:
@@ -223,7 +203,5 @@ def number_of(sentence: str) -> str | None:
     """The first number of a sentence that begins with a number ("40 dollars and …"), else the last
     number ("the number of 3 …, or 10")."""
     leading = _NUMBER.match(sentence.lstrip("$"))
-    if leading:
-        return _plain(leading[0])
-    found = _NUMBER.findall(sentence)
+    found = [leading[0]] if leading else _NUMBER.findall(sentence)
     return _plain(found[-1]) if found else None

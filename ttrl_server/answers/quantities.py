@@ -1,5 +1,4 @@
-"""Keys of answers without further parts: a value with its unit or with the words for what is
-counted, or plain words."""
+"""Keys of answers without further parts: a value, its unit or what is counted, or plain words."""
 
 from __future__ import annotations
 
@@ -30,9 +29,9 @@ def alone(text: str) -> Key:
 
 
 def spelt(text: str, asked: Asked) -> Key:
-    """The key of plain words, without articles, hyphens and marks. Case is ignored, except where it
-    has a meaning: in symbols, and in one or two letters."""
-    plain = unquoted(text).replace("{", "").replace("}", "")
+    """The key of plain words, without articles, hyphens and marks. Case counts only where it has a
+    meaning: in symbols, and in one or two letters."""
+    plain = _plain(text)
     short = asked.known and not asked.choices and len(plain) <= 2 and plain.isalpha()
     plain = plain if asked.cased or short else plain.casefold()
     words = re.sub(r"(?<=[^\W\d_])-(?=[^\W\d_])", " ", plain).strip(" .,;:!?\"'").split()
@@ -49,11 +48,10 @@ _DATE_IN_FIGURES = re.compile(r"\d{1,4}/\d{1,2}/\d{2,4}")
 
 
 def valued(text: str, asked: Asked) -> Key | None:
-    """The key of mathematics is its value. Ranges and scores (``1914-1918``, ``2-1``) and dates in
-    figures are compared as text."""
+    """The key of mathematics is its value; of ranges, scores (``2-1``) and dates, their text."""
     if _RANGE.fullmatch(text) or _DATE_IN_FIGURES.fullmatch(text):
         return alone(text.replace("--", "-"))
-    letters = re.fullmatch(r"[A-Za-z]+", text) is not None
+    letters = text.isascii() and text.isalpha()
     if not _SIGNS.search(text) or (letters and (len(text) == 2 or asked.cased)):
         return None
     maybe_a_choice = not asked.known and len(text) == 1
@@ -67,12 +65,8 @@ def in_words(text: str, asked: Asked) -> Key | None:
     if said is None:
         return None
     value, rest = said
-    if (
-        rest
-        and not text[:1].isdigit()
-        and not unit(rest)
-        and not all(stem(w) in asked.stems for w in rest.split())
-    ):
+    known = text[:1].isdigit() or unit(rest) or {stem(w) for w in rest.split()} <= asked.stems
+    if not known:
         return None  # "Seven Samurai" is a name, not 7
     return _labelled(value, rest, asked) if rest else alone(str(value))
 
@@ -91,6 +85,8 @@ _UNIT_STARTS = re.compile(
 _BASED = re.compile(
     r"[({]?(\d[0-9A-Fa-f]*)[)}]?\s?(?:_\s?[({]?\s?‹?(\w+)›?\s?[)}]?|\s(?:in\s)?base[- ]?(\w+))"
 )
+_CHOOSE = re.compile(r"[A-Z]\d")
+"""In 6C2, C means "choose", not coulombs."""
 _SURE = frozenset({"cm", "mm", "km", "in", "ft"})
 """Units that are never read as two variables side by side after a formula with letters."""
 
@@ -110,7 +106,7 @@ def measured(text: str, asked: Asked) -> Key | None:
             return found
     for start in _UNIT_STARTS.finditer(text):
         before, after = text[: start.start()].strip(), text[start.start() :]
-        known = unit(_plain(after)) if before and not _is_choose(after) else None
+        known = unit(_plain(after)) if before and not _CHOOSE.match(after) else None
         letter, spaced = _plain(after).strip(), text[start.start() - 1] == " "
         if len(letter) == 1 and letter.isalpha():
             # Not a unit without a space before it, nor if the question uses it as a name.
@@ -138,17 +134,12 @@ def _plain(text: str) -> str:
     return unquoted(text).replace("{", "").replace("}", "")
 
 
-def _is_choose(after: str) -> bool:
-    """Whether C means "choose", as in 6C2, and not coulombs."""
-    return re.match(r"[A-Z]\d", after) is not None
-
-
 def _number_and(size: Fraction, rest: str, asked: Asked) -> Key | None:
     """The key of a plain number and what follows it: a unit, or words for what is counted."""
     spaced, words = rest[:1] == " ", _plain(rest)
     letter = words.strip().rstrip(".")
     named = len(letter) == 1 and letter in asked.names and not rest.strip().startswith("‹")
-    if _is_choose(rest):
+    if _CHOOSE.match(rest):
         return None
     if (known := unit(words, spaced=spaced)) and not named:
         return _with_unit(str(size), size, known, asked)
@@ -166,23 +157,18 @@ def _labelled(size: Fraction, words: str, asked: Asked) -> Key | None:
     listed = re.findall(r"[^\W\d_]+", words)
     if re.search(r"(?:\A|\s)[-–]|[-–]\s|[\d=+*/^\\<>(){}|]", words) or len(listed) > 8:
         return None
-    if any(w.lower() in CHANGES_VALUE for w in listed) or not any(
-        len(w) > 2 or not w.isascii() for w in listed
-    ):
+    says = any(len(word) > 2 or not word.isascii() for word in listed)
+    if not says or any(word.lower() in CHANGES_VALUE for word in listed):
         return None
-    words, value = words.strip(" .,!"), str(size)
-    for end in range(len(words.split()), 0, -1):  # km north
-        if known := unit(" ".join(words.split()[:end])):
-            beside = _counted(" ".join(words.split()[end:]), asked)
-            found = _with_unit(value, size, known, asked)
-            return Key(f"{found.full} {beside}".rstrip(), value) if beside else found
-    beside = _counted(words, asked)
-    return Key(f"{value} {beside}", value) if beside else alone(value)
-
-
-def _counted(words: str, asked: Asked) -> str:
-    stems = [stem(word) for word in re.findall(r"[^\W\d_]+", words.lower())]
-    return " ".join(s for s in stems if s not in asked.stems - DIRECTIONS and s not in SAYS_NOTHING)
+    each, value, found = words.strip(" .,!").split(), str(size), alone(str(size))
+    for end in range(len(each), 0, -1):  # km north
+        if known := unit(" ".join(each[:end])):
+            each, found = each[end:], _with_unit(value, size, known, asked)
+            break
+    stems = [stem(word) for word in re.findall(r"[^\W\d_]+", " ".join(each).lower())]
+    left_out = SAYS_NOTHING | (asked.stems - DIRECTIONS)
+    beside = " ".join(word for word in stems if word not in left_out)
+    return Key(f"{found.full} {beside}", value) if beside else found
 
 
 def _with_unit(value: str, size: Fraction | None, known: Unit, asked: Asked) -> Key:
@@ -192,6 +178,5 @@ def _with_unit(value: str, size: Fraction | None, known: Unit, asked: Asked) -> 
         if asked.percent or not asked.known:
             return Key(f"{value} %", value)
         return alone(str(size / 100) if size is not None else f"{value}/100")
-    if size is not None:
-        return Key(f"{size * known.scale} {known.dimension}", value)
-    return Key(f"{value}×{known.scale} {known.dimension}", value)
+    scaled = f"{value}×{known.scale}" if size is None else size * known.scale
+    return Key(f"{scaled} {known.dimension}", value)

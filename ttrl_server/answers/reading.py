@@ -1,10 +1,8 @@
 r"""The final answer of one sample, read from its text.
 
 The strongest form wins, and within one form the last: a complete ``\boxed{…}``, else a phrase
-such as "the answer is …", else a form that depends on the kind of question: a marked choice, yes or
-no, a word that the question offers, the last number, a short reply, a sentence on what was asked.
-For an open question only the first two forms count. A sample that was cut off has an answer only in
-a complete box.
+such as "the answer is …", else a form that depends on the kind of question. For an open question
+only the first two count, for a sample that was cut off only a complete box.
 
 The time of every pattern here is linear in the text, or bounded by a constant, for any text.
 """
@@ -32,8 +30,7 @@ Strength = Literal["boxed", "stated", "choice", "closing", "number"]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The answer of one sample, as the sample wrote it; for the text of a listed choice, the
-    choice's letter."""
+    """The answer of one sample as the sample wrote it, or the letter of the choice it names."""
 
     answer: str | None
     strength: Strength | None
@@ -44,11 +41,8 @@ NOTHING = Reading(None, None)
 
 
 def read(text: str, finish_reason: str | None, asked: Asked) -> Reading:
-    """The final answer and its strength. Never raises.
-
-    A reason other than ``stop`` means that max_tokens or the gateway cut the text off: then only a
-    complete box counts.
-    """
+    """The final answer and its strength. Never raises. A reason other than ``stop`` means that
+    max_tokens or the gateway cut the text off."""
     tail = said(visible(text))[-TAIL:]
     reading = _reading(boxed(tail, asked), "boxed", asked)
     unlisted = asked.choices and reading.answer not in asked.choices

@@ -1,5 +1,4 @@
-"""Replies that are an answer as a whole, or whose first sentence gives the answer: a word, a
-verdict, a name, a label.
+"""Replies that are an answer as a whole, or give it in the first sentence: a verdict, a name.
 
 Greetings and refusals are no answers: models repeat them most, so they would win votes.
 """
@@ -16,11 +15,8 @@ from ttrl_server.answers.spelling import lines
 def is_no_answer(text: str) -> bool:
     """Whether a reply's form excludes an answer: code, a table, or a list up to the end."""
     written = lines(text)
-    if (
-        "```" in text
-        and len(written) > 3
-        and not re.search(r"\banswer|=\s?\S|\d\s*\Z", written[-1], re.IGNORECASE)
-    ):
+    code = "```" in text and len(written) > 3
+    if code and not re.search(r"(?i)\banswer|=\s?\S|\d\s*\Z", written[-1]):
         return True
     items = [line for line in written if re.match(r"\s*(?:\d{1,2}[.)]|[-*•+])\s", line)]
     rows = [line for line in written if line.count("|") >= 2]
@@ -38,34 +34,29 @@ _SAYING = re.compile(
     r"(?:an?\s|the\s)?(\S{1,40}(?:\s\S{1,40}){0,3})"
 )
 _SMALL_TALK = re.compile(
-    r"[\W_]{0,8}(?:(?:I|we)(?:\s|['\u2019])|(?:sorry|unfortunately|hello|hi|unknown|as\san\sai"
-    r"|there\sis\sno|it\sdepends|not\s(?:sure|known|enough))\b)",
-    re.IGNORECASE,
+    r"(?i)[\W_]{0,8}(?:(?:I|we)(?:\s|['\u2019])|(?:sorry|unfortunately|hello|hi|unknown|as\san\sai"
+    r"|there\sis\sno|it\sdepends|not\s(?:sure|known|enough))\b)"
 )
 _SAYS_VERDICT = re.compile(
-    r"(?:[\W_]{0,8}|(?:so|therefore|thus|hence),?\s)"
+    r"(?i)(?:[\W_]{0,8}|(?:so|therefore|thus|hence),?\s)"
     rf"({'|'.join(sorted(YES | NO, key=lambda word: (-len(word), word)))})"
     r"(?:[\W_]{0,4}\Z|[,.;:!)*_\u2013\u2014，。、]|\s[-\u2013\u2014]"
     r"|\s(?:it|they|he|she|there|this|that|the|we|you|I|because|since|as|[0-9])\b)"
     r"|(?!.{0,200}(?:\b(?:not|never|none|no|doubt|cannot)\b|n['\u2019]t\b))"
-    r".{0,200}\b(?:is|'s)\s(true|false|correct|incorrect)[\W_]{0,4}\Z",
-    re.IGNORECASE,
+    r".{0,200}\b(?:is|'s)\s(true|false|correct|incorrect)[\W_]{0,4}\Z"
 )
 
 
 def verdict(text: str) -> str | None:
-    """The yes, no, true or false of the last line, else of the first line: at the line's start, or
-    at its end after "is"."""
+    """The yes, no, true or false at the start of the last line, or at its end after "is"; else of
+    the first line."""
     written = lines(text)
     found = next(filter(None, map(_SAYS_VERDICT.match, written[-1:] + written[:1])), None)
     return found[1] or found[2] if found else None
 
 
 def short_reply(text: str, within: str = "") -> str | None:
-    """A reply of one short line as a whole, or X of "The … is X."; the answer contains ``within``.
-
-    Refusals and greetings do not count; models repeat them most.
-    """
+    """A reply of one short line as a whole, or X of "The … is X."; the line contains ``within``."""
     line, *more = lines(text) or [""]
     short = len(line) <= _SHORT and (within or len(line.split()) <= _FEW)
     if more or not short or within not in line or _SMALL_TALK.match(line):
@@ -76,7 +67,7 @@ def short_reply(text: str, within: str = "") -> str | None:
 
 
 _TELLS = re.compile(
-    r"\A[^.!?\n]{0,160}?\b(?:is|was|are|were|would\s(?:likely\s)?be)\s"
+    r"(?i)\A[^.!?\n]{0,160}?\b(?:is|was|are|were|would\s(?:likely\s)?be)\s"
     r"(?:(?:generally|widely|usually|commonly|often|typically|also|likely|probably)\s)?"
     r"(?:(?:considered|known|called|named|thought|believed|categori[sz]ed|classified|created"
     r"|written|directed|invented|founded|made|composed|developed|discovered|spoken|located"
@@ -84,22 +75,19 @@ _TELLS = re.compile(
     r"(?:(?:to\sbe|as|by|under|in|of|from|out\sof|using)\s)?(?:an?\s|the\s)?"
     r"[\"'“*_]{0,4}([^\s\"“”*_,.;:()!?](?:[^.,;:()!?\n\"”*]|\.(?=\S)){0,60}?)[\"'”*_]{0,4}"
     r"(?=[.,;:()!?\n]|\s(?:in|which|who|that|because|with|located|found|for|as|on|at|by|from"
-    r"|due|made|since|and\s(?:it|they|he|she|was|is)|\()|\Z)",
-    re.IGNORECASE,
+    r"|due|made|since|and\s(?:it|they|he|she|was|is)|\()|\Z)"
 )
 _QUOTED = re.compile(r"[\"“]([^\"”\n]{2,60})[\"”]|\*\*([^*\n]{2,60})\*\*")
 
 
 _LABEL = re.compile(r"[\s*#>-]{0,6}([A-Z][A-Za-z' ]{1,40}?)[\s*]{0,4}:[\s*]{0,4}([^\n:]{1,60})")
 _PRESENTS = re.compile(
-    r"\W{0,4}(?:(?:sure|certainly|of\scourse|absolutely|okay|great)\b[,!.]?\s)?"
-    r"(?:here|there|below|this|these|it\sseems|i|what)\b",
-    re.IGNORECASE,
+    r"(?i)\W{0,4}(?:(?:sure|certainly|of\scourse|absolutely|okay|great)\b[,!.]?\s)?"
+    r"(?:here|there|below|this|these|it\sseems|i|what)\b"
 )
 _NO_NAME = re.compile(
-    r"(?:\w+(?:ed|ing)|used\sto\b.*|able\sto\b.*|not\b.*|very\b.*|more\b.*"
-    r"|one\sof\b.*|following\b.*)",
-    re.IGNORECASE,
+    r"(?i)(?:\w+(?:ed|ing)|used\sto\b.*|able\sto\b.*|not\b.*|very\b.*|more\b.*"
+    r"|one\sof\b.*|following\b.*)"
 )
 
 
@@ -113,8 +101,7 @@ def under_label(text: str, asked: Asked) -> str | None:
 
 
 def fact(text: str) -> str | None:
-    """The answer in the first sentence, a name that it quotes or sets in bold, or a short reply as
-    a whole."""
+    """The answer in the first sentence, a name in quotes or bold there, or a short reply."""
     if (short := short_reply(text)) and len(short.split()) <= 6:
         return short
     first = re.split(r"(?<=[.!?])\s", "".join(lines(text)[:1]), maxsplit=1)[0]

@@ -1,5 +1,4 @@
-"""Extracts what a sample says to its reader: without its thinking, and without a next question that
-the model may invent."""
+"""What a sample says to its reader: no thinking, no next question that the model invents."""
 
 from __future__ import annotations
 
@@ -10,9 +9,8 @@ _NAMES = (
     r"|seed:think|seed:cot_budget_reflect)"
 )
 _TAG = re.compile(
-    rf"<(?P<a>/?){_NAMES}>|\[(?P<b>/?){_NAMES}\]|◁(?P<c>/?){_NAMES}▷"
-    r"|<\|(?P<d>begin|end)_of_thought\|>",
-    re.IGNORECASE,
+    rf"(?i)<(?P<a>/?){_NAMES}>|\[(?P<b>/?){_NAMES}\]|◁(?P<c>/?){_NAMES}▷"
+    r"|<\|(?P<d>begin|end)_of_thought\|>"
 )
 _CHANNEL = re.compile(
     r"(?:<\|start\|>\s?assistant)?<\|channel\|>\s?(?P<tagged>\w+)"
@@ -23,8 +21,7 @@ _CHANNEL = re.compile(
 _TOKEN = re.compile(r"<\|[a-z_]{1,40}\|>|</?s>|<(?:start|end)_of_turn>(?:model)?|\[/?INST\]")
 _NEXT_TURN = re.compile(
     r"<\|im_end\|>|<\|im_start\|>|<\|endoftext\|>|<\|eot_id\|>|<\|end_of_text\|>"
-    r"|<\|return\|>|<\|end\|>|</s>"
-    r"|<end_of_turn>|<start_of_turn>user|\[INST\]"
+    r"|<\|return\|>|<\|end\|>|</s>|<end_of_turn>|<start_of_turn>user|\[INST\]"
     r"|(?:\n|</answer>|(?<=[.!?\]])[ \t]{0,4})[ \t*#]{0,8}"
     r"(?:Human|User|Question|Q|Problem|Instruction|Exercise"
     r"|###\s?Question|###\s?Instruction)\s?\d{0,3}[ \t*]{0,3}:"
@@ -34,15 +31,12 @@ _NEXT_TURN = re.compile(
 
 def said(text: str) -> str:
     """The text outside the thinking, which tags or channels mark; empty if the thinking does not
-    end.
-
-    The prompt may contain the opening tag, so text before a closing tag alone is thinking too.
-    """
+    end. The prompt may hold the opening tag, so text before a closing tag alone is thinking too."""
     text = _final_channel(text)
     kept: list[str] = []
     start, thinking = 0, False
     for tag in _TAG.finditer(text):
-        opens = tag["d"] == "begin" or (tag["d"] is None and not (tag["a"] or tag["b"] or tag["c"]))
+        opens = tag["d"] == "begin" or not any(tag.groups())
         if opens and not thinking:
             kept.append(text[start : tag.start()])
         elif not opens and not thinking:
@@ -57,8 +51,7 @@ def said(text: str) -> str:
 
 
 def _final_channel(text: str) -> str:
-    """The text of the channel ``final``; "" if the text has channels but none is ``final``; the
-    whole text without channels."""
+    """The text of the channel ``final``, "" if only other channels are there, else the text."""
     marks = list(_CHANNEL.finditer(text))
     if not marks or not (marks[0]["tagged"] or marks[0].start() == 0):
         return text
@@ -68,5 +61,5 @@ def _final_channel(text: str) -> str:
     finals = [i for i, mark in enumerate(marks) if (mark["tagged"] or mark["plain"]) == "final"]
     if not finals:
         return ""
-    last = finals[-1]
-    return text[marks[last].end() : marks[last + 1].start() if last + 1 < len(marks) else len(text)]
+    start, *after = marks[finals[-1] :]
+    return text[start.end() : after[0].start() if after else None]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from ttrl_server.answers.lexicon import FUNCTIONS
+from ttrl_server.answers.lexicon import FUNCTIONS, pairs
 from ttrl_server.answers.units import unit
 
 _INVISIBLE = (
@@ -19,160 +19,60 @@ _INVISIBLE = (
     # Zero width, writing direction.
     *(*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070)),
 )
-_GREEK_LETTERS = {
-    "α": "alpha",
-    "β": "beta",
-    "γ": "gamma",
-    "δ": "delta",
-    "ε": "epsilon",
-    "ϵ": "epsilon",
-    "η": "eta",
-    "θ": "theta",
-    "κ": "kappa",
-    "λ": "lambda",
-    "μ": "mu",
-    "µ": "mu",
-    "ν": "nu",
-    "ξ": "xi",
-    "ρ": "rho",
-    "σ": "sigma",
-    "τ": "tau",
-    "φ": "phi",
-    "ϕ": "phi",
-    "χ": "chi",
-    "ψ": "psi",
-    "ω": "omega",
-    "Γ": "Gamma",
-    "Δ": "Delta",
-    "Θ": "Theta",
-    "Λ": "Lambda",
-    "Σ": "Sigma",
-    "Φ": "Phi",
-    "Ψ": "Psi",
-    "π": "pi",
-    "𝜋": "pi",
-}
+_MINUS = "\N{MINUS SIGN}\N{HYPHEN}\N{NON-BREAKING HYPHEN}\N{SMALL HYPHEN-MINUS}"
+_SPACE = "\N{NO-BREAK SPACE}\N{THIN SPACE}\N{NARROW NO-BREAK SPACE}\N{FIGURE SPACE}"
 _VISIBLE: dict[int, str | None] = {
     **dict.fromkeys(_INVISIBLE),
     **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},  # full-width forms of ASCII
-    **dict.fromkeys(
-        map(ord, "\N{MINUS SIGN}\N{HYPHEN}\N{NON-BREAKING HYPHEN}\N{SMALL HYPHEN-MINUS}"), "-"
-    ),
+    **dict.fromkeys(map(ord, _MINUS), "-"),
     ord("\N{RIGHT SINGLE QUOTATION MARK}"): "'",
     ord("\N{IDEOGRAPHIC FULL STOP}"): ". ",
     ord("\N{IDEOGRAPHIC COMMA}"): ", ",
     ord("\N{IDEOGRAPHIC SPACE}"): " ",
-    **dict.fromkeys(
-        map(ord, "\N{NO-BREAK SPACE}\N{THIN SPACE}\N{NARROW NO-BREAK SPACE}\N{FIGURE SPACE}"), " "
-    ),
+    **dict.fromkeys(map(ord, _SPACE), " "),
 }
 _POWER_IN_CODE = re.compile(
     r"(?<=[0-9)]|(?<![A-Za-z])[A-Za-z])(?:\*\*|[ \t]\*\*[ \t])"
     r"(?=-?(?:[0-9]{1,20}|[A-Za-z])(?![0-9A-Za-z]|\*\*))"
 )
+_COMMANDS = """
+    ∞ infty ≈ approx ∪ cup ∩ cap ∈ in ± pm ∠ angle ∅ emptyset
+    α alpha β beta γ gamma δ delta ε epsilon ϵ epsilon ζ zeta η eta θ theta ι iota κ kappa
+    λ lambda μ mu µ mu ν nu ξ xi ρ rho σ sigma τ tau φ phi ϕ phi χ chi ψ psi ω omega Γ Gamma
+    Δ Delta Θ Theta Λ Lambda Ξ Xi Π Pi υ upsilon Σ Sigma Φ Phi Ψ Psi π pi 𝜋 pi
+"""
 _SIGNS = str.maketrans(
-    {
-        "–": "-",
-        "×": "*",
-        "·": "*",
-        "⋅": "*",
-        "∙": "*",
-        "∗": "*",
-        "÷": "/",
-        "∕": "/",
-        "⁄": "/",
-        "∞": r"\infty ",
-        "≈": r"\approx ",
-        "≤": "<=",
-        "≥": ">=",
-        "⩽": "<=",
-        "⩾": ">=",
-        "≠": "!=",
-        "∪": r"\cup ",
-        "∩": r"\cap ",
-        "∈": r"\in ",
-        "±": r"\pm ",
-        "∠": r"\angle ",
-        "∅": r"\emptyset ",
-        "ℝ": r"\mathbb{R}",
-        "∣": "|",
-        "º": "°",
-        "˚": "°",
-    }
+    dict(zip("–×·⋅∙∗÷∕⁄∣º˚", "-*****///|°°", strict=True))
+    | {sign: rf"\{name} " for sign, name in pairs(_COMMANDS).items()}
+    | {**pairs("≤ <= ⩽ <= ≥ >= ⩾ >= ≠ !="), "ℝ": r"\mathbb{R}"}
 )
 _RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+")
 _LOWERED = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋]+")
 _FRACTIONS = re.compile("[¼-¾⅐-⅞]")
 _DIGITS = re.compile(r"[^\W_a-zA-Z0-9]")
 
+_NOTHING = (
+    "left right middle big bigl bigr Big Bigl Bigr bigg biggl biggr Bigg Biggl Biggr boxed fbox "
+    "displaystyle textstyle limits mathstrut"
+)
+_SIGNS_OF_TEX = """
+    cdot * times * ast * cdotp * div / lt < gt > le <= leq <= leqslant <= ge >= geq >= geqslant >=
+    ne != neq != to → rightarrow → land , lor , wedge , vee , dots ... ldots ... cdots ...
+    circ ° degree ° degrees ° lvert | rvert | vert | mid | lbrace ⦃ rbrace ⦄ lbrack [ rbrack ]
+    lfloor ⌊ rfloor ⌋ lceil ⌈ rceil ⌉ pounds £ euro € textdollar $
+"""
+_OTHER_NAMES = """
+    dfrac frac tfrac frac cfrac frac dbinom binom tbinom binom varnothing emptyset
+    emptyset emptyset infin infty tg tan ctg cot arcctg arccot
+"""
 _MEANING: dict[str, str] = {
-    **dict.fromkeys(
-        (
-            "left",
-            "right",
-            "big",
-            "bigl",
-            "bigr",
-            "Big",
-            "Bigl",
-            "Bigr",
-            "bigg",
-            "Bigg",
-            "displaystyle",
-        ),
-        "",
-    ),
-    **dict.fromkeys(
-        (
-            "textstyle",
-            "limits",
-            "boxed",
-            "fbox",
-            "middle",
-            "biggl",
-            "biggr",
-            "Biggl",
-            "Biggr",
-            "mathstrut",
-        ),
-        "",
-    ),
-    **dict.fromkeys(("quad", "qquad", "enspace", "thinspace", "hspace", "newline"), " "),
-    **dict.fromkeys(("dfrac", "tfrac", "cfrac"), r"\frac "),
-    **dict.fromkeys(("dbinom", "tbinom"), r"\binom "),
-    **dict.fromkeys(("cdot", "times", "ast", "cdotp"), "*"),
-    **dict.fromkeys(("le", "leq", "leqslant"), "<="),
-    **dict.fromkeys(("ge", "geq", "geqslant"), ">="),
-    **dict.fromkeys(("ne", "neq"), "!="),
-    **dict.fromkeys(("lvert", "rvert", "vert", "mid"), "|"),
-    **dict.fromkeys(("lbrace",), "⦃"),
-    **dict.fromkeys(("rbrace",), "⦄"),
-    **dict.fromkeys(("circ", "degree", "degrees"), "°"),
-    **dict.fromkeys(("varnothing", "emptyset"), r"\emptyset "),
-    **dict.fromkeys(("to", "rightarrow"), "→"),
-    **dict.fromkeys(("dots", "ldots", "cdots"), "..."),
-    "div": "/",
-    "lt": "<",
-    "gt": ">",
-    "lfloor": "⌊",
-    "rfloor": "⌋",
-    "lceil": "⌈",
-    "rceil": "⌉",
-    "lbrack": "[",
-    "rbrack": "]",
-    "pounds": "£",
-    "euro": "€",
-    "textdollar": "$",
-    "infin": r"\infty ",
-    "land": ",",
-    "lor": ",",
-    "wedge": ",",
-    "vee": ",",
-    "arcctg": r"\arccot ",
-    "tg": r"\tan ",
-    "ctg": r"\cot ",
+    **dict.fromkeys(_NOTHING.split(), ""),
+    **dict.fromkeys(["quad", "qquad", "enspace", "thinspace", "hspace", "newline"], " "),
+    **pairs(_SIGNS_OF_TEX),
+    **{name: rf"\{known} " for name, known in pairs(_OTHER_NAMES).items()},
 }
 """Replacements of LaTeX commands, by the command's name."""
+_ESCAPED = pairs(r"\{ ⦃ \} ⦄ \% % \$ $ \| | \\ ;")
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _TEXT = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|normal|up|sc)?|math"
@@ -186,9 +86,8 @@ _THIN = re.compile(
 _DELIMITERS = re.compile(r"\\[()]|\\\[|\\\]|`|\*\*|__|\$\$|\\!")
 _DEGREE = re.compile(r"\s*\^\s*(?:\{\s*°\s*\}|°)")
 _ENVIRONMENT = re.compile(
-    r"\\begin\s?\{(?:[pbBvV]?matrix|array|smallmatrix)\}(?:\s?\{[lcr| ]*\})?(.*?)"
-    r"\\end\s?\{(?:([vV])matrix|[a-zA-Z]+)\}",
-    re.DOTALL,
+    r"(?s)\\begin\s?\{(?:[pbBvV]?matrix|array|smallmatrix)\}(?:\s?\{[lcr| ]*\})?(.*?)"
+    r"\\end\s?\{(?:([vV])matrix|[a-zA-Z]+)\}"
 )
 _MOD = re.compile(r"\\pmod\s?(?:\{([^{}]*)\}|(\d))|\\p?mod(?![a-z])|\\bmod(?![a-z])")
 _PLAIN_NAME = re.compile(r"(?<![A-Za-z\\])(infinity|inf|infty)(?![A-Za-z])", re.IGNORECASE)
@@ -214,25 +113,16 @@ def clean(text: str) -> str:
             lambda found: rf"\frac{{{_plain_form(found[0])}}}".replace("\N{FRACTION SLASH}", "}{"),
             text,
         )
-        text = "".join(rf"\{_GREEK_LETTERS[c]} " if c in _GREEK_LETTERS else c for c in text)
     text = _ENVIRONMENT.sub(_matrix, text)
     text = _THIN.sub("", text)
-    text = (
-        text.replace(r"\{", "⦃")
-        .replace(r"\}", "⦄")
-        .replace(r"\%", "%")
-        .replace(r"\$", "$")
-        .replace(r"\|", "|")
-        .replace("\\\\", ";")
-    )
+    for escaped, sign in _ESCAPED.items():
+        text = text.replace(escaped, sign)
     text = _DELIMITERS.sub("", _SPACES.sub(" ", text))
     text = _MOD.sub(
         lambda found: f"(mod {found[1] or found[2]})" if found[1] or found[2] else " mod ", text
     )
-    for _ in range(4):
-        if (set_ := _TEXT.sub(_quoted, text)) == text:
-            break
-        text = set_
+    for _ in range(4):  # text in text
+        text = _TEXT.sub(_quoted, text)
     text = _COMMAND.sub(lambda command: _MEANING.get(command[1], command[0]), text)
     text = _PLAIN_NAME.sub(lambda _: r"\infty ", text)
     text = " ".join(_DEGREE.sub("°", text).split())
@@ -247,13 +137,10 @@ def _plain_form(signs: str) -> str:
 
 
 def _matrix(found: re.Match[str]) -> str:
-    rows = [row.strip() for row in found[1].replace(r"\hline", "").split(r"\\")]
-    cells = [
-        "⟨" + "⟩⟨".join(cell.strip() for cell in row.split("&")) + "⟩"
-        for row in rows
-        if row.strip(" &")
-    ]
-    return ("⟦|" if found[2] else "⟦") + ";".join(cells) + "⟧"
+    rows = map(str.strip, found[1].replace(r"\hline", "").split(r"\\"))
+    cells = [map(str.strip, row.split("&")) for row in rows if row.strip(" &")]
+    held = ";".join("".join(f"⟨{cell}⟩" for cell in row) for row in cells)
+    return f"⟦{'|' if found[2] else ''}{held}⟧"
 
 
 def _quoted(found: re.Match[str]) -> str:
@@ -262,13 +149,13 @@ def _quoted(found: re.Match[str]) -> str:
     inside = found[1].strip()
     if not inside:
         return " "
-    is_text = found[0].startswith((r"\text", r"\mbox", r"\hbox", r"\operatorname"))
-    if not any(character.isalnum() for character in inside):
+    if not any(map(str.isalnum, inside)):
         return f"{inside} "
     if inside[0] == ",":
         return f", ‹{inside[1:].strip()}› "
     if inside in FUNCTIONS:
         return rf"\{inside} "
+    is_text = found[0].startswith((r"\text", r"\mbox", r"\hbox", r"\operatorname"))
     if not is_text and (len(inside) == 1 or (len(inside) <= 3 and unit(inside) is None)):
         return inside
     return f" ‹{inside}› " if is_text or unit(inside) or " " in inside else f"‹{inside}›"

@@ -1,20 +1,11 @@
-"""Finds the answer that a sample states: "the answer is …" in the languages of the models, a tag,
-"… is the answer"."""
+"""Finds the answer that a sample states: "the answer is …", a tag, "… is the answer"."""
 
 from __future__ import annotations
 
 import re
 
+from ttrl_server.answers import choices
 from ttrl_server.answers.asked import Asked
-from ttrl_server.answers.choices import (
-    REASON,
-    UNLISTED,
-    alternative,
-    letter_at_end,
-    letter_at_start,
-    named,
-    picked,
-)
 from ttrl_server.answers.lexicon import ANSWER, CHOICE, IS, REMARKS
 from ttrl_server.answers.numbers import FORMULA, ROUNDED, number_of
 from ttrl_server.answers.units import unit
@@ -25,7 +16,7 @@ _PHRASES = 30
 """Phrases from the end of a text that are tried."""
 
 _PHRASE = re.compile(
-    r"(?:(?<!\btheir\s)(?<!\bhis\s)(?<!\bher\s)(?<!\bany\s)(?<!\bgenerated\s)(?:\b|_)"
+    r"(?im)(?:(?<!\btheir\s)(?<!\bhis\s)(?<!\bher\s)(?<!\bany\s)(?<!\bgenerated\s)(?:\b|_)"
     rf"{ANSWER}\b\.?(?:\s(?:correct[ae]|finale?|esatta|corretta|certa|correta|richtig))?"
     r"|\bfinal\s{1,4}result|答案|答え|正解|정답|답(?=[은:：])|答(?=[:：])"
     rf"|\b(?:correct|right|best)\s{{1,4}}(?:{CHOICE}|statement|response))"
@@ -38,25 +29,22 @@ _PHRASE = re.compile(
     r"|^[ \t#*_>-]{0,12}(?:(?:my|the|final|correct|short)[ \t]{1,4}){0,3}answer[ \t*_]{0,6}\n"
     r"|<(?:final[_ -]?)?(?:answer|ans|result)>|<final>"
     r"|[\"'](?:final_?)?(?:result|output|value)[\"']\s{0,2}:"
-    r"|^\#{4}[ \t]{0,8}(?=[-$]{0,2}[0-9.,/]{1,40}[ \t]{0,8}$)",
-    re.IGNORECASE | re.MULTILINE,
+    r"|^\#{4}[ \t]{0,8}(?=[-$]{0,2}[0-9.,/]{1,40}[ \t]{0,8}$)"
 )
 MARK = re.compile(
-    r"(?:^|[.!?:]\s)[ \t*#>_`]{0,8}"
+    r"(?im)(?:^|[.!?:]\s)[ \t*#>_`]{0,8}"
     r"(?:(?:so|thus|hence|therefore|and|finally),?\s)?(?:(?:the|my)\s)?"
     rf"(?:final\s|correct\s|right\s)?{ANSWER}[\s*_]{{0,4}}(?:{IS})"
-    r"|\#{4}\s|<(?:final[_ ]?)?answer>|答案",
-    re.IGNORECASE | re.MULTILINE,
+    r"|\#{4}\s|<(?:final[_ ]?)?answer>|答案"
 )
 """Forms in which a sample marks its answer without being asked to."""
 _LEAD = re.compile(
-    r"(?:[\s:*$`\"_>=}]|(?<=\n)-\s|\\[(\[$]|(?:therefore|thus|hence|so|then|simply|just"
+    r"(?i)(?:[\s:*$`\"_>=}]|(?<=\n)-\s|\\[(\[$]|(?:therefore|thus|hence|so|then|simply|just"
     r"|exactly|precisely|clearly|actually|indeed|approximately|about|roughly|around"
     r"|most\s{1,4}likely|probably|a\s{1,4}total\s{1,4}of"
     r"|(?:found|known|expected)\s{1,4}to\s{1,4}be|equal\s{1,4}to|given\s{1,4}by"
     rf"|{CHOICE}"
-    r"|l[ae]\s(?:lettre|letra|lettera)|la|le|el|die|der|das)\b,?)*",
-    re.IGNORECASE,
+    r"|l[ae]\s(?:lettre|letra|lettera)|la|le|el|die|der|das)\b,?)*"
 )
 _SENTENCE_END = re.compile(
     r"\n|</(?i:final[_ -]?)?(?i:answer|ans|result|final)>"
@@ -69,15 +57,14 @@ _SENTENCE_END = re.compile(
 _ENVIRONMENT = re.compile(r"\\begin\{([a-z]{1,12})\}.{0,300}?\\end\{\1\}", re.DOTALL)
 _FUNCTION = r"(?:sin|cos|tan|cot|sec|csc|arc|log|ln|exp|sqrt|pi)"
 _CLAUSE = re.compile(
-    rf"(?:[,;:]|\s[-\u2013\u2014])?{REASON}|[;:]\s(?=[A-Za-z]{{2}})"
+    rf"(?i)(?:[,;:]|\s[-\u2013\u2014])?{choices.REASON}|[;:]\s(?=[A-Za-z]{{2}})"
     rf"|\s[-\u2013\u2014]\s(?!{_FUNCTION})(?=[A-Za-z]{{2}})"
     rf"|(?<=[0-9}}%)]),\s(?!and\b|or\b|{_FUNCTION})(?=[a-z]{{2}})"
     r"|,\sand\s(?:\S{1,30}\s)?(?:is|are|was|it|this|that|we|the|you|there)\b"
     r"|,\s(?:not|who|whose|the|an?|with|making|giving|i\.e\.|rounded)\s"
     r"|,?\s(?:but|rather\sthan|instead\sof)\s"
     r"|,?\sor\s(?:about|approximately|roughly|around)\s"
-    r"|(?<=[0-9])\s\((?=[A-Za-z]{2})|[,，](?=\s?[\u4e00-\u9fff])",
-    re.IGNORECASE,
+    r"|(?<=[0-9])\s\((?=[A-Za-z]{2})|[,，](?=\s?[\u4e00-\u9fff])"
 )
 _DELIMITERS = re.compile(r"\*\*|__|[$`\"]|\\[()\[\]]|\\(?:boxed|fbox)\s{0,8}\{")
 _PICTURES = re.compile(r"[\s\u2600-\u27bf\ufe0f\U0001f000-\U0001faff]{1,20}\Z")
@@ -94,11 +81,10 @@ _FORMULA_GOES_ON = re.compile(
 )
 _UNIT_GOES_ON = re.compile(r"\s([A-Za-z°][A-Za-z/^0-9 ]{0,30})(?=[.,;\n]|\Z)")
 _VERDICT_LAST = re.compile(
-    r"(?:^|[.,:;]\s|\b(?:so|thus|hence|therefore|that)\s)[ \t]{0,4}"
+    r"(?im)(?:^|[.,:;]\s|\b(?:so|thus|hence|therefore|that)\s)[ \t]{0,4}"
     r"(?!(?:what|this|that|it|here|there|which|who|neither)\b)"
     r"([^\s.,;:]{1,40}(?:\s[^\s.,;:]{1,40}){0,2}?)"
-    r"\s{1,4}is\s{1,4}(?:the|our|your)\s{1,4}(?:(?:final|correct|right|best)\s{1,4})?answer\b",
-    re.IGNORECASE | re.MULTILINE,
+    r"\s{1,4}is\s{1,4}(?:the|our|your)\s{1,4}(?:(?:final|correct|right|best)\s{1,4})?answer\b"
 )
 _IS_CORRECT = re.compile(
     rf"(?<![A-Za-z0-9])(?:(?i:{CHOICE})\s{{1,4}})?(?:\(([A-Z])\)|([A-Z]))\**"
@@ -109,7 +95,7 @@ _IS_CORRECT = re.compile(
 
 
 _SOLUTIONS = re.compile(
-    r"\b(?:solutions|roots|zeros)\b[^.\n:=]{0,60}?\bare\s(?=[^.\n]{0,40}\d)", re.IGNORECASE
+    r"(?i)\b(?:solutions|roots|zeros)\b[^.\n:=]{0,60}?\bare\s(?=[^.\n]{0,40}\d)"
 )
 _UNDECIDED = re.compile(
     r"(?:either\s)?\(?[A-Z]\)?(?:,\s?\(?[A-Z]\)?)*\s(?:or|oder|ou|o)\s\(?[A-Z]\)?[\s.]*(?:\n|\Z)"
@@ -122,7 +108,7 @@ def stated(text: str, asked: Asked) -> str | None:
         if found := _read_statement(text[phrase.end() : phrase.end() + _WINDOW], asked):
             return found
     correct = [match[1] or match[2] for match in _IS_CORRECT.finditer(text)]
-    if correct and correct[-1] in (asked.choices or UNLISTED):
+    if correct and correct[-1] in (asked.choices or choices.UNLISTED):
         return correct[-1]
     if last := list(_VERDICT_LAST.finditer(text)):
         return _read_statement(last[-1][1], asked)
@@ -132,35 +118,27 @@ def stated(text: str, asked: Asked) -> str | None:
 
 def _read_statement(window: str, asked: Asked) -> str | None:
     """The answer at the start of the text after "the answer is", without the explanation."""
-    lead = _LEAD.match(window)
-    text = window[lead.end() :] if lead else window
-    if letter := letter_at_start(text, asked.choices):
+    text = _LEAD.sub("", window, count=1)
+    lead = window[: len(window) - len(text)]
+    if letter := choices.letter_at_start(text, asked.choices):
         return letter
     if asked.choices and _UNDECIDED.match(text):
         return None
-    if asked.choices and (letter := picked(_first_sentence(text), asked.choices)):
+    if asked.choices and (letter := choices.picked(_first_sentence(text), asked.choices)):
         return letter
-    sentence = _DELIMITERS.sub(
-        "", _formula_ahead(window, len(window) - len(text)) or _first_sentence(text)
-    )
-    if (
-        lead
-        and re.search(r"(?<!\\)\$\Z", lead[0])
-        and re.match(r"\d[\d,.]*(?!.*\$)", text.split("\n")[0])
-    ):
+    sentence = _DELIMITERS.sub("", _formula_ahead(window, len(lead)) or _first_sentence(text))
+    dollar = re.search(r"(?<!\\)\$\Z", lead)
+    if dollar and re.match(r"\d[\d,.]*(?!.*\$)", text.split("\n")[0]):
         sentence = "$" + sentence  # the $ means money here, not a formula
     # Remove reasons, remarks, rounded values and decoration after the answer.
     clipped = ROUNDED.split(_CLAUSE.split(sentence, maxsplit=1)[0], maxsplit=1)[0]
     clipped = _PICTURES.sub("", clipped).lstrip(" \t,;:*_").rstrip(" \t.,;:*_")
     if clipped.count("}") > clipped.count("{"):
         clipped = clipped.removesuffix("}")
-    if (
-        letter := named(clipped, asked)
-        or named(sentence, asked)
-        or letter_at_end(clipped, asked.choices)
-    ):
+    letter = choices.named(clipped, asked) or choices.named(sentence, asked)
+    if letter := letter or choices.letter_at_end(clipped, asked.choices):
         return letter
-    if asked.alternatives and (word := alternative(sentence, asked.alternatives)):
+    if asked.alternatives and (word := choices.alternative(sentence, asked.alternatives)):
         return word
     subject = _SUBJECT.match(clipped)
     return _short(clipped[subject.end() if subject else 0 :], sentence)
@@ -185,11 +163,11 @@ def _formula_ahead(window: str, start: int) -> str | None:
     """The whole formula that opens just before ``start``, with its unit; None if the answer goes on
     after the formula."""
     for formula in FORMULA.finditer(window):
-        inside = formula.start(formula.lastindex or 0)
+        held = formula.lastindex or 0
         if formula.start() >= start:
             return None
-        if inside <= start < formula.end():
-            ahead = window[start : formula.end(formula.lastindex or 0)]
+        if formula.start(held) <= start < formula.end():
+            ahead = window[start : formula.end(held)]
             if _FORMULA_GOES_ON.match(window, formula.end()):
                 return None
             if (measured := _UNIT_GOES_ON.match(window, formula.end())) and unit(measured[1]):

@@ -1,8 +1,7 @@
-r"""Keys of answers that have parts: lists, tuples, intervals, matrices, relations, equations, and
-their parts.
+r"""Keys of answers that have parts: lists, tuples, intervals, matrices, relations, equations.
 
-Every method takes a text in the notation of ``spelling.clean``. The method returns the text's key,
-or None for another kind of text. Methods are tried in order and call each other for parts.
+Every method takes a text in the notation of ``spelling.clean`` and returns its key, or None for
+another kind of text. Methods are tried in order and call each other for parts.
 """
 
 from __future__ import annotations
@@ -20,16 +19,13 @@ _DEEPEST = 6
 _MOST_PARTS = 64
 
 _OUTER = ' \t\n,;:`"“”'
+_FULL_STOP = re.compile(r"(?:(?<!\.\.)\.|(?<![\da-z)}])!)\Z")
 
 
 def tidy(text: str) -> str:
     """The text without marks and brackets around the whole text that have no meaning."""
     text = text.strip(_OUTER)
-    while (
-        len(text) > 1
-        and text.endswith((".", "!"))
-        and not re.search(r"\d!$|[a-z)}]!$|\.\.\.$", text)
-    ):
+    while len(text) > 1 and _FULL_STOP.search(text):
         text = text[:-1].rstrip(_OUTER)
     if text.startswith("‹") and text.endswith("›") and text.count("‹") == 1:
         text = text[1:-1].strip()
@@ -53,6 +49,7 @@ _WORDS = re.compile(r"[^\W\d_][^\W\d_ .'-]*(?:[ '-][^\W\d_][^\W\d_.'-]*)*\.?")
 
 _RELATION = re.compile(r"<=|>=|!=|<|>")
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
+_RAYS = {"<": "(-∞,a)", ">": "(a,∞)", "<=": "(-∞,a]", ">=": "[a,∞)", "!=": "(-∞,a)∪(a,∞)"}
 _INTERVAL = re.compile(r"([\[(])([^,]+),([^,]+)([\])])")
 _ALL_REALS = re.compile(r"\\mathbb\s?\{?R\}?|(?:all )?reals?(?: numbers?)?")
 _CONDITION = re.compile(r"\s?\\?[a-zA-Z]\s?(?:\\in\s?\\mathbb\s?\{?\w\}?\s?)?[|:]\s?(.+)")
@@ -112,26 +109,23 @@ class Structure:
             self._depth -= 1
 
     def _rewritten(self, text: str) -> Key | None:
-        """Rewrites grouped digits, a currency, a modulus, ± or the number of a move, and returns
-        the key of the result."""
+        """Grouped digits, a decimal comma, a currency, a modulus, ±, or the number of a move."""
         head = _HEAD.match(text)
         if head and not self.asked.listed:
-            decimal = _DECIMAL_COMMA.fullmatch(head[1]) if self.asked.decimal_comma else None
+            before, after = text[: head.start(1)], text[head.end() :]
             if _GROUPED.fullmatch(head[1]):
-                return self.key(
-                    text[: head.start(1)] + head[1].replace(",", "") + text[head.end() :]
-                )
-            if decimal:
-                return self.key(f"{decimal[1].replace('.', '')}.{decimal[2]}{text[head.end() :]}")
+                return self.key(before + head[1].replace(",", "") + after)
+            if self.asked.decimal_comma and (comma := _DECIMAL_COMMA.fullmatch(head[1])):
+                return self.key(f"{comma[1].replace('.', '')}.{comma[2]}{after}")
         if sign := _CURRENCY.fullmatch(text):
             return money(self.key(sign[1] + sign[3]), sign[2], self.asked)
         if modulo := _MODULO.fullmatch(text):
             value = self.key(modulo[1]).bare
             return Key(f"{value} mod {modulo[2]}", value)
         if text.count(r"\pm") == 1 and "," not in text:
-            both = [_PLUS_MINUS.sub(f" {sign} ", text).strip().removeprefix("+") for sign in "+-"]
             if "=" in text or "<" in text:
                 return None
+            both = [_PLUS_MINUS.sub(f" {sign} ", text).strip().removeprefix("+") for sign in "+-"]
             return _collected([self.key(one) for one in both], ordered=False)
         place = _LEADING_PLACE.match(text)
         return self.key(text[place.end() :]) if place else None
@@ -140,14 +134,13 @@ class Structure:
 
     def _listed(self, text: str) -> Key | None:
         """Several values: separated by commas, or joined by "and" or "or"."""
-        grouped = re.search(r",\s", text) is not None and any(
-            _GROUPED.fullmatch(p) for p in split(text, ", ")
-        )
+        # A number with grouped digits makes ", " the comma between values.
+        grouped = re.search(r",\s", text) and any(map(_GROUPED.fullmatch, split(text, ", ")))
         comma = ", " if grouped and not self.asked.listed else ","
         parts = [part for part in split(text, *_EITHER, *_OR, *_AND, comma, ";") if part]
         if not 1 < len(parts) <= _MOST_PARTS:
             return None
-        wordy = all(_WORDS.fullmatch(unquoted(part)) for part in parts)
+        wordy = all(map(_WORDS.fullmatch, map(unquoted, parts)))
         if wordy and max(len(part.split()) for part in parts) > 6:
             return None
         named = {
@@ -174,21 +167,18 @@ class Structure:
         sizes = [size for part in parts if (size := values.number(part)) is not None]
         if len(parts) < 2 or len(sizes) < len(parts) or not sizes[0] or not sizes[-1]:
             return None
-        first, *others = sizes
         if len(sizes) == 2:
-            return alone(str(first / others[0]))
-        return alone(":".join(str(size / first) for size in sizes))
+            return alone(str(sizes[0] / sizes[1]))
+        return alone(":".join(str(size / sizes[0]) for size in sizes))
 
     # ------------------------------------------------------------ relations
 
     def _relation(self, text: str) -> Key | None:
-        """``x > 5`` and its other spellings as an interval. With two variables: the relation with
-        the smaller side first."""
+        """``x > 5`` as an interval; two variables as a relation with the smaller side first."""
         sides = [side.strip() for side in _RELATION.split(text)]
         signs = _RELATION.findall(text)
-        if not signs or not all(sides) or "=" in "".join(sides):
-            return None
-        if text[0] in "⦃{(" and closes_at_the_end(text):
+        bracketed = text[:1] in ("⦃", "{", "(") and closes_at_the_end(text)
+        if not signs or not all(sides) or "=" in "".join(sides) or bracketed:
             return None
         names = [_VARIABLE.fullmatch(side) is not None for side in sides]
         if len(signs) > 1:
@@ -208,20 +198,12 @@ class Structure:
             keys = sorted(keys) if sign == "!=" else keys[::-1] if sign[0] == ">" else keys
             return alone(f" {sign.replace('>', '<')} ".join(keys))
         value = self.key(sides[1]).bare
-        lines = {
-            "<": "(-∞,{})",
-            "<=": "(-∞,{}]",
-            ">": "({},∞)",
-            ">=": "[{},∞)",
-            "!=": "(-∞,{})∪({},∞)",
-        }
-        return alone(lines[sign].format(value, value))
+        return alone(_RAYS[sign].replace("a", value))
 
     # ------------------------------------------------------------ names and equations
 
     def _named(self, text: str) -> Key | None:
-        """The value that an answer gives to a name; for a chain of equal figures, their value; for
-        an equation, the equation's key."""
+        """The value that an answer gives to a name; a chain of equal sides; an equation."""
         if not re.search(r"=|\\equiv|\\approx|\\in(?![a-z])", text):
             point = _POINT.fullmatch(text)
             return self.key(point[1]) if point and closes_at_the_end(point[1]) else None
@@ -238,22 +220,19 @@ class Structure:
         return Key(f"{value.full} ({name})", value.bare) if another else value
 
     def _name(self, text: str) -> tuple[str, str]:
-        """``x`` and ``5`` for ``x = 5``; "" and the text if the text begins neither with a name nor
-        with the expression that is asked for."""
+        """``x`` and ``5`` for ``x = 5``; "" and the text if it does not begin with a name or with
+        the expression that is asked for."""
         left = split(text, *_NAMING)[0]
         at = len(text) - len(text.lstrip()) + len(left)
         says = _SAYS.match(text, at)
         if not left or len(left) > 120 or not says or re.search(r"[<>]", left):
             return "", text
-        compact = left.replace(" ", "")
-        asks_for_it = (
-            len(compact) > 2
-            and re.search(r"[A-Za-z]", compact)
-            and compact in self.asked.text
-            # alone, not as part of a larger expression
-            and re.search(rf"(?<![-+*/^=(\d]){re.escape(compact)}(?!{_GOES_ON})", self.asked.text)
-        )
-        return (left, text[says.end() :]) if _NAME.fullmatch(left) or asks_for_it else ("", text)
+        compact, question = left.replace(" ", ""), self.asked.text
+        # alone, not as part of a larger expression
+        wanted = rf"(?<![-+*/^=(\d]){re.escape(compact)}(?!{_GOES_ON})"
+        formula = len(compact) > 2 and re.search("[A-Za-z]", compact) and compact in question
+        named = _NAME.fullmatch(left) or (formula and re.search(wanted, question))
+        return (left, text[says.end() :]) if named else ("", text)
 
     def _chain(self, text: str) -> Key | None:
         """The key of sides joined by ``=``: equal figures' value, an equation, else all sides."""
@@ -261,11 +240,8 @@ class Structure:
         if len(sides) < 2 or not all(sides) or _RELATION.search(text):
             return None
         found = [self.key(side) for side in sides]
-        if (
-            values.expression(sides[0]) is None
-            and _is_figures(sides[-1])
-            and not _is_figures(sides[0])
-        ):
+        computed = _is_figures(sides[-1]) and not _is_figures(sides[0])
+        if computed and values.expression(sides[0]) is None:
             return found[-1]  # a sum, an integral or a determinant, and its value
         if all(map(_is_figures, sides)):
             exact, last = values.approximate(sides[0]), values.approximate(sides[-1])
@@ -280,19 +256,17 @@ class Structure:
         return found[-1] if settled else alone(" = ".join(key.full for key in found))
 
     def _equation(self, text: str) -> Key | None:
-        """The key of an equation of variables, up to a factor. An equation of figures is compared
-        as text, if the question asks for an equation."""
+        """An equation of variables, up to a factor; of figures only if an equation is asked for."""
         sides = split(text, "=")
         if len(sides) != 2 or not all(sides):
             return None
         left, right = re.sub(r"^[fgh]\s?\(\s?x\s?\)$", "y", sides[0]), sides[1]
         if found := values.equation(left, right):
             return alone(found)
-        both = (
-            [values.expression(side) for side in (left, right)] if self.asked.equation else [None]
-        )
-        figures = all(value is not None and ":" not in value for value in both)
-        return alone(f"eq {''.join(left.split())}={''.join(right.split())}") if figures else None
+        both = map(values.expression, (left, right))
+        if self.asked.equation and all(value and ":" not in value for value in both):
+            return alone("eq " + "".join(f"{left}={right}".split()))
+        return None
 
     # ------------------------------------------------------------ brackets
 
@@ -316,11 +290,10 @@ class Structure:
         parts = [part for part in parts if part or not is_set]
         if len(parts) < 2:
             return None if text[0] == "]" else self.key(inner) if parts else alone("no solution")
-        if text[0] == "[" and all(
-            part.startswith("[") and closes_at_the_end(part) for part in parts
-        ):
-            rows = ["".join(f"⟨{cell}⟩" for cell in split(part[1:-1], ",")) for part in parts]
-            return self._matrix(f"⟦{';'.join(rows)}⟧")
+        rows = [part for part in parts if part.startswith("[") and closes_at_the_end(part)]
+        if text[0] == "[" and len(rows) == len(parts):
+            cells = ["".join(f"⟨{cell}⟩" for cell in split(row[1:-1], ",")) for row in rows]
+            return self._matrix(f"⟦{';'.join(cells)}⟧")
         found = [self.key(part) for part in parts]
         if is_set or (self.asked.listed and (text[0] == "[" or len(parts) > 2)):
             return _collected(found, ordered=self.asked.ordered)
@@ -344,11 +317,8 @@ def _tuple(opens: str, found: list[Key], closes: str) -> Key:
 
 def _collected(found: list[Key], *, ordered: bool) -> Key:
     full, bare = [key.full for key in found], [key.bare for key in found]
-    return _braced(full, bare) if ordered else _braced(sorted(full), sorted(bare))
-
-
-def _braced(full: list[str], bare: list[str]) -> Key:
-    return Key("{" + ", ".join(full) + "}", "{" + ", ".join(bare) + "}")
+    each = (full, bare) if ordered else (sorted(full), sorted(bare))
+    return Key(*("{" + ", ".join(parts) + "}" for parts in each))
 
 
 def _union(found: list[Key]) -> Key:
@@ -356,8 +326,7 @@ def _union(found: list[Key]) -> Key:
 
 
 def _both(found: list[Key]) -> Key:
-    """The interval between, for ``x > 1 and x < 5``. Otherwise, and if nothing is between, the
-    union."""
+    """The interval between, for ``x > 1 and x < 5``; else, or if nothing is between, the union."""
     halves = [_INTERVAL.fullmatch(key.full) for key in found]
     below = next((half for half in halves if half and half[2] != "-∞" and half[3] == "∞"), None)
     above = next((half for half in halves if half and half[2] == "-∞" and half[3] != "∞"), None)

@@ -1,9 +1,9 @@
-"""Units of measurement, in one closed table. A value keeps its unit: 25 cm are not 25 m, and 60
-minutes are 1 h."""
+"""Units of measurement, in one closed table."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -67,17 +67,11 @@ _UNITS = {
     for word in (name, *others)
     for spelling in ((word, f"{word}s") if len(word) > 3 and word.isalpha() else (word,))
 }
-_UNITS |= {
-    "days": Unit(Fraction(86400), "time"),
-    "weeks": Unit(Fraction(604800), "time"),
-    "cups": _UNITS["cup"],
-    "bits": _UNITS["bit"],
-    "per cent": _UNITS["percent"],
-    "feet": _UNITS["ft"],
-}
-_SHORT = frozenset(name for name in _UNITS if len(name.rstrip("²³")) == 1)
+_UNITS |= {f"{name}s": _UNITS[name] for name in ("day", "cup", "bit")}
+_SHORT = frozenset(name for name in _UNITS if len(name) == 1)
 _CASELESS = {name.lower(): unit for name, unit in reversed(_UNITS.items()) if len(name) > 3}
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
+_TEMPERATURE = {f"angle*{scale}": scale for scale in ("celsius", "fahrenheit", "kelvin")}
 _TOKEN = re.compile(
     r"\s*(?:(?P<times>[*·.\-]|(?<=\w) (?=\w))|(?P<per>/|\bper\b|\bpro\b)"
     r"|(?P<name>°\s?[CF]?(?![A-Za-z])|[^\W\d_]+(?:-[a-z]+)?|[%$€£₹¥¢Ω])"
@@ -87,15 +81,12 @@ _TOKEN = re.compile(
 
 def unit(text: str, *, spaced: bool = True) -> Unit | None:
     """The unit that a whole text names: ``km/h``, ``m/s^2``, ``J T^-1``, ``square feet``; None for
-    any other text.
-
-    ``spaced`` says whether a space separates the unit from its number. Without a space, one letter
-    (5m) is a variable.
-    """
+    any other text. If no space separates it from its number, one letter (5m) is a variable."""
     text = text.strip().rstrip(".")
     if not text or text[0] in "/*-." or (not spaced and text in _SHORT and text.isalpha()):
         return None
-    scale, parts, sign, raised, at = Fraction(1), dict[str, int](), 1, 1, 0
+    scale, powers, sign, raised, at = Fraction(1), Counter[str](), 1, 1, 0
+    last: tuple[Unit, int] | None = None
     while at < len(text):
         token = _TOKEN.match(text, at)
         if token is None or token.end() == at:
@@ -105,27 +96,20 @@ def unit(text: str, *, spaced: bool = True) -> Unit | None:
             sign = -1
         elif token["name"]:
             word = token["name"].replace("° ", "°")
+            known = _UNITS.get(word) or _CASELESS.get(word.lower())
             if word.lower() in _POWERS and not token["power"]:
                 raised = _POWERS[word.lower()]
-                if word.lower().endswith("ed") and parts:
-                    last = next(reversed(parts))
-                    parts[last], raised = parts[last] * raised, 1
-                continue
-            known = _UNITS.get(word) or (_CASELESS.get(word.lower()) if len(word) > 3 else None)
-            if known is None:
+                if last is None or not word.lower().endswith("ed"):
+                    continue
+                known, power = last[0], last[1] * (raised - 1)  # "cm squared": once is counted
+            elif known is None:
                 return None
-            power = sign * raised * int(token["power"] or 1)
+            else:
+                power = sign * raised * int(token["power"] or 1)
+            last = known, power
             scale *= known.scale**power
-            parts[known.dimension] = parts.get(known.dimension, 0) + power
+            powers[known.dimension] += power
             sign, raised = (sign if sign < 0 and token["power"] else 1), 1
-    named = "*".join(
-        f"{name}^{power}" if power != 1 else name for name, power in sorted(parts.items()) if power
-    )
+    parts = ((name, power) for name, power in sorted(powers.items()) if power)
+    named = "*".join(name if power == 1 else f"{name}^{power}" for name, power in parts)
     return Unit(scale, _TEMPERATURE.get(named, named)) if named else None
-
-
-_TEMPERATURE = {
-    "angle*celsius": "celsius",
-    "angle*fahrenheit": "fahrenheit",
-    "angle*kelvin": "kelvin",
-}

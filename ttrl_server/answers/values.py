@@ -1,14 +1,13 @@
 """The value of an expression, as a key that equal expressions share.
 
 The key is an exact rational if the value is one, else the value to 15 digits of 50. With variables,
-the key is the values at fixed points, so ``x(x+1)`` and ``x^2+x`` have the same key (no two
-different expressions with the same 15 digits at all points are known). First all variables are
-positive, then one after another is negative: this separates ``|x|`` from ``x``. Values that are not
-real there (``ln x + ln y``, although ``ln xy`` is real) are left out. Equations that differ by a
-factor have the same key.
+the key is the values at fixed points, so ``x(x+1)`` and ``x^2+x`` have the same key. First all
+variables are positive, then one after another is negative: this separates ``|x|`` from ``x``.
+Values that are not real there (``ln x + ln y``, although ``ln xy`` is real) are left out. Equations
+that differ by a factor have the same key.
 
-Every computation is short: an expression has at most 400 characters, and every operation checks
-the size of its result first. So no separate process with a time limit is needed.
+An expression has at most 400 characters, and every operation checks the size of its result first,
+so no separate process with a time limit is needed.
 """
 
 from __future__ import annotations
@@ -18,13 +17,14 @@ import math
 import operator
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import mpmath
 
-from ttrl_server.answers.expressions import Tree, Unreadable, names, parse
+from ttrl_server.answers.expressions import Tree, names, parse
 
 DIGITS = 15
 _mp = mpmath.MPContext()
@@ -37,6 +37,8 @@ _MOST_NAMES = 8
 
 Value = Any
 """Fraction, mpf or mpc."""
+_NO_VALUE = (ArithmeticError, ValueError, TypeError, LookupError, RecursionError)
+"""What ``parse``, the operations here and mpmath raise for an expression without a value."""
 
 
 class Undecidable(ValueError):
@@ -66,14 +68,14 @@ def expression(text: str) -> str | None:
 @lru_cache(maxsize=4_096)
 def equation(left: str, right: str) -> str | None:
     """The key of ``left = right`` with variables: the ratios of left − right at the points; None
-    when the equation can only be compared as text."""
+    when it can only be compared as text."""
     try:
         tree: Tree = ("-", parse(left), parse(right))
         if not (variables := sorted(names(tree))):
             return None
         with _alone:
             first, *others = _at_points(tree, variables)
-            if _is_zero(first) or not others:
+            if _is_zero(first):
                 return None  # true for every value, like 0 = 0: no information
             return "eq:" + ";".join(_shown(value / first) for value in others)
     except _NO_VALUE:
@@ -81,24 +83,21 @@ def equation(left: str, right: str) -> str | None:
 
 
 def number(text: str) -> Fraction | None:
-    """The exact value of an expression without variables if the value is rational, else None.
-    Never raises."""
+    """The value of an expression without variables; None if not rational. Never raises."""
     value = _figure(text)
     return value if isinstance(value, Fraction) else None
 
 
 def approximate(text: str) -> float | None:
-    """The value of an expression without variables if the value is real, else None. Never
-    raises."""
-    value = _figure(text)
+    """The value of an expression without variables; None if not real. Never raises."""
     try:
-        return None if value is None or isinstance(value, _mp.mpc) else float(value)
-    except OverflowError:
+        return float(_figure(text))
+    except (TypeError, OverflowError):  # None and mpc are no float
         return None
 
 
 @lru_cache(maxsize=16_384)
-def _figure(text: str) -> Value | None:
+def _figure(text: str) -> Value:
     """The value of an expression; None if it has variables or cannot be read."""
     try:
         tree = parse(text)
@@ -108,17 +107,6 @@ def _figure(text: str) -> Value | None:
             return _rational(_value(tree, {}))
     except _NO_VALUE:
         return None
-
-
-_NO_VALUE = (
-    Unreadable,
-    Undecidable,
-    ArithmeticError,
-    ValueError,
-    TypeError,
-    LookupError,
-    RecursionError,
-)
 
 
 def _at_points(tree: Tree, variables: list[str]) -> list[Value]:
@@ -133,12 +121,10 @@ def _below_zero(tree: Tree, variables: list[str]) -> list[Value]:
     found: list[Value] = []
     for negative in variables:
         point = {name: _place(name, 0) * (-1 if name == negative else 1) for name in variables}
-        try:
+        with suppress(*_NO_VALUE):
             value = _finite(_value(tree, point))
-        except _NO_VALUE:
-            continue
-        if not isinstance(value, _mp.mpc) or _is_zero(value.imag):
-            found.append(value)
+            if not isinstance(value, _mp.mpc) or _is_zero(value.imag):
+                found.append(value)
     return found
 
 
@@ -154,14 +140,14 @@ def _place(name: str, point: int) -> Value:
 
 
 def _value(tree: Tree, at: Mapping[str, Value]) -> Value:
-    operation = tree[0]
+    operation, *parts = tree
     if operation == "number":
-        return tree[1]
+        return parts[0]
     if operation == "name":
-        return at[tree[1]]
+        return at[parts[0]]
     if operation == "constant":
-        return _CONSTANTS[tree[1]]()
-    value = _OPERATIONS[operation](*(_value(part, at) for part in tree[1:]))
+        return _CONSTANTS[parts[0]]
+    value = _OPERATIONS[operation](*(_value(part, at) for part in parts))
     if isinstance(value, Fraction):
         bits = _bits(value)
     else:
@@ -179,18 +165,11 @@ def _real(value: Value) -> Value:
     return _mp.mpf(value.numerator) / value.denominator if isinstance(value, Fraction) else value
 
 
-def _exact(operation: Callable[[Value, Value], Value]) -> Callable[[Value, Value], Value]:
-    """Wraps an operation so that two fractions give a fraction.
-
-    A division by zero raises ZeroDivisionError, which is one of ``_NO_VALUE``.
-    """
-
-    def apply(a: Value, b: Value) -> Value:
-        if isinstance(a, Fraction) and isinstance(b, Fraction):
-            return operation(a, b)
-        return operation(_real(a), _real(b))
-
-    return apply
+def _exact(operation: Callable[[Value, Value], Value], a: Value, b: Value) -> Value:
+    """The result of an operation; two fractions give a fraction."""
+    if isinstance(a, Fraction) and isinstance(b, Fraction):
+        return operation(a, b)
+    return operation(_real(a), _real(b))
 
 
 def _raise(base: Value, exponent: Value) -> Value:
@@ -198,10 +177,8 @@ def _raise(base: Value, exponent: Value) -> Value:
     exponent = _rational(exponent)
     base = _rational(base) if isinstance(exponent, Fraction) else base
     size, power = abs(_real(base)), abs(_real(exponent))
-    if power > 1e6:
-        raise Undecidable("too large an exponent")
-    if size and abs(float(_mp.log10(size))) * float(power) > _LARGEST:
-        raise Undecidable("too large")
+    if power > 1e6 or (size and abs(float(_mp.log10(size))) * float(power) > _LARGEST):
+        raise Undecidable("too large a power")
     if not base:
         if not isinstance(exponent, Fraction) or exponent <= 0:
             raise Undecidable("a power of zero")
@@ -256,11 +233,8 @@ def _factorial(value: Value) -> Value:
 def _binomial(above: Value, below: Value) -> Value:
     above, below = _rational(above), _rational(below)
     if isinstance(above, Fraction) and isinstance(below, Fraction):
-        if (
-            above.denominator == below.denominator == 1
-            and 0 <= below <= 3_000
-            and 0 <= above <= 10_000
-        ):
+        whole = above.denominator == below.denominator == 1
+        if whole and 0 <= below <= 3_000 and 0 <= above <= 10_000:
             return Fraction(math.comb(int(above), int(below)))
         raise Undecidable("a binomial")
     if any(isinstance(x, _mp.mpc) or abs(_real(x)) > 3_000 for x in (above, below)):
@@ -280,48 +254,35 @@ def _floor(value: Value, up: bool = False) -> Value:
     return Fraction(int(_mp.ceil(_real(value)) if up else _mp.floor(_real(value))))
 
 
-def _tame(function: Callable[[Value], Value], largest: float = 1e6) -> Callable[[Value], Value]:
-    """Limits a function of mpmath to arguments for which it is fast."""
-
-    def apply(value: Value) -> Value:
-        value = _real(value)
-        if abs(value) > largest:
-            raise Undecidable("too large an argument")
-        return function(value)
-
-    return apply
+def _tame(function: Callable[[Value], Value], value: Value, largest: float = 1e6) -> Value:
+    """The value of a function of mpmath, for arguments for which it is fast."""
+    value = _real(value)
+    if abs(value) > largest:
+        raise Undecidable("too large an argument")
+    return function(value)
 
 
+_ANGLES = ("sin", "cos", "tan", "cot", "sec", "csc")
 _OPERATIONS: dict[str, Callable[..., Value]] = {
-    "+": _exact(operator.add),
-    "-": _exact(operator.sub),
-    "*": _exact(operator.mul),
-    "/": _exact(operator.truediv),
+    "+": partial(_exact, operator.add),
+    "-": partial(_exact, operator.sub),
+    "*": partial(_exact, operator.mul),
+    "/": partial(_exact, operator.truediv),
     "^": _raise,
     "!": _factorial,
     "abs": abs,
     "root": _root,
     "binom": _binomial,
     "floor": _floor,
-    "ceil": lambda value: _floor(value, up=True),
+    "ceil": partial(_floor, up=True),
     "lg": lambda value: _ln(value) / _ln(Fraction(10)),
     "ln": _ln,
-    "exp": _tame(_mp.exp, largest=2 * _LARGEST),
-    **{
-        name: _tame(getattr(_mp, name))
-        for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")
-    },
-    **{
-        f"arc{name}": _tame(getattr(_mp, f"a{name}"))
-        for name in ("sin", "cos", "tan", "cot", "sec", "csc")
-    },
-    **{f"a{name}": _tame(getattr(_mp, f"a{name}")) for name in ("sin", "cos", "tan")},
+    "exp": partial(_tame, _mp.exp, largest=2 * _LARGEST),
+    **{name: partial(_tame, getattr(_mp, name)) for name in (*_ANGLES, "sinh", "cosh", "tanh")},
+    **{f"arc{name}": partial(_tame, getattr(_mp, f"a{name}")) for name in _ANGLES},
+    **{name: partial(_tame, getattr(_mp, name)) for name in ("asin", "acos", "atan")},
 }
-_CONSTANTS: dict[str, Callable[[], Value]] = {
-    "pi": lambda: +_mp.pi,
-    "e": lambda: +_mp.e,
-    "i": lambda: _mp.mpc(0, 1),
-}
+_CONSTANTS: dict[str, Value] = {"pi": +_mp.pi, "e": +_mp.e, "i": _mp.mpc(0, 1)}
 
 
 # ---------------------------------------------------------------- values
@@ -352,15 +313,13 @@ def _rational(value: Value) -> Value:
 
 
 def _shown(value: Value) -> str:
-    """A value as text: a fraction, or real and imaginary part to 15 significant digits. A part that
-    is only a rounding error is left out."""
+    """A fraction, or the real and imaginary part to 15 digits; no part that is a rounding error."""
     value = _rational(_finite(value))
     if isinstance(value, Fraction):
         if _bits(value) < 2_000:
             return str(value)
-        return (
-            "#" + hashlib.sha256(f"{value.numerator:x}/{value.denominator:x}".encode()).hexdigest()
-        )
+        figures = f"{value.numerator:x}/{value.denominator:x}"
+        return f"#{hashlib.sha256(figures.encode()).hexdigest()}"
     parts = [_mp.mpf(value.real), _mp.mpf(value.imag)] if isinstance(value, _mp.mpc) else [value]
     scale = max(abs(part) for part in parts)
     shown = [_mp.nstr(part, DIGITS) if abs(part) > scale * 1e-30 else "0" for part in parts]

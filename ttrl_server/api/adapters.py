@@ -17,11 +17,9 @@ _LIMIT = 2**16
 class _Act(msgspec.Struct):
     reason: str = "asked for"
     force: bool = False
-
-
-class _RollBack(msgspec.Struct):
+    """For ``promote``: serves a version although the gate refused it for its answers."""
     to: int | str | None = None
-    reason: str = "asked for"
+    """For ``roll_back``: 3 is version 3, 0 the base model, nothing the last good one."""
 
 
 class AdapterRoutes:
@@ -37,11 +35,9 @@ class AdapterRoutes:
         return JSONResponse(self._operator.show(_version(request)))
 
     async def promote(self, request: Request) -> Response:
-        """``{"force": true}`` serves a version that the gate refused for its answers."""
         number, asked = _version(request), await body.typed(request, _Act, _LIMIT, empty=b"{}")
-        await self._operator.promote(
-            number, force=asked.force, reason=asked.reason, by=_who(request)
-        )
+        force, reason = asked.force, asked.reason
+        await self._operator.promote(number, force=force, reason=reason, by=_who(request))
         return JSONResponse(self._operator.show(number))
 
     async def pin(self, request: Request) -> Response:
@@ -60,8 +56,7 @@ class AdapterRoutes:
         return JSONResponse({"number": number, "state": "retired"})
 
     async def roll_back(self, request: Request) -> Response:
-        """``{"to": 3}`` serves version 3, ``{"to": 0}`` the base model, ``{}`` the last good."""
-        asked = await body.typed(request, _RollBack, _LIMIT, empty=b"{}")
+        asked = await body.typed(request, _Act, _LIMIT, empty=b"{}")
         number = None if asked.to is None else _number(str(asked.to), "to")
         await self._operator.roll_back(number, reason=asked.reason, by=_who(request))
         return JSONResponse({"served": self._operator.list()["served"]})

@@ -48,18 +48,11 @@ class AdminRoutes:
         learning = await self._learning.status() if self._learning else _NOT_LEARNING
         number = self._fleet.serving  # read after the status: a promotion it counts is served
         served = {"number": number, "name": version_name(self._config.name, number)}
-        advice = (
-            f"learning has ended: {learning['reason']}"
-            if learning["reason"]
-            else self._recent.advice()
-        )
-        about = {
-            "model": self._config.name,
-            "served": served,
-            "ready": self._fleet.ready,
-            "advice": advice,
-        }
-        return JSONResponse(about | learning)
+        advice = self._recent.advice()
+        if learning["reason"]:
+            advice = f"learning has ended: {learning['reason']}"
+        about = {"model": self._config.name, "served": served, "ready": self._fleet.ready}
+        return JSONResponse(about | {"advice": advice} | learning)
 
     async def resume(self, request: Request) -> Response:
         """Resumes learning after an alarm has ended it."""
@@ -95,9 +88,8 @@ class AdminRoutes:
     @property
     def _learner(self) -> Learning:
         if self._learning is None:
-            raise RequestError(
-                "Learning is off on this server (train.enabled).", status=409, code="learning_off"
-            )
+            message = "Learning is off on this server (train.enabled)."
+            raise RequestError(message, status=409, code="learning_off")
         return self._learning
 
 

@@ -20,14 +20,19 @@ from ttrl_server.api.keys import KeyCheck
 from ttrl_server.api.openai import OpenAIRoutes
 from ttrl_server.errors import TtrlError
 
-Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
-
-def routes(
-    openai: OpenAIRoutes, admin: AdminRoutes, feedback: FeedbackRoute, adapters: AdapterRoutes
-) -> list[Route]:
-    """All routes of the gateway; any other path is a 404."""
-    return [
+def build(
+    openai: OpenAIRoutes,
+    admin: AdminRoutes,
+    feedback: FeedbackRoute,
+    adapters: AdapterRoutes,
+    *,
+    keys: list[str],
+    admin_key: str,
+    lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
+) -> Starlette:
+    """The ASGI application with all routes of the gateway; any other path is a 404."""
+    routes = [
         Route("/v1/chat/completions", openai.chat, methods=["POST"]),
         Route("/v1/completions", openai.completion, methods=["POST"]),
         Route("/v1/models", openai.models),
@@ -50,24 +55,8 @@ def routes(
         Route("/ttrl/v1/adapters/{version}/unpin", adapters.unpin, methods=["POST"]),
         Route("/ttrl/v1/adapters/{version}/retire", adapters.retire, methods=["POST"]),
     ]
-
-
-def build(
-    openai: OpenAIRoutes,
-    admin: AdminRoutes,
-    feedback: FeedbackRoute,
-    adapters: AdapterRoutes,
-    *,
-    keys: list[str],
-    admin_key: str,
-    lifespan: Lifespan | None = None,
-) -> Starlette:
-    """The ASGI application."""
     handlers: dict[Any, Any] = dict.fromkeys((TtrlError, HTTPException, Exception), on_error)
-    keys_first = Middleware(KeyCheck, keys=keys, admin_key=admin_key)
+    first = [Middleware(KeyCheck, keys=keys, admin_key=admin_key)]
     return Starlette(
-        routes=routes(openai, admin, feedback, adapters),
-        middleware=[keys_first],
-        exception_handlers=handlers,
-        lifespan=lifespan,
+        routes=routes, middleware=first, exception_handlers=handlers, lifespan=lifespan
     )

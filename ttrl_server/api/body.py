@@ -1,4 +1,7 @@
-"""Reads and checks a client's request: size, valid JSON, an object, values of the right type."""
+"""Reads and checks a client's request: size, valid JSON, an object, values of the right type.
+
+The readers of one field raise RequestError; they return None when the field is absent or null.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +17,30 @@ from ttrl_server.errors import RequestError
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 
 
+def wrong(param: str, problem: str, *, code: str = "invalid_value") -> RequestError:
+    """The error for the value of one field."""
+    return RequestError(f"{param} {problem}", param=param, code=code)
+
+
+def gone() -> RequestError:
+    return RequestError("The client went away.", status=499, code="client_closed_request")
+
+
 async def read(request: Request, limit: int) -> bytes:
     """The body; raises RequestError (413) as soon as it is longer than ``limit`` bytes."""
+    message = f"The body is larger than {limit / 2**20:g} MiB (api.max_body_mib)."
+    too_large = RequestError(message, status=413, code="request_too_large")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
-        raise _too_large(limit)
+        raise too_large
     content = bytearray()
     try:
         async for chunk in request.stream():
             content += chunk
             if len(content) > limit:
-                raise _too_large(limit)
+                raise too_large
     except ClientDisconnect:
-        raise RequestError(
-            "The client went away.", status=499, code="client_closed_request"
-        ) from None
+        raise gone() from None
     return bytes(content)
 
 
@@ -40,119 +52,65 @@ async def typed(request: Request, shape: type[Shape], limit: int, *, empty: byte
         raise RequestError(str(error), code="invalid_value") from None
 
 
-def _too_large(limit: int) -> RequestError:
-    return RequestError(
-        f"The body is larger than {limit / 2**20:g} MiB (api.max_body_mib).",
-        status=413,
-        code="request_too_large",
-    )
-
-
 def parse(content: bytes) -> dict[str, Any]:
     """Decodes a JSON object. Raises RequestError."""
     try:
-        data = json.loads(content)
+        data = json.loads(content.decode(json.detect_encoding(content)))
+        if b"\\u" in content:  # JSON allows half of a surrogate pair, but UTF-8 does not
+            json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        half = "The body holds half of a surrogate pair (\\\\ud800 …)."
+        raise RequestError(half, code="invalid_json") from None
     except (ValueError, RecursionError) as error:
-        raise RequestError(
-            f"The body is not valid JSON: {str(error)[:200]}", code="invalid_json"
-        ) from None
-    if b"\\u" in content:
-        _refuse_half_characters(data)
+        invalid = f"The body is not valid JSON: {str(error)[:200]}"
+        raise RequestError(invalid, code="invalid_json") from None
     if not isinstance(data, dict):
-        raise RequestError(
-            f"The body must be a JSON object, not {_kind(data)}.", code="invalid_type"
-        )
+        message = f"The body must be a JSON object, not {_kind(data)}."
+        raise RequestError(message, code="invalid_type")
     return data
 
 
-def _refuse_half_characters(data: Any) -> None:
-    """Raises RequestError for half of a surrogate pair: JSON allows it, but UTF-8 does not."""
-    try:
-        json.dumps(data, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise RequestError(
-            "The body holds half of a surrogate pair (\\\\ud800 …).", code="invalid_json"
-        ) from None
-
-
 def number(
-    data: Mapping[str, Any],
-    name: str,
-    low: float,
-    high: float,
-    *,
-    above: bool = False,
-    prefix: str = "",
+    data: Mapping[str, Any], name: str, low: float, high: float, *, above: bool = False
 ) -> float | None:
-    """A finite number in [low, high], with ``above`` in (low, high]; None when absent or null."""
+    """A finite number in [low, high], with ``above`` in (low, high]."""
     value = data.get(name)
     if value is None:
         return None
-    param = prefix + name
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise RequestError(
-            f"{param} must be a number, not {_kind(value)}.", param=param, code="invalid_type"
-        )
+        raise wrong(name, f"must be a number, not {_kind(value)}.", code="invalid_type")
     if not ((low < value if above else low <= value) and value <= high):  # NaN is in no range
-        raise RequestError(
-            f"{param} is {_short(value)}; it must be {'above' if above else 'at least'} {low:g} "
-            f"and at most {high:g}.",
-            param=param,
-            code="invalid_value",
-        )
+        least = f"{'above' if above else 'at least'} {low:g}"
+        raise wrong(name, f"is {_short(value)}; it must be {least} and at most {high:g}.")
     return float(value)
 
 
-def whole(
-    data: Mapping[str, Any], name: str, low: int, high: int, *, prefix: str = ""
-) -> int | None:
-    """A whole number in [low, high], None when absent or null."""
+def whole(data: Mapping[str, Any], name: str, low: int, high: int) -> int | None:
+    """A whole number in [low, high]."""
     value = data.get(name)
-    if value is None:
-        return None
-    param = prefix + name
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise RequestError(
-            f"{param} must be a whole number, not {_short(value)}.",
-            param=param,
-            code="invalid_type",
-        )
-    if not low <= value <= high:
-        raise RequestError(
-            f"{param} is {_short(value)}; it must be at least {low} and at most {high}.",
-            param=param,
-            code="invalid_value",
-        )
+    if isinstance(value, bool) or not isinstance(value, int | None):
+        raise wrong(name, f"must be a whole number, not {_short(value)}.", code="invalid_type")
+    if value is not None and not low <= value <= high:
+        raise wrong(name, f"is {_short(value)}; it must be at least {low} and at most {high}.")
     return value
 
 
-def flag(data: Mapping[str, Any], name: str, *, prefix: str = "") -> bool | None:
-    """true or false, None when absent or null."""
+def flag(data: Mapping[str, Any], name: str) -> bool | None:
+    """true or false."""
     value = data.get(name)
-    if value is None or isinstance(value, bool):
-        return value
-    raise RequestError(
-        f"{prefix + name} must be true or false, not {_short(value)}.",
-        param=prefix + name,
-        code="invalid_type",
-    )
+    if not isinstance(value, bool | None):
+        raise wrong(name, f"must be true or false, not {_short(value)}.", code="invalid_type")
+    return value
 
 
-def text(data: Mapping[str, Any], name: str, limit: int, *, prefix: str = "") -> str | None:
-    """A string of 1 to ``limit`` characters, None when absent or null."""
-    value, param = data.get(name), prefix + name
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise RequestError(
-            f"{param} must be a string, not {_kind(value)}.", param=param, code="invalid_type"
-        )
-    if not value.strip() or len(value) > limit:
-        raise RequestError(
-            f"{param} has {len(value)} characters; it must say something in at most {limit}.",
-            param=param,
-            code="invalid_value",
-        )
+def text(data: Mapping[str, Any], name: str, limit: int) -> str | None:
+    """A string of 1 to ``limit`` characters."""
+    value = data.get(name)
+    if not isinstance(value, str | None):
+        raise wrong(name, f"must be a string, not {_kind(value)}.", code="invalid_type")
+    if value is not None and not (value.strip() and len(value) <= limit):
+        problem = f"has {len(value)} characters; it must say something in at most {limit}."
+        raise wrong(name, problem)
     return value
 
 
@@ -162,11 +120,7 @@ def _short(value: Any) -> str:
 
 
 def _kind(value: Any) -> str:
-    names = {
-        list: "an array",
-        dict: "an object",
-        str: "a string",
-        bool: "a boolean",
-        type(None): "null",
-    }
+    if value is None:
+        return "null"
+    names = {list: "an array", dict: "an object", str: "a string", bool: "a boolean"}
     return names.get(type(value), "a number")

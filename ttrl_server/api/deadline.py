@@ -20,26 +20,20 @@ MOST_RESERVE_S = 1.0
 def of(headers: Mapping[str, str], *, streaming: bool) -> float | None:
     """Seconds that sampling may take before the client gives up; None when it sets no limit.
 
-    A stream always has bytes to read, so the SDK's limit does not apply to it. Raises RequestError
-    when our own header is not a positive number. The SDK's header is ignored when it is not a
-    number: the SDKs write "None" for no limit.
+    Raises RequestError when our own header is not a positive number. The SDK's header does not
+    apply to a stream, which always has bytes to read, and may be "None" for no limit.
     """
     given = headers.get(HEADER)
     if given is not None:
         seconds = _seconds(given)
         if seconds is None:
-            raise RequestError(
-                f"The header {HEADER} is {given[:60]!r}; it must be a number of seconds above 0.",
-                param=HEADER,
-                code="invalid_value",
+            message = (
+                f"The header {HEADER} is {given[:60]!r}; it must be a number of seconds above 0."
             )
-        return _usable(seconds)
-    seconds = None if streaming else _seconds(headers.get(SDK_HEADER, ""))
-    return None if seconds is None else _usable(seconds)
-
-
-def _usable(seconds: float) -> float:
-    return seconds - min(RESERVE * seconds, MOST_RESERVE_S)
+            raise RequestError(message, param=HEADER, code="invalid_value")
+    else:
+        seconds = None if streaming else _seconds(headers.get(SDK_HEADER, ""))
+    return None if seconds is None else seconds - min(RESERVE * seconds, MOST_RESERVE_S)
 
 
 def _seconds(text: str) -> float | None:

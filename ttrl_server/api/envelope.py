@@ -9,16 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from ttrl_server.errors import (
-    EngineError,
-    LeaseLost,
-    Overloaded,
-    RejectedVersion,
-    RequestError,
-    StoreError,
-    TtrlError,
-    VersionRefused,
-)
+from ttrl_server import errors
 
 log = structlog.get_logger()
 
@@ -27,7 +18,6 @@ _TYPES = {
     403: "permission_error",
     404: "not_found_error",
     409: "conflict_error",
-    413: "invalid_request_error",
     429: "rate_limit_error",
 }
 _ROUTING = {
@@ -46,50 +36,45 @@ def envelope(
 
 def describe(error: Exception) -> tuple[dict[str, Any], int, dict[str, str]]:
     """Body, status and headers for any exception of a handler."""
+    text, param, headers = str(error), None, {}
     match error:
-        case RequestError():
-            return (
-                envelope(error.message, error.status, param=error.param, code=error.code),
-                error.status,
-                {},
-            )
-        case Overloaded():
-            body = envelope(error.message, error.status, code=error.code)
-            return body, error.status, {"retry-after": str(error.retry_after_s)}
-        case EngineError(status=int(status)) if 400 <= status < 500:
-            return envelope(error.message, status, code="engine_refused"), status, {}
-        case EngineError():
-            message = (
-                "The engine failed while it worked on this request; nothing was kept. Try again "
-                "shortly."
-            )
-            return envelope(message, 503, code="engine_lost"), 503, {"retry-after": "5"}
-        case LeaseLost():
-            return envelope(str(error), 409, code="lease_lost"), 409, {}
-        case VersionRefused(unknown=True):
-            return envelope(str(error), 404, param="version", code="version_not_found"), 404, {}
-        case VersionRefused() | RejectedVersion():
-            return envelope(str(error), 409, code="version_conflict"), 409, {}
-        case StoreError():
-            return envelope(str(error), 503, code="store_failed"), 503, {"retry-after": "5"}
+        case errors.RequestError():
+            status, code, param = error.status, error.code, error.param
+        case errors.Overloaded():
+            status, code, headers = error.status, error.code, _again(error.retry_after_s)
+        case errors.EngineError(status=int(status)) if 400 <= status < 500:
+            code = "engine_refused"
+        case errors.EngineError():
+            text = "The engine failed while it worked on this request; nothing was kept. "
+            text += "Try again shortly."
+            status, code, headers = 503, "engine_lost", _again(5)
+        case errors.LeaseLost():
+            status, code = 409, "lease_lost"
+        case errors.VersionRefused(unknown=True):
+            status, code, param = 404, "version_not_found", "version"
+        case errors.VersionRefused() | errors.RejectedVersion():
+            status, code = 409, "version_conflict"
+        case errors.StoreError():
+            status, code, headers = 503, "store_failed", _again(5)
         case HTTPException():
-            text, code = _ROUTING.get(error.status_code, (str(error.detail), None))
-            status = error.status_code
-            return envelope(text, status, code=code), status, dict(error.headers or {})
-    return (
-        envelope("The server failed; its log has the request id.", 500, code="internal_error"),
-        500,
-        {},
-    )
+            status, headers = error.status_code, dict(error.headers or {})
+            text, code = _ROUTING.get(status, (str(error.detail), None))
+        case _:
+            text = "The server failed; its log has the request id."
+            status, code = 500, "internal_error"
+    return envelope(text, status, param=param, code=code), status, headers
+
+
+def _again(seconds: int) -> dict[str, str]:
+    return {"retry-after": str(seconds)}
 
 
 async def on_error(request: Request, error: Exception) -> Response:
     """Starlette's exception handler for all errors."""
     body, status, headers = describe(error)
     if status >= 500:
-        known = isinstance(error, TtrlError)  # other errors may contain the client's text
+        known = isinstance(error, errors.TtrlError)  # other errors may contain the client's text
         reason = str(error) if known else type(error).__name__
-        log.error(
-            "request.failed", id=request.scope.get("ttrl.id"), path=request.url.path, reason=reason
-        )
+        request_id, path = request.scope.get("ttrl.id"), request.url.path
+        log.error("request.failed", id=request_id, path=path, reason=reason)
     return JSONResponse(body, status, headers)

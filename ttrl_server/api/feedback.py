@@ -26,26 +26,15 @@ class FeedbackRoute:
         answer_id = body.text(data, "id", _ID_LIMIT)
         score, label = body.whole(data, "score", -1, 1), body.text(data, "label", LABEL_LIMIT)
         if answer_id is None:
-            raise RequestError(
-                "id is missing: give the id of the answer.", param="id", code="invalid_value"
-            )
+            raise body.wrong("id", "is missing: give the id of the answer.")
         if (score is None) == (label is None) or score == 0:
-            raise RequestError(
-                "Give either score, 1 or -1, or label, the right answer.",
-                param="score",
-                code="invalid_value",
-            )
+            message = "Give either score, 1 or -1, or label, the right answer."
+            raise RequestError(message, param="score", code="invalid_value")
         if self._feedback is None:
-            raise RequestError(
-                "This server takes no feedback (train.enabled, train.feedback).",
-                status=409,
-                code="learning_off",
-            )
-        question_id = answer_id.rpartition("-")[2]
-        decided = await self._feedback.give(
-            question_id, request.scope["ttrl.tenant"], score=score, label=label
-        )
-        metrics.FEEDBACK.labels(
-            "label" if label is not None else "good" if score == 1 else "bad"
-        ).inc()
+            message = "This server takes no feedback (train.enabled, train.feedback)."
+            raise RequestError(message, status=409, code="learning_off")
+        question_id, tenant = answer_id.rpartition("-")[2], request.scope["ttrl.tenant"]
+        decided = await self._feedback.give(question_id, tenant, score=score, label=label)
+        kind = "label" if score is None else "good" if score == 1 else "bad"
+        metrics.FEEDBACK.labels(kind).inc()
         return JSONResponse({"id": answer_id, "object": "feedback", "train": decided})

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Sequence
 from functools import lru_cache
 
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,8 +16,6 @@ from ttrl_server.api.envelope import envelope
 
 OPEN_ROUTES = frozenset({"/health", "/ready"})
 """The only routes that need no key; a test compares this list with all routes."""
-
-_READ_HERE = frozenset({b"x-request-id", b"authorization", b"x-api-key"})
 
 ADMIN_PREFIXES = ("/ttrl/v1/train/", "/ttrl/v1/learning/", "/ttrl/v1/adapters")
 
@@ -31,11 +30,8 @@ class KeyCheck:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given: dict[bytes, str] = {}
-        for header, value in scope["headers"]:  # the first of repeated headers counts
-            if header in _READ_HERE and header not in given:
-                given[header] = value.decode("latin-1")
-        asked_id = given.get(b"x-request-id", "")
+        given = Headers(scope=scope)  # the first of repeated headers counts
+        asked_id = given.get("x-request-id", "")
         fit = len(asked_id) <= 128 and asked_id.isascii() and asked_id.isprintable()
         request_id = (fit and asked_id) or f"req_{secrets.token_hex(16)}"
         scope["ttrl.id"] = request_id
@@ -46,18 +42,16 @@ class KeyCheck:
                 message["headers"] = [*message["headers"], name]
             await send(message)
 
-        bearer = given.get(b"authorization", "").removeprefix("Bearer ").strip()
-        key = bearer or given.get(b"x-api-key", "")
+        bearer = given.get("authorization", "").removeprefix("Bearer ").strip()
+        key = bearer or given.get("x-api-key", "")
         if self._may(scope["path"], key):
             scope["ttrl.tenant"] = tenant(key) if self._keys else "local"
             await self._app(scope, receive, named)
             return
-        says = "This server needs a key: Authorization: Bearer <key>."
-        if key:
-            says = "The API key is not one of this server's."
+        missing = "This server needs a key: Authorization: Bearer <key>."
+        says = "The API key is not one of this server's." if key else missing
         refusal = envelope(says, 401, code="invalid_api_key")
-        headers = {"www-authenticate": "Bearer"}
-        await JSONResponse(refusal, 401, headers)(scope, receive, named)
+        await JSONResponse(refusal, 401, {"www-authenticate": "Bearer"})(scope, receive, named)
 
     def _may(self, path: str, key: str) -> bool:
         if path in OPEN_ROUTES:

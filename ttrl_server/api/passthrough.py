@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -14,10 +15,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ttrl_server.answering.room import Room
-from ttrl_server.api import extension
+from ttrl_server.api.body import wrong
 from ttrl_server.engine.fleet import Fleet
-from ttrl_server.errors import EngineError, RequestError
-from ttrl_server.settings.config import Config
+from ttrl_server.errors import EngineError
 
 ALLOWED = (
     "/v1/responses",
@@ -49,39 +49,29 @@ _SENT_HEADERS = {"content-type": "application/json", "accept-encoding": "identit
 _RETURNED_HEADERS = ("content-type", "retry-after")
 
 
+@dataclass
 class Relay(Response):
-    """The engine's response. Room and hold end at its last byte, or when the client disconnects.
+    """The engine's response. Room and hold end at its last byte, or when the client disconnects."""
 
-    ``unvoted``: why a completion was not voted on; the header ``x-ttrl-unvoted`` tells the client.
-    """
-
-    def __init__(
-        self,
-        data: dict[str, Any],
-        config: Config,
-        fleet: Fleet,
-        room: Room,
-        *,
-        version: int | None,
-        samples: int,
-        chat: bool,
-        unvoted: str = "",
-    ) -> None:
-        self._data, self._config, self._fleet, self._room = data, config, fleet, room
-        self._version, self._samples, self._chat = version, samples, chat
-        named = unvoted if _A_NAME.fullmatch(unvoted) else "a field"
-        self._said = {"x-ttrl-unvoted": named} if unvoted else {}
+    data: dict[str, Any]
+    fleet: Fleet
+    room: Room
+    version: int | None
+    samples: int = 1
+    unvoted: str = ""
+    """Why a completion was not voted on; the header ``x-ttrl-unvoted`` tells the client."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._room.admit(self._samples), self._fleet.hold(self._version) as hold:
-            content = _encode(self._data, hold.model, self._config, chat=self._chat)
-            client = hold.replica.client
-            async with _while_there(receive):
-                reply = await client.stream(
-                    scope["method"], scope["path"], body=content, headers=_SENT_HEADERS
-                )
+        with self.room.admit(self.samples), self.fleet.hold(self.version) as hold:
+            request = scope["method"], scope["path"], _encode(self.data, hold.model), _SENT_HEADERS
+            ours = {"x-ttrl-adapter": hold.model}
+            if self.unvoted:
+                named = _A_NAME.fullmatch(self.unvoted)
+                ours["x-ttrl-unvoted"] = self.unvoted if named else "a field"
+            async with while_there(receive):
+                reply = await hold.replica.client.stream(*request)
                 try:
-                    await _send_on(reply, {"x-ttrl-adapter": hold.model} | self._said, send)
+                    await _send_on(reply, ours, send)
                 finally:
                     # After the last byte the connection goes back to the pool; before that it
                     # is closed, and vLLM aborts the request.
@@ -96,11 +86,8 @@ async def _send_on(reply: aiohttp.ClientResponse, ours: dict[str, str], send: Se
     given = {name: reply.headers[name] for name in _RETURNED_HEADERS if name in reply.headers}
     headers = [(name.encode(), value.encode("latin-1")) for name, value in (given | ours).items()]
     length, whole = reply.content_length, b""
-    in_pieces = (
-        length is None
-        or length > ONE_PIECE
-        or given.get("content-type", "").startswith("text/event-stream")
-    )
+    events = given.get("content-type", "").startswith("text/event-stream")
+    in_pieces = length is None or length > ONE_PIECE or events
     if not in_pieces:
         try:
             whole = await reply.content.read()
@@ -116,7 +103,7 @@ async def _send_on(reply: aiohttp.ClientResponse, ours: dict[str, str], send: Se
 
 
 @asynccontextmanager
-async def _while_there(receive: Receive) -> AsyncIterator[None]:
+async def while_there(receive: Receive) -> AsyncIterator[None]:
     """Cancels its block when the client disconnects; raises nothing then."""
     loop = asyncio.get_running_loop()
     listening: list[asyncio.Task[None]] = []
@@ -140,36 +127,13 @@ async def _while_there(receive: Receive) -> AsyncIterator[None]:
             raise
 
 
-def _encode(data: dict[str, Any], model: str, config: Config, *, chat: bool) -> bytes:
-    """The same request for the held version, with the template arguments of the settings."""
-    data = {name: value for name, value in data.items() if name not in NOT_FORWARDED} | {
-        "model": model
-    }
-    if chat and config.chat_template_kwargs:
-        data["chat_template_kwargs"] = config.chat_template_kwargs | (
-            data.get("chat_template_kwargs") or {}
-        )
+def _encode(data: dict[str, Any], model: str) -> bytes:
+    """The same request for the held version. Raises RequestError for NaN and infinity."""
+    fields = []
+    sent = {name: value for name, value in data.items() if name not in NOT_FORWARDED}
     try:
-        return _strict.encode(data).encode()
+        for name, value in (sent | {"model": model}).items():
+            fields.append(f"{_strict.encode(name)}:{_strict.encode(value)}")
     except ValueError:
-        raise RequestError(
-            f"{_not_finite(data)} is not a finite number.",
-            param=_not_finite(data),
-            code="invalid_value",
-        ) from None
-
-
-def _not_finite(data: dict[str, Any]) -> str:
-    for name, value in data.items():
-        try:
-            _strict.encode(value)
-        except ValueError:
-            return name
-    return "body"
-
-
-def pinned(data: dict[str, Any], config: Config) -> int | None:
-    """The version in ``model`` or ``ttrl.adapter`` of a passed-through request; else None."""
-    asked = extension.read(data, config).version
-    named = extension.resolve_model(data, config)
-    return named if asked is None else asked
+        raise wrong(name, "is not a finite number.") from None
+    return ("{" + ",".join(fields) + "}").encode()

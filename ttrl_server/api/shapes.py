@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+import uuid
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from ttrl_server.answering.pipeline import Answer
 from ttrl_server.answers.kinds import housekeeping
-from ttrl_server.api import body
-from ttrl_server.api.extension import Extension, resolve_model
+from ttrl_server.api import body, deadline
+from ttrl_server.api.extension import Extension
 from ttrl_server.errors import RequestError
 from ttrl_server.learning.reasons import words
 from ttrl_server.settings.config import Config
@@ -18,39 +20,21 @@ from ttrl_server.voting import signals
 Kind = Literal["chat", "completion"]
 
 SAMPLING_FIELDS = frozenset(
-    {
-        "top_p",
-        "top_k",
-        "min_p",
-        "frequency_penalty",
-        "presence_penalty",
-        "repetition_penalty",
-        "logit_bias",
-    }
+    {"top_p", "top_k", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty"}
     | {"stop", "stop_token_ids", "min_tokens", "ignore_eos", "bad_words", "allowed_token_ids"}
+    | {"logit_bias"}
 )
 """Fields that are sent to the engine with every sample."""
 
 TEMPLATE_FIELDS = frozenset(
-    {
-        "chat_template_kwargs",
-        "continue_final_message",
-        "add_generation_prompt",
-        "add_special_tokens",
-    }
+    {"chat_template_kwargs", "continue_final_message"}
+    | {"add_generation_prompt", "add_special_tokens"}
 )
+"""Arguments of the chat template, which are sent to the engine with the prompt."""
 
 READ_HERE = frozenset(
-    {
-        "model",
-        "messages",
-        "prompt",
-        "stream",
-        "stream_options",
-        "temperature",
-        "max_tokens",
-        "max_completion_tokens",
-    }
+    {"model", "messages", "prompt", "stream", "stream_options"}
+    | {"temperature", "max_tokens", "max_completion_tokens"}
     | {"seed", "n", "ttrl", "store", "user", "metadata", "safety_identifier", "service_tier"}
 )
 """Fields that the gateway reads. A request with any other field is passed to vLLM unvoted."""
@@ -71,6 +55,9 @@ _HARMLESS: dict[str, tuple[Any, ...]] = {
 PREFIX: dict[Kind, str] = {"chat": "chatcmpl", "completion": "cmpl"}
 """Prefix of the response's id."""
 
+TRAIN_HEADER = "x-ttrl-train"
+"""In a request: off keeps it out of the store; in a response: what became of the group."""
+
 MOST_VOTES = 2**20
 """Most samples of a question. Sample i has the seed ``seed + i``, which must fit in 64 bits."""
 
@@ -86,8 +73,7 @@ def check_common(data: dict[str, Any], kind: Kind) -> None:
         body.whole(data, name, 1, 2**31)
     body.whole(data, "seed", -(2**63), 2**63 - 1 - MOST_VOTES)
     if not isinstance(data.get("chat_template_kwargs"), dict | None):
-        name = "chat_template_kwargs"
-        raise RequestError(f"{name} must be an object.", param=name, code="invalid_type")
+        raise body.wrong("chat_template_kwargs", "must be an object.", code="invalid_type")
     name = "messages" if kind == "chat" else "prompt"
     value = data.get(name)
     if kind == "chat":
@@ -98,8 +84,7 @@ def check_common(data: dict[str, Any], kind: Kind) -> None:
         wanted = "a non-empty string or array"
     if not right:
         problem = "is missing" if value is None else "is not right"
-        wrong = f"{name} {problem}: it must be {wanted}."
-        raise RequestError(wrong, param=name, code="invalid_value")
+        raise body.wrong(name, f"{problem}: it must be {wanted}.")
 
 
 # ---------------------------------------------------------------- to vote or not to vote
@@ -114,12 +99,9 @@ def unvoted(data: dict[str, Any], kind: Kind, config: Config, asked: Extension) 
         return "policy"
     odd = _not_plain(data, kind)
     if odd and asked.samples is not None:
-        raise RequestError(
-            f"ttrl.samples was given, but a request with {odd} cannot be voted on. Leave one of "
-            "the two out.",
-            param=odd,
-            code="cannot_vote",
-        )
+        message = f"ttrl.samples was given, but a request with {odd} cannot be voted on. "
+        message += "Leave one of the two out."
+        raise RequestError(message, param=odd, code="cannot_vote")
     if odd:
         return odd
     if asked.samples is not None or config.vote.policy != "auto":
@@ -137,20 +119,16 @@ def unvoted(data: dict[str, Any], kind: Kind, config: Config, asked: Extension) 
 def _not_plain(data: dict[str, Any], kind: Kind) -> str | None:
     """The first field that asks for more than a plain text answer, if any."""
     for name, value in data.items():
-        if value is None or any(
-            type(value) is type(plain) and value == plain for plain in _HARMLESS.get(name, ())
-        ):
+        plain = _HARMLESS.get(name, ())
+        if value is None or any(type(value) is type(p) and value == p for p in plain):
             continue
         if name == "n" or name not in READ_HERE | SAMPLING_FIELDS | TEMPLATE_FIELDS:
             return name
     if kind == "completion":
         # vLLM's /tokenize takes one text; ids and lists are passed through.
         return None if isinstance(data["prompt"], str) else "prompt"
-    return (
-        None
-        if all(_is_text(message.get("content")) for message in data["messages"])
-        else "messages"
-    )
+    spoken_only = all(_is_text(message.get("content")) for message in data["messages"])
+    return None if spoken_only else "messages"
 
 
 def _is_text(content: Any) -> bool:
@@ -165,47 +143,35 @@ def question(
     kind: Kind,
     config: Config,
     asked: Extension,
-    *,
-    id: str,
+    headers: Mapping[str, str],
     tenant: str,
-    may_train: bool,
-    deadline_s: float | None = None,
 ) -> Question:
-    """The request as a Question. ``may_train``: False when a header forbids to store it."""
-    version = resolve_model(data, config)
-    temperature = data.get("temperature")
-    extra = {name: data[name] for name in SAMPLING_FIELDS & data.keys() if data[name] is not None}
-    template = {
-        name: data[name] for name in TEMPLATE_FIELDS & data.keys() if data[name] is not None
-    }
-    if kind == "chat" and config.chat_template_kwargs:
-        template["chat_template_kwargs"] = config.chat_template_kwargs | template.get(
-            "chat_template_kwargs", {}
-        )
+    """The request as a Question. Raises RequestError for a header that is wrong."""
+    may_train = headers.get(TRAIN_HEADER, "on").lower() not in ("off", "false", "0")
+    data = {name: value for name, value in data.items() if value is not None}
+    max_tokens = data.get("max_completion_tokens") or data.get("max_tokens")
     return Question(
-        id=id,
+        id=uuid.uuid4().hex,
         tenant=tenant,
         prompt=data["messages" if kind == "chat" else "prompt"],
         kind=kind,
         model=data.get("model") or config.name,
-        version=asked.version if asked.version is not None else version,
+        version=asked.version,
         sampling=Sampling(
-            temperature=float(temperature) if temperature else config.vote.temperature,
-            max_tokens=data.get("max_completion_tokens")
-            or data.get("max_tokens")
-            or config.vote.max_tokens,
+            temperature=float(data.get("temperature") or config.vote.temperature),
+            max_tokens=max_tokens or config.vote.max_tokens,
             seed=data.get("seed"),
-            extra=extra,
+            extra={name: data[name] for name in SAMPLING_FIELDS & data.keys()},
         ),
         vote=VoteOptions(
             samples=asked.samples or config.vote.samples,
-            train=may_train and asked.train is not False and data.get("store") is not False,
+            train=may_train and False not in (asked.train, data.get("store")),
             stop=asked.stop or config.vote.stop,
             level=asked.level or config.vote.level,
             probe=config.vote.policy == "auto" and asked.samples is None,
         ),
-        template=template,
-        deadline_s=deadline_s,
+        template={name: data[name] for name in TEMPLATE_FIELDS & data.keys()},
+        deadline_s=deadline.of(headers, streaming=bool(data.get("stream"))),
         label=asked.label,
     )
 
@@ -237,12 +203,9 @@ def evidence(answer: Answer) -> dict[str, Any]:
 
 def usage(answer: Answer) -> dict[str, int]:
     """Tokens of the returned rollout; ``ttrl.sampled_tokens`` counts those of all samples."""
-    prompt, completion = len(answer.group.prompt_token_ids), len(answer.chosen.token_ids)
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-    }
+    prompt, answered = len(answer.group.prompt_token_ids), len(answer.chosen.token_ids)
+    total = prompt + answered
+    return {"prompt_tokens": prompt, "completion_tokens": answered, "total_tokens": total}
 
 
 def response(q: Question, answer: Answer) -> dict[str, Any]:
@@ -264,12 +227,8 @@ def response(q: Question, answer: Answer) -> dict[str, Any]:
 
 def head(q: Question, object: str) -> dict[str, Any]:
     """The first fields of every response and every chunk."""
-    return {
-        "id": f"{PREFIX[q.kind]}-{q.id}",
-        "object": object,
-        "created": int(time.time()),
-        "model": q.model,
-    }
+    name, now = f"{PREFIX[q.kind]}-{q.id}", int(time.time())
+    return {"id": name, "object": object, "created": now, "model": q.model}
 
 
 def finish(answer: Answer) -> str:

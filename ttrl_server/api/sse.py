@@ -60,11 +60,9 @@ def chunks(question: Question, answer: Answer, *, include_usage: bool) -> list[d
 
     def chunk(text: str | None, finish: str | None, **more: Any) -> dict[str, Any]:
         delta: dict[str, Any] = {} if text is None else {"content": text}
-        choice = {"delta": delta} if chat else {"text": text or ""}
-        return head | {
-            "choices": [{"index": 0, **choice, "logprobs": None, "finish_reason": finish}],
-            **more,
-        }
+        choice: dict[str, Any] = {"delta": delta} if chat else {"text": text or ""}
+        choice |= {"index": 0, "logprobs": None, "finish_reason": finish}
+        return head | {"choices": [choice]} | more
 
     text = answer.chosen.text
     events = [chunk(text[i : i + PIECE], None) for i in range(0, len(text), PIECE)]

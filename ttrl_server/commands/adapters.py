@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -17,9 +18,6 @@ from ttrl_server.registry.ledger import Ledger
 from ttrl_server.registry.names import number_in
 from ttrl_server.registry.past import Past
 
-REASONED = ("promote", "retire")
-"""Actions on one version for which the ledger notes a reason."""
-
 
 def main() -> None:
     """Console script."""
@@ -28,66 +26,54 @@ def main() -> None:
         if options.command in ("export", "merge", "push"):
             result = _take_away(options)
         elif options.base_url:
-            result = _Gateway(options).run()
+            result = _over_http(options)
         else:
             result = _on_folder(options)
         _print(options, result)
     except TtrlError as error:
-        print(f"ttrl-adapters: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(f"ttrl-adapters: {error}")
     except OSError as error:
-        print(f"ttrl-adapters: {error.strerror}: {error.filename}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(f"ttrl-adapters: {error.strerror}: {error.filename}")
 
 
 # ---------------------------------------------------------------- a running gateway
 
 
-class _Gateway:
-    """Runs the commands over HTTP."""
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        self._options = options
-
-    def run(self) -> dict[str, Any]:
-        o = self._options
-        if o.command == "ls":
-            return self._call("GET", "/adapters")
-        if o.command == "show":
-            return self._call("GET", f"/adapters/{_number(o.version)}")
-        if o.command == "resume":
-            return self._call("POST", "/learning/resume", {})
-        if o.command == "rollback":
+def _over_http(o: argparse.Namespace) -> dict[str, Any]:
+    match o.command:
+        case "ls":
+            return _call(o, "/adapters")
+        case "show":
+            return _call(o, f"/adapters/{_number(o.version)}")
+        case "resume":
+            return _call(o, "/learning/resume", {})
+        case "rollback":
             to = None if o.version is None else _number(o.version)
-            return self._call("POST", "/adapters/rollback", {"to": to, "reason": o.reason})
-        body = {"reason": o.reason} if o.command in REASONED else {}
-        if o.command == "promote":
-            body["force"] = o.force
-        return self._call("POST", f"/adapters/{_number(o.version)}/{o.command}", body)
+            return _call(o, "/adapters/rollback", {"to": to, "reason": o.reason})
+    taken = {"promote": ("reason", "force"), "retire": ("reason",)}.get(o.command, ())
+    body = {name: getattr(o, name) for name in taken}
+    return _call(o, f"/adapters/{_number(o.version)}/{o.command}", body)
 
-    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        import httpx
 
-        url = self._options.base_url.rstrip("/").removesuffix("/v1") + "/ttrl/v1" + path
-        headers = (
-            {"authorization": f"Bearer {self._options.admin_key}"}
-            if self._options.admin_key
-            else {}
-        )
-        try:
-            reply = httpx.request(method, url, json=body, headers=headers, timeout=600)
-            data: dict[str, Any] = reply.json()
-        except (httpx.HTTPError, ValueError) as error:
-            raise TtrlError(
-                f"{url} did not answer like a ttrl-server ({type(error).__name__})"
-            ) from error
-        if reply.status_code == 401:
-            raise TtrlError(
-                "the gateway needs its admin key: --admin-key, or TTRL_ADMIN_KEY in the environment"
-            )
-        if reply.status_code >= 400:
-            raise TtrlError(data["error"]["message"])
-        return data
+def _call(o: argparse.Namespace, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The gateway's answer: GET without a body, else POST."""
+    import httpx
+
+    url = o.base_url.rstrip("/").removesuffix("/v1") + "/ttrl/v1" + path
+    headers = {"authorization": f"Bearer {o.admin_key}"} if o.admin_key else {}
+    method = "GET" if body is None else "POST"
+    try:
+        reply = httpx.request(method, url, json=body, headers=headers, timeout=600)
+        data: dict[str, Any] = reply.json()
+    except (httpx.HTTPError, ValueError) as error:
+        what = type(error).__name__
+        raise TtrlError(f"{url} did not answer like a ttrl-server ({what})") from error
+    if reply.status_code == 401:
+        where = "--admin-key, or TTRL_ADMIN_KEY in the environment"
+        raise TtrlError(f"the gateway needs its admin key: {where}")
+    if reply.status_code >= 400:
+        raise TtrlError(data["error"]["message"])
+    return data
 
 
 # ---------------------------------------------------------------- the folder alone
@@ -101,11 +87,9 @@ def _on_folder(options: argparse.Namespace) -> dict[str, Any]:
             return {"base_model": base, "versions": catalogue.rows(past, base)}
         number = _number(options.version)
         return catalogue.about(past, base, number, rules.folder_of(past, base, number))
-    ledger = Ledger(options.dir)  # raises ConfigError while a gateway owns it
-    try:
+    # Ledger raises ConfigError while a gateway owns the folder.
+    with contextlib.closing(Ledger(options.dir)) as ledger:
         return _act(options, ledger, _base(ledger, options))
-    finally:
-        ledger.close()
 
 
 def _act(options: argparse.Namespace, ledger: Ledger, base: str) -> dict[str, Any]:
@@ -125,16 +109,15 @@ def _act(options: argparse.Namespace, ledger: Ledger, base: str) -> dict[str, An
             folder = rules.folder_of(ledger, base, number)
             version = folders.read(options.dir, folder)
             preflight.check(options.dir, version, base_model=base, max_rank=version.rank)
-            ledger.promote(number, folder, base, by="operator", reason=options.reason)
+            ledger.overrule(number, folder, base, options.reason)
         case "pin":
-            ledger.pin(number, rules.may_pin(ledger, base, number), base, by="operator")
+            ledger.pin(number, rules.may_pin(ledger, base, number), base)
         case "unpin":
             rules.may_unpin(ledger, base, number)
-            ledger.unpin(number, base, by="operator")
+            ledger.unpin(number, base)
         case "retire":
-            ledger.retire(
-                number, rules.may_retire(ledger, base, number), base, options.reason, by="operator"
-            )
+            folder = rules.may_retire(ledger, base, number)
+            ledger.retire(number, folder, base, options.reason, by="operator")
             return {"number": number, "state": "retired"}
     return next(row for row in catalogue.rows(ledger, base) if row["number"] == number)
 
@@ -148,38 +131,29 @@ def _take_away(options: argparse.Namespace) -> dict[str, Any]:
     folder = rules.folder_of(past, base, number)
     if options.command == "export":
         return {"exported": str(export.adapter(options.dir, folder, options.to, base_model=base))}
-    if options.command == "push":
-        with tempfile.TemporaryDirectory() as temporary:
-            taken = export.adapter(options.dir, folder, Path(temporary) / folder, base_model=base)
-            return {
-                "pushed": export.push(
-                    taken, options.to, private=options.private, note=f"version {number}"
-                )
-            }
-    from ttrl_server.training.merge import merge
-
     with tempfile.TemporaryDirectory() as temporary:
         taken = export.adapter(options.dir, folder, Path(temporary) / folder, base_model=base)
-        model, revision = (
-            (base, None)
-            if Path(base).exists()
-            else (base.partition("@")[0], base.partition("@")[2] or None)
-        )
+        if options.command == "push":
+            note = f"version {number}"
+            repository = export.push(taken, options.to, private=options.private, note=note)
+            return {"pushed": repository}
+        from ttrl_server.training.merge import merge
+
+        model, _, revision = (base, "", "") if Path(base).exists() else base.partition("@")
         if options.model:
-            model, revision = options.model, None
-        return {"merged": str(merge(taken, options.to, model=model, revision=revision))}
+            model, revision = options.model, ""
+        merged = merge(taken, options.to, model=model, revision=revision or None)
+        return {"merged": str(merged)}
 
 
 def _base(past: Past, options: argparse.Namespace) -> str:
-    known = past.bases()
-    if options.base_model and options.base_model not in known:
-        raise TtrlError(
-            f"there are no versions of {options.base_model!r} here; there are versions of: "
-            f"{', '.join(known) or 'nothing'}"
-        )
+    known, wanted = past.bases(), options.base_model
+    if wanted and wanted not in known:
+        found = ", ".join(known) or "nothing"
+        raise TtrlError(f"there are no versions of {wanted!r} here; there are versions of: {found}")
     if not known:
         raise TtrlError(f"{options.dir} holds no version yet")
-    return str(options.base_model or known[-1])
+    return str(wanted or known[-1])
 
 
 def _number(text: str) -> int:
@@ -210,53 +184,40 @@ def _print(options: argparse.Namespace, result: dict[str, Any]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ttrl-adapters", description=__doc__)
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(
-        "--dir", type=Path, default=Path("adapters"), help="the adapters folder (default: adapters)"
-    )
-    shared.add_argument(
-        "--base-url",
-        default=os.environ.get("TTRL_BASE_URL"),
-        help="URL of a running gateway to act on",
-    )
-    shared.add_argument(
-        "--admin-key", default=os.environ.get("TTRL_ADMIN_KEY"), help="the gateway's api.admin_key"
-    )
-    shared.add_argument(
-        "--base-model", help="the lineage, if the folder has several (default: the newest)"
-    )
+    about = "the adapters folder (default: adapters)"
+    shared.add_argument("--dir", type=Path, default=Path("adapters"), help=about)
+    url, key = os.environ.get("TTRL_BASE_URL"), os.environ.get("TTRL_ADMIN_KEY")
+    shared.add_argument("--base-url", default=url, help="URL of a running gateway to act on")
+    shared.add_argument("--admin-key", default=key, help="the gateway's api.admin_key")
+    about = "the lineage, if the folder has several (default: the newest)"
+    shared.add_argument("--base-model", help=about)
     shared.add_argument("--json", action="store_true", help="one line of JSON")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, about: str, version: str | None = "") -> argparse.ArgumentParser:
         made = commands.add_parser(name, parents=[shared], help=about, description=about)
         if version is not None:
-            made.add_argument(
-                "version", nargs=version or None, help="7, v7, or base", metavar="VERSION"
-            )
+            nargs = version or None
+            made.add_argument("version", nargs=nargs, help="7, v7, or base", metavar="VERSION")
         return made
 
     command("ls", "list all versions, newest first", None)
     command("show", "show a version's manifest, the gate's figures and its events")
     promote = command("promote", "serve a version from now on")
-    promote.add_argument(
-        "--force", action="store_true", help="even if it was refused for its answers"
-    )
-    rollback = command(
-        "rollback",
-        "serve an earlier version, by default the last good one; base is the base model",
-        "?",
-    )
+    about = "even if it was refused for its answers"
+    promote.add_argument("--force", action="store_true", help=about)
+    about = "serve an earlier version, by default the last good one; base is the base model"
+    rollback = command("rollback", about, "?")
     command("pin", "keep a version in the engine, so that clients can always ask for NAME@v7")
     command("unpin", "remove the pin of a version")
     retire = command("retire", "never serve a version again; its folder is removed later")
     for acting in (promote, rollback, retire):
         acting.add_argument("--reason", default="asked for", help="noted in the ledger")
     command("resume", "resume learning after an alarm ended it", None)
-    command("export", "write a folder that PEFT and vLLM can load").add_argument(
-        "to", type=Path, metavar="FOLDER"
-    )
+    exported = command("export", "write a folder that PEFT and vLLM can load")
     merge = command("merge", "write a full model with the adapter merged into it")
-    merge.add_argument("to", type=Path, metavar="FOLDER")
+    for writing in (exported, merge):
+        writing.add_argument("to", type=Path, metavar="FOLDER")
     merge.add_argument("--model", help="the base model's new path, if it moved")
     push = command("push", "upload the exported folder to a hub repository")
     push.add_argument("to", metavar="REPOSITORY", help="owner/name")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shlex
@@ -27,12 +26,9 @@ def main() -> None:
             return
         _check_machine(invocation.config)
         run(invocation.config)
-    except ConfigError as error:
-        print(f"ttrl-serve: {error}", file=sys.stderr)
-        sys.exit(2)
     except TtrlError as error:
         print(f"ttrl-serve: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -49,10 +45,8 @@ def dry_run(config: Config) -> str:
 
     parts = ["# settings", yaml.safe_dump(sources.redacted(config), sort_keys=False).rstrip()]
     for replica in range(config.replicas if not config.engine.url else 0):
-        parts += [
-            f"\n# engine {replica}",
-            _shell(*engine_command(config, replica), VLLM_API_KEY="<random>"),
-        ]
+        command = _shell(*engine_command(config, replica), VLLM_API_KEY="<random>")
+        parts += [f"\n# engine {replica}", command]
     if config.train.enabled:
         argv, env = trainer_command(config, config.resolved_file, config.url(config.api.port))
         parts += ["\n# trainer", _shell(argv, env, TTRL_ADMIN_KEY="<random>")]
@@ -102,8 +96,7 @@ def run(config: Config) -> None:
     """Serves until the process gets a signal."""
     import uvloop
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(config))
+    uvloop.run(_serve(config))
 
 
 async def _serve(config: Config) -> None:

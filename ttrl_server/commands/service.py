@@ -71,7 +71,7 @@ class Service:
         feedback: Feedback | None = None
         if config.train.enabled:
             url = config.store.url or f"sqlite:///{config.state_dir / 'store.sqlite'}"
-            store = Experiences.open(url)
+            store = Experiences(url)
             self.learning = Learning(config, store, self.fleet, self.promotions, gate)
             feedback = Feedback(config, self.learning) if config.train.feedback else None
         pipeline = Pipeline(config, self.fleet, self.learning.record if self.learning else None)
@@ -94,13 +94,11 @@ class Service:
 
         tasks = [asyncio.create_task(self._greet(), name="banner")]
         tasks += [run("learning", self._learn), run("summary", self._summarise)]
+        config, place, key = self.config, self.place, self.engine_key
         for replica in self.fleet.replicas:
-            work = functools.partial(
-                supervise_engine, self.config, self.fleet, self.place, replica, self.engine_key
-            )
-            task = run(f"engine{replica.index}", work)
-            task.add_done_callback(self._engine_ended)
-            tasks.append(task)
+            work = functools.partial(supervise_engine, config, self.fleet, place, replica, key)
+            tasks.append(run(f"engine{replica.index}", work))
+            tasks[-1].add_done_callback(self._engine_ended)
         try:
             yield
         finally:

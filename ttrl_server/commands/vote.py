@@ -39,7 +39,10 @@ class Record(msgspec.Struct):
 
 
 def vote_line(line: bytes, number: int) -> dict[str, Any]:
-    """The output row of one input line; a row with an error when the line is no record."""
+    """The output row of one input line; a row with an error when the line is no record.
+
+    All responses count as finished; the lowest index wins ties.
+    """
     try:
         record = msgspec.json.decode(line, type=Record)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -50,11 +53,6 @@ def vote_line(line: bytes, number: int) -> dict[str, Any]:
     if not record.responses:
         problem = "responses is empty: there is nothing to vote on"
         return {"id": record.id, "line": number, "error": problem}
-    return vote_record(record)
-
-
-def vote_record(record: Record) -> dict[str, Any]:
-    """The output row of a record. All responses count as finished; the lowest index wins ties."""
     rollouts = [Rollout(i, (), (), text, "stop") for i, text in enumerate(record.responses)]
     vote = vote_over(rollouts, record.question)
     row = {
@@ -62,9 +60,7 @@ def vote_record(record: Record) -> dict[str, Any]:
         "answer": vote.pseudo_label,
         "counts": {cluster.answer: len(cluster.members) for cluster in vote.clusters},
         "majority_ratio": vote.majority_ratio,
-        "clusters": [
-            {"answer": cluster.answer, "members": cluster.members} for cluster in vote.clusters
-        ],
+        "clusters": vote.clusters,
         "stopped": vote.stopped,
     }
     if record.answer is None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import aiohttp
 import msgspec
-from yarl import URL
 
 from ttrl_server.errors import EngineError
 from ttrl_server.types import FinishReason, Question, Rollout, Sampling
@@ -32,94 +31,61 @@ class _Completion(msgspec.Struct):
     choices: list[_Choice]
 
 
-class _Prompt(msgspec.Struct):
-    tokens: list[int]
-    max_model_len: int
-
-
 _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
 _completion = msgspec.json.Decoder(_Completion)
-_prompt = msgspec.json.Decoder(_Prompt)
-
 
 PLAIN_SAMPLING = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 """Sent with every sample: else the model's generation_config.json may change the distribution."""
 
 
-class _Urls(dict[str, URL]):
-    """The engine's URLs by path, each parsed once. The paths are those of our routes only."""
-
-    def __init__(self, base: str) -> None:
-        self._base = base
-
-    def __missing__(self, path: str) -> URL:
-        url = self[path] = URL(self._base + path)
-        return url
-
-
 class EngineClient:
-    """HTTP calls to one engine. Every failure raises EngineError.
+    """HTTP calls to one engine, from ``open`` to ``close``. Every failure raises EngineError.
 
-    When a call is cancelled, vLLM aborts its work.
+    vLLM aborts the work of a cancelled call. ``timeout_s`` is for load, unload and score.
     """
 
+    _session: aiohttp.ClientSession
+
     def __init__(
-        self,
-        *,
-        url: str | None = None,
-        socket: str | None = None,
-        key: str | None = None,
-        load_timeout_s: float = 120,
+        self, *, url: str = "http://engine", socket: str = "", key: str = "", timeout_s: float = 120
     ) -> None:
-        """``load_timeout_s``: for load, unload and score (milliseconds in a healthy engine)."""
-        self._load_timeout_s = load_timeout_s
+        self._base = url.rstrip("/").removesuffix("/v1")
+        self._socket, self._key, self._timeout_s = socket, key, timeout_s
         self.answered = 0.0
         """When the engine last answered a call other than ``/health`` (monotonic clock, s)."""
-        self._base = (url or "http://engine").rstrip("/").removesuffix("/v1")
-        self._socket, self._key = socket, key
-        self._urls = _Urls(self._base)
-        self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        # A vLLM we did not start closes idle connections after 5 s.
-        keep = 60.0 if self._socket else 4.0
-        connector: aiohttp.BaseConnector = (
-            aiohttp.UnixConnector(self._socket, limit=0, keepalive_timeout=keep)
-            if self._socket
-            else aiohttp.TCPConnector(limit=0, keepalive_timeout=keep)
-        )
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        connector: aiohttp.BaseConnector
+        if self._socket:
+            connector = aiohttp.UnixConnector(self._socket, limit=0, keepalive_timeout=60)
+        else:  # a vLLM we did not start closes idle connections after 5 s
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=4)
+        key = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         self._session = aiohttp.ClientSession(
             connector=connector,
-            headers=headers,
+            headers={"content-type": "application/json"} | key,
             timeout=aiohttp.ClientTimeout(total=None),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
     async def close(self) -> None:
-        if self._session:
-            await self._session.close()
+        await self._session.close()
 
     async def healthy(self, timeout_s: float = 5) -> bool:
-        with suppress(EngineError, TimeoutError):
+        with suppress(EngineError):
             await self._call("GET", "/health", timeout_s=timeout_s)
             return True
         return False
 
     async def tokenize(self, question: Question, model: str) -> tuple[tuple[int, ...], int]:
         """Applies the chat template: (prompt token ids [P], context length in tokens)."""
-        body: dict[str, Any] = {"model": model}
+        body: dict[str, Any] = {"model": model, "prompt": question.prompt}
         if question.kind == "chat":
-            body |= {
-                "messages": question.prompt,
-                "add_generation_prompt": True,
-                **question.template,
-            }
-        else:
-            body["prompt"] = question.prompt
-        reply = _prompt.decode(await self._call("POST", "/tokenize", body))
-        return tuple(reply.tokens), reply.max_model_len
+            body = {"model": model, "messages": question.prompt, "add_generation_prompt": True}
+            body |= question.template
+        reply = json.loads(await self._call("POST", "/tokenize", body))
+        return tuple(reply["tokens"]), reply["max_model_len"]
 
     async def sample(
         self,
@@ -131,10 +97,9 @@ class EngineClient:
         priority: int = 0,
         alternatives: int = 0,
     ) -> Rollout:
-        """One rollout: token ids, and log-probabilities at the sampling temperature.
+        """One rollout: token ids, and log-probabilities at the sampling temperature (rule 5).
 
-        ``alternatives``: number of most likely tokens at each position, for the certainty; 0 means
-        no certainty. See docs/design.md, rule 5.
+        ``alternatives``: most likely tokens at each position, for the certainty; 0: no certainty.
         """
         body: dict[str, Any] = {
             **PLAIN_SAMPLING,
@@ -161,42 +126,31 @@ class EngineClient:
 
     async def score(self, token_ids: tuple[int, ...], start: int, model: str) -> tuple[float, ...]:
         """[L − start] log-probabilities (nats, temperature 1) of known tokens under one version."""
-        body = {
-            "model": model,
-            "prompt": token_ids,
-            "max_tokens": 1,
-            "temperature": 1.0,
-            "prompt_logprobs": 0,
-        }
-        reply = json.loads(await self._call("POST", "/v1/completions", body, self._load_timeout_s))
+        body = {"model": model, "prompt": token_ids, "max_tokens": 1, "temperature": 1.0}
+        body["prompt_logprobs"] = 0
+        reply = json.loads(await self._call("POST", "/v1/completions", body, self._timeout_s))
         rows = reply["choices"][0]["prompt_logprobs"]
         return tuple(rows[t][str(token_ids[t])]["logprob"] for t in range(start, len(token_ids)))
 
     async def load(self, name: str, path: str) -> None:
         body = {"lora_name": name, "lora_path": path}
-        await self._call("POST", "/v1/load_lora_adapter", body, self._load_timeout_s)
+        await self._call("POST", "/v1/load_lora_adapter", body, self._timeout_s)
 
     async def unload(self, name: str) -> None:
-        await self._call(
-            "POST", "/v1/unload_lora_adapter", {"lora_name": name}, self._load_timeout_s
-        )
+        body = {"lora_name": name}
+        await self._call("POST", "/v1/unload_lora_adapter", body, self._timeout_s)
 
     async def models(self) -> set[str]:
-        return {
-            model["id"]
-            for model in json.loads(
-                await self._call("GET", "/v1/models", timeout_s=self._load_timeout_s)
-            )["data"]
-        }
+        reply = json.loads(await self._call("GET", "/v1/models", timeout_s=self._timeout_s))
+        return {model["id"] for model in reply["data"]}
 
     async def stream(
-        self, method: str, path: str, *, body: bytes | None, headers: Mapping[str, str]
+        self, method: str, path: str, body: bytes, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
         """Returns the response before its body is read; the caller closes it."""
+        url = self._base + path
         try:
-            return await self._open_session.request(
-                method, self._urls[path], data=body, headers=headers
-            )
+            return await self._session.request(method, url, data=body, headers=headers)
         except (aiohttp.ClientError, OSError) as error:
             raise EngineError(f"the engine did not answer ({type(error).__name__})") from error
 
@@ -204,18 +158,14 @@ class EngineClient:
         self, method: str, path: str, body: Any = None, timeout_s: float | None = None
     ) -> bytes:
         data = None if body is None else msgspec.json.encode(body)
-        headers = {"content-type": "application/json"}
         timeout = aiohttp.ClientTimeout(total=timeout_s)
+        request = self._session.request(method, self._base + path, data=data, timeout=timeout)
         try:
-            async with self._open_session.request(
-                method, self._base + path, data=data, headers=headers, timeout=timeout
-            ) as reply:
+            async with request as reply:
                 content = await reply.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            late = isinstance(error, TimeoutError)
-            raise EngineError(
-                f"the engine did not answer {path} ({type(error).__name__})", late=late
-            ) from error
+            silent = f"the engine did not answer {path} ({type(error).__name__})"
+            raise EngineError(silent, late=isinstance(error, TimeoutError)) from error
         if path != "/health":
             self.answered = time.monotonic()
         if reply.status >= 400:
@@ -223,21 +173,12 @@ class EngineClient:
             with suppress(ValueError, AttributeError, TypeError):
                 given = json.loads(content)["error"]
                 message = str(given["message"] if isinstance(given, dict) else given)
-            message = message or f"{path}: HTTP {reply.status}"
-            raise EngineError(message, status=reply.status, body=content)
+            raise EngineError(message or f"{path}: HTTP {reply.status}", status=reply.status)
         return content
-
-    @property
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            raise EngineError("the engine is not connected")
-        return self._session
 
 
 def _certainty(logprobs: _Logprobs | None) -> float | None:
-    """Self-certainty (arXiv 2502.18581, section 3) over the most likely tokens only.
-
-    It is the mean −log p of the alternatives, as in DeepConf (arXiv 2508.15260, section 2).
-    """
+    """Self-certainty (arXiv 2502.18581, section 3) over the most likely tokens only: the mean
+    −log p of the alternatives, as in DeepConf (arXiv 2508.15260, section 2)."""
     rows = [row for row in (logprobs and logprobs.top_logprobs) or [] if row]
     return sum(-sum(row.values()) / len(row) for row in rows) / len(rows) if rows else None

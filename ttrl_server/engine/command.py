@@ -33,12 +33,8 @@ def engine_command(config: Config, replica: int) -> tuple[list[str], dict[str, s
     """argv and environment of one replica, without the key (set as VLLM_API_KEY at start)."""
     e = config.engine
     argv = [sys.executable, "-m", ENTRY, "--model", config.model]
-    argv += [
-        "--served-model-name",
-        version_name(config.name, 0),
-        "--uds",
-        str(socket_path(config, replica)),
-    ]
+    argv += ["--served-model-name", version_name(config.name, 0)]
+    argv += ["--uds", str(socket_path(config, replica))]
     argv += ["--dtype", config.dtype, "--enable-lora", "--max-loras", str(e.max_loras)]
     largest = next(rank for rank in LORA_RANKS if rank >= config.train.rank)
     argv += ["--max-lora-rank", str(largest), "--max-num-seqs", str(e.max_num_seqs)]
@@ -48,9 +44,8 @@ def engine_command(config: Config, replica: int) -> tuple[list[str], dict[str, s
         argv += ["--revision", config.revision]
     if config.max_model_len:
         argv += ["--max-model-len", str(config.max_model_len)]
-    platform_argv, env = (
-        _cpu(config, replica) if config.hardware == "cpu" else _cuda(config, replica)
-    )
+    platform = _cpu if config.hardware == "cpu" else _cuda
+    platform_argv, env = platform(config, replica)
     env |= {
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE_S),

@@ -3,9 +3,8 @@
 vLLM's own kernels (``vllm/lora/ops/torch_ops/lora_ops.py``) copy the whole adapter once per token.
 They also use the index −1 for a token without an adapter, and in Python this is the last slot: a
 base request in a batch with adapter requests is answered by an adapter. The kernels here gather
-the rows of a batch by slot (only when a slot's rows are apart), and leave rows of slot −1 alone.
-The six functions keep vLLM's names, parameters and arithmetic: they cast operands to the output's
-dtype and write results into the output.
+the rows of a batch by slot, and leave rows of slot −1 alone. The six functions keep vLLM's names,
+parameters and arithmetic: they cast operands to the output's dtype and write into the output.
 
 vLLM loads the plugin in each of its processes (entry point ``vllm.general_plugins:
 ttrl_cpu_lora``). If a plugin cannot be imported, vLLM only logs this and continues without it. So
@@ -26,9 +25,8 @@ from torch import Tensor
 
 from ttrl_server.errors import EngineError
 
-SLICED_RUNS = (
-    2  # up to this many stretches of one slot: separate products are cheaper than one gathered one
-)
+SLICED_RUNS = 2
+"""For so many stretches of one slot, separate products are cheaper than a gathered one."""
 
 _REMEDY = (
     "Without it a request that names no adapter may be answered by one: use the vLLM ttrl-server "
@@ -41,11 +39,8 @@ Rows: TypeAlias = slice | Tensor  # a stretch of rows, or their positions [n], i
 
 @lru_cache(maxsize=64)
 def rows_by_slot(runs: Runs, rows: int) -> tuple[tuple[int, Rows], ...]:
-    """The rows of each slot. A single index means all ``rows``.
-
-    Cached by content: all layers ask for the same few batches in a step. Raises ValueError when
-    the runs do not cover the rows.
-    """
+    """The rows of each slot; a single index means all ``rows``. Raises ValueError when the runs
+    do not cover the rows. Cached, as all layers ask for the same few batches in a step."""
     total = sum(length for _, length in runs)
     if total == 1:
         runs, total = ((runs[0][0], rows),), rows
@@ -57,13 +52,13 @@ def rows_by_slot(runs: Runs, rows: int) -> tuple[tuple[int, Rows], ...]:
         end = start + sum(length for _, length in group)
         stretches.setdefault(slot, []).append(slice(start, end))
         start = end
-    return tuple((slot, part) for slot, slices in stretches.items() for part in _joined(slices))
-
-
-def _joined(slices: list[slice]) -> list[Rows]:
-    if len(slices) <= SLICED_RUNS:
-        return list(slices)
-    return [torch.cat([torch.arange(part.start, part.stop) for part in slices])]
+    found: list[tuple[int, Rows]] = []
+    for slot, parts in stretches.items():
+        if len(parts) <= SLICED_RUNS:
+            found += [(slot, part) for part in parts]
+        else:
+            found.append((slot, torch.cat([torch.arange(p.start, p.stop) for p in parts])))
+    return tuple(found)
 
 
 def add_products(
@@ -79,18 +74,12 @@ def add_products(
     weights = weights.squeeze(1) if weights.dim() == 4 else weights
     for slot, rows in rows_by_slot(runs, output.shape[0]):
         if slot >= 0:
-            _add_product(output, rows, inputs[rows], weights[slot], alpha, beta)
+            target, taken = output[rows], inputs[rows].to(output.dtype)
+            target.addmm_(taken, weights[slot].to(output.dtype).T, alpha=alpha, beta=beta)
+            if isinstance(rows, Tensor):  # then target is a copy, not a view
+                output[rows] = target
         elif beta == 0:
             output[rows] = 0
-
-
-def _add_product(
-    output: Tensor, rows: Rows, inputs: Tensor, weight: Tensor, alpha: float, beta: float
-) -> None:
-    target = output[rows]
-    target.addmm_(inputs.to(output.dtype), weight.to(output.dtype).T, alpha=alpha, beta=beta)
-    if isinstance(rows, Tensor):  # then target is a copy, not a view
-        output[rows] = target
 
 
 def _token_runs(lora_indices: Tensor) -> Runs:
@@ -108,23 +97,8 @@ def _shrink(inputs: Tensor, weights: Tensor, output: Tensor, runs: Runs, scaling
 def _expand(inputs: Tensor, weights: Tensor, output: Tensor, runs: Runs, add_inputs: bool) -> None:
     # Adapter and model may pad their outputs differently.
     width = min(weights.shape[-2], output.shape[1])
-    add_products(
-        output[:, :width], inputs, weights[..., :width, :], runs, alpha=1, beta=int(add_inputs)
-    )
-
-
-def _expand_slice(
-    inputs: Tensor,
-    weights: Tensor,
-    output: Tensor,
-    runs: Runs,
-    offset: int,
-    size: int,
-    add_inputs: bool,
-) -> None:
-    add_products(
-        output[:, offset : offset + size], inputs, weights, runs, alpha=1, beta=int(add_inputs)
-    )
+    output, weights = output[:, :width], weights[..., :width, :]
+    add_products(output, inputs, weights, runs, alpha=1, beta=int(add_inputs))
 
 
 def bgmv_shrink(
@@ -158,9 +132,9 @@ def bgmv_expand_slice(
     slice_size: int,
     add_inputs: bool = True,
 ) -> None:
-    """output[:, slice_offset : slice_offset + slice_size] (+)= B[slot] @ inputs, a slot per row."""
-    runs = _token_runs(lora_indices_tensor)
-    _expand_slice(inputs, lora_b_weights, output_tensor, runs, slice_offset, slice_size, add_inputs)
+    """``bgmv_expand`` into the columns from ``slice_offset`` on."""
+    output = output_tensor[:, slice_offset : slice_offset + slice_size]
+    bgmv_expand(inputs, lora_b_weights, output, lora_indices_tensor, add_inputs)
 
 
 def sgmv_shrink(
@@ -176,13 +150,8 @@ def sgmv_shrink(
     scaling: float,
 ) -> None:
     """``bgmv_shrink`` with one slot index per sequence of ``seq_len_tensor`` rows."""
-    _shrink(
-        inputs,
-        lora_a_weights,
-        output_tensor,
-        _sequence_runs(lora_indices_tensor, seq_len_tensor),
-        scaling,
-    )
+    runs = _sequence_runs(lora_indices_tensor, seq_len_tensor)
+    _shrink(inputs, lora_a_weights, output_tensor, runs, scaling)
 
 
 def sgmv_expand(
@@ -198,13 +167,8 @@ def sgmv_expand(
     add_inputs: bool = False,
 ) -> None:
     """``bgmv_expand`` with one slot index per sequence of ``seq_len_tensor`` rows."""
-    _expand(
-        inputs,
-        lora_b_weights,
-        output_tensor,
-        _sequence_runs(lora_indices_tensor, seq_len_tensor),
-        add_inputs,
-    )
+    runs = _sequence_runs(lora_indices_tensor, seq_len_tensor)
+    _expand(inputs, lora_b_weights, output_tensor, runs, add_inputs)
 
 
 def sgmv_expand_slice(
@@ -223,7 +187,8 @@ def sgmv_expand_slice(
 ) -> None:
     """``bgmv_expand_slice`` with one slot index per sequence of ``seq_len_tensor`` rows."""
     runs = _sequence_runs(lora_indices_tensor, seq_len_tensor)
-    _expand_slice(inputs, lora_b_weights, output_tensor, runs, slice_offset, slice_size, add_inputs)
+    output = output_tensor[:, slice_offset : slice_offset + slice_size]
+    _expand(inputs, lora_b_weights, output, runs, add_inputs)
 
 
 def add_lora_logits(
@@ -239,33 +204,31 @@ def add_lora_logits(
 ) -> None:
     """y += (x @ A) @ B for the output head, if an adapter has weights there.
 
-    vLLM has one index per request here, but with ``prompt_logprobs`` one row per prompt token. The
-    stock kernel then raises, and the engine ends. Adapters of this project have no weights for the
-    output head: nothing is added. For a foreign adapter with such weights, it raises ValueError.
+    vLLM has one index per request here, but with ``prompt_logprobs`` one row per prompt token: its
+    own kernel then raises, and the engine ends. Adapters of this project have no weights there, so
+    nothing is added. Raises ValueError for a foreign adapter that has some.
     """
     if not _any_weight(lora_b_stacked):
         return
     y, x = y.view(-1, y.shape[-1]), x.view(-1, x.shape[-1])
     if buffer is None:
-        buffer = torch.zeros(
-            (x.size(0), lora_b_stacked.size(-1)), dtype=torch.float32, device=x.device
-        )
+        shape = x.size(0), lora_b_stacked.size(-1)
+        buffer = torch.zeros(shape, dtype=torch.float32, device=x.device)
     bgmv_shrink(x, lora_a_stacked, buffer, wrapper.sampler_indices, scale)
     bgmv_expand(buffer, lora_b_stacked, y, wrapper.sampler_indices, add_inputs=True)
 
 
-_found: dict[int, tuple[int, bool]] = {}
+_found: dict[tuple[int, int], bool] = {}
 
 
 def _any_weight(weights: Tensor) -> bool:
     """Whether any weight is not zero; checked again only after a change of the buffer."""
     if weights.is_inference():  # inference tensors have no version counter
         return bool(weights.any())
-    version, found = _found.get(weights.data_ptr(), (-1, False))
-    if version != weights._version:
-        found = bool(weights.any())
-        _found[weights.data_ptr()] = (weights._version, found)
-    return found
+    state = weights.data_ptr(), weights._version
+    if state not in _found:
+        _found[state] = bool(weights.any())
+    return _found[state]
 
 
 KERNELS = (bgmv_shrink, bgmv_expand, bgmv_expand_slice, sgmv_shrink, sgmv_expand, sgmv_expand_slice)
@@ -280,48 +243,32 @@ def register() -> None:
 
     if not current_platform.is_cpu():
         return
+    name = current_platform.get_punica_wrapper()
+    if name != "vllm.lora.punica_wrapper.punica_cpu.PunicaWrapperCPU":
+        unknown = f"vLLM's CPU LoRA is now {name}, unknown to the plugin ttrl_cpu_lora"
+        raise EngineError(f"{unknown}. {_REMEDY}")
     from vllm.logger import init_logger
+    from vllm.lora.punica_wrapper import punica_cpu
 
-    wrapper = _cpu_wrapper(current_platform.get_punica_wrapper())
-    if all(getattr(wrapper, kernel.__name__, None) is kernel for kernel in KERNELS):
+    # This module imports the kernels' names and calls them: they are replaced there.
+    if all(getattr(punica_cpu, kernel.__name__, None) is kernel for kernel in KERNELS):
         return
+    module = punica_cpu.__name__
     for kernel in KERNELS:
-        _require_same_parameters(wrapper, kernel)
+        stock = getattr(punica_cpu, kernel.__name__, None)
+        if stock is None:
+            missing = f"{module} has no {kernel.__name__} for ttrl_cpu_lora to replace"
+            raise EngineError(f"{missing}. {_REMEDY}")
+        if _parameters(stock) != _parameters(kernel):
+            names = ", ".join(inspect.signature(stock).parameters)
+            taken = f"{module}.{kernel.__name__} takes ({names})"
+            raise EngineError(f"{taken}: not what ttrl_cpu_lora does. {_REMEDY}")
     for kernel in KERNELS:
-        setattr(wrapper, kernel.__name__, kernel)
-    wrapper.PunicaWrapperCPU.add_lora_logits = add_lora_logits
+        setattr(punica_cpu, kernel.__name__, kernel)
+    punica_cpu.PunicaWrapperCPU.add_lora_logits = add_lora_logits
     # Only loggers below "vllm" have a handler in vLLM's processes.
     init_logger("vllm.ttrl_cpu_lora").info("CPU LoRA: ttrl-server's grouped kernels are active")
 
 
-def _cpu_wrapper(qualified_name: str) -> Any:
-    """The vLLM module that calls the kernels. It imports their names: they are replaced there."""
-    if qualified_name != "vllm.lora.punica_wrapper.punica_cpu.PunicaWrapperCPU":
-        raise EngineError(
-            f"vLLM's CPU LoRA is now {qualified_name}, unknown to the plugin ttrl_cpu_lora. "
-            f"{_REMEDY}"
-        )
-    from vllm.lora.punica_wrapper import punica_cpu
-
-    return punica_cpu
-
-
-def _require_same_parameters(wrapper: Any, kernel: Any) -> None:
-    stock = getattr(wrapper, kernel.__name__, None)
-    if stock is None:
-        raise EngineError(
-            f"{wrapper.__name__} has no {kernel.__name__} for ttrl_cpu_lora to replace. {_REMEDY}"
-        )
-    if _parameters(stock) != _parameters(kernel):
-        taken = ", ".join(inspect.signature(stock).parameters)
-        raise EngineError(
-            f"{wrapper.__name__}.{kernel.__name__} takes ({taken}): not what ttrl_cpu_lora does. "
-            f"{_REMEDY}"
-        )
-
-
 def _parameters(function: Any) -> list[tuple[str, Any]]:
-    return [
-        (name, parameter.default)
-        for name, parameter in inspect.signature(function).parameters.items()
-    ]
+    return [(each.name, each.default) for each in inspect.signature(function).parameters.values()]

@@ -25,9 +25,8 @@ def register() -> None:
 
     original = getattr(CPUModelRunner, "_bookkeeping_sync", None)
     if original is None:
-        raise EngineError(
-            "vLLM's CPU runner has no _bookkeeping_sync, which the plugin ttrl_cpu_seed wraps"
-        )
+        missing = "vLLM's CPU runner has no _bookkeeping_sync, which the plugin ttrl_cpu_seed wraps"
+        raise EngineError(missing)
     if not hasattr(original, "__wrapped__"):
         CPUModelRunner._bookkeeping_sync = without_discarded_generators(original)
 
@@ -37,12 +36,9 @@ def without_discarded_generators(bookkeeping: Any) -> Any:
 
     @functools.wraps(bookkeeping)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
-        batch = self.input_batch
+        batch, discarded = self.input_batch, self.discard_request_mask.np
         generators = batch.generators
-        discarded = self.discard_request_mask.np[: batch.num_reqs]
-        batch.generators = {
-            row: generator for row, generator in generators.items() if not discarded[row]
-        }
+        batch.generators = {row: each for row, each in generators.items() if not discarded[row]}
         try:
             return bookkeeping(self, *args, **kwargs)
         finally:

@@ -1,8 +1,7 @@
 """The replicas, and the holds of questions on their versions.
 
-A *hold* binds a question to one replica and one version, from admission to its last byte
-(docs/design.md, rule 1). A promotion changes only the pointer ``serving``. A replica unloads a
-version after its last hold ends.
+A *hold* binds a question to one replica and one version, from admission to its last byte (rule 1).
+A promotion changes only the pointer ``serving``; a version is unloaded after its last hold.
 """
 
 from __future__ import annotations
@@ -10,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from ttrl_server.engine.client import EngineClient
 from ttrl_server.errors import Overloaded, RequestError
@@ -60,53 +60,34 @@ class Fleet:
         self.candidate: int | None = None
         """The version that is loaded but not proved: no client may name it yet."""
         self._holds: Counter[int] = Counter()
-        self._changed = asyncio.Condition()
-        self._waiting = 0
-        """Number of waiting tasks; when it is 0, the end of a hold announces nothing."""
-        self._announcing: set[asyncio.Task[None]] = set()
-
-    # ------------------------------------------------------------ holds
+        self._changed = asyncio.Event()
 
     @contextmanager
     def hold(self, version: int | None = None) -> Iterator[Hold]:
-        """Holds ``version`` (None: the served one) on the replica with the fewest questions.
-
-        Raises RequestError or Overloaded.
-        """
+        """Holds ``version`` (None: the served one) on the replica with the fewest questions. Raises
+        RequestError or Overloaded."""
         number = self.serving if version is None else version
         if number not in self.living():
             nearest = min(self.living(), key=lambda v: (abs(v - number), -v))
-            raise RequestError(
-                f"{version_name(self._config.name, number)} is not served now; the nearest is "
-                f"{version_name(self._config.name, nearest)}, of "
-                + ", ".join(version_name(self._config.name, v) for v in sorted(self.living())),
-                status=404,
-                param="model",
-                code="model_not_found",
+            name = partial(version_name, self._config.name)
+            message = (
+                f"{name(number)} is not served now; the nearest is {name(nearest)}, of "
+                f"{', '.join(map(name, sorted(self.living())))}"
             )
+            raise RequestError(message, status=404, param="model", code="model_not_found")
         able = [r for r in self.replicas if r.ready and (number == 0 or number in r.loaded)]
         if not able:
-            raise Overloaded(
-                "The engine is starting or restarting; try again shortly.",
-                status=503,
-                retry_after_s=5,
-                code="engine_not_ready",
-            )
+            message = "The engine is starting or restarting; try again shortly."
+            raise Overloaded(message, status=503, retry_after_s=5, code="engine_not_ready")
         replica = min(able, key=lambda r: r.questions)
         self._holds[number] += 1
         replica.questions += 1
         try:
             yield Hold(replica, number, version_name(self._config.name, number))
         finally:
-            self._holds[number] -= 1
+            self._holds -= Counter([number])  # which also drops a count of 0
             replica.questions -= 1
-            done = not self._holds[number]
-            if done:
-                del self._holds[number]
-            if (done or not replica.questions) and self._waiting:
-                task = asyncio.get_running_loop().create_task(self.announce())
-                self._announcing.add(task)  # the loop itself holds tasks only weakly
-                task.add_done_callback(self._announcing.discard)
+            self.announce()
 
     @property
     def ready(self) -> bool:
@@ -133,8 +114,6 @@ class Fleet:
         replica.loaded.clear()
         replica.proved.clear()
 
-    # ------------------------------------------------------------ swapping
-
     def room(self, number: int) -> bool:
         """Whether a version fits on every ready replica without vLLM evicting one that is held."""
         most = self._config.engine.max_loras
@@ -145,16 +124,12 @@ class Fleet:
 
     async def until(self, condition: Callable[[], bool], timeout_s: float | None = None) -> None:
         """Returns when ``condition()`` is true, or after ``timeout_s``."""
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(timeout_s), self._changed:
-                await self._changed.wait_for(condition)
-        except TimeoutError:
-            pass
-        finally:
-            self._waiting -= 1
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not condition():
+                    await self._changed.wait()
 
-    async def announce(self) -> None:
+    def announce(self) -> None:
         """Wakes all tasks in ``until``: they check their condition again."""
-        async with self._changed:
-            self._changed.notify_all()
+        self._changed.set()
+        self._changed = asyncio.Event()

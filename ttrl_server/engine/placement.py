@@ -58,7 +58,7 @@ class Placement:
 
         If the block fails, the version is unloaded. Raises RejectedVersion when preflight fails.
         """
-        await self._preflight(folder)
+        await asyncio.to_thread(self._preflight, folder)
         new = number not in self._fleet.living()
         self._fleet.candidate = number if new else None
         try:
@@ -76,8 +76,7 @@ class Placement:
         """Loads and proves a version on every ready replica; returns the worst figures.
 
         Waits for an engine and for room, and tries again when an engine fails meanwhile. ``then``
-        gets the figures before any other load or unload. Raises RejectedVersion when a healthy
-        engine refuses the version.
+        gets the figures before any other change. Raises RejectedVersion if a sound engine refuses.
         """
         while True:
             await self._fleet.until(lambda: self._fleet.ready and self._fleet.room(number))
@@ -150,23 +149,18 @@ class Placement:
         content = await asyncio.to_thread((self._root / folder / names.PROBE).read_bytes)
         called = (version_name(self._config.name, n) for n in (number, 0))
         probe = msgspec.json.decode(content, type=Probe)
-        return await prove(
-            replica.client, probe, *called, tolerance=self._config.gate.probe_tolerance
-        )
+        tolerance = self._config.gate.probe_tolerance
+        return await prove(replica.client, probe, *called, tolerance=tolerance)
 
-    async def _preflight(self, folder: str) -> None:
+    def _preflight(self, folder: str) -> None:
         """Reads every byte of a version. Raises RejectedVersion."""
-
-        def check() -> None:
-            preflight.check(
-                self._root,
-                folders.read(self._root, folder),
-                base_model=self._config.base_model,
-                max_rank=self._config.train.rank,
-                base_shapes=preflight.shapes_of(self._config.model),
-            )
-
-        await asyncio.to_thread(check)
+        preflight.check(
+            self._root,
+            folders.read(self._root, folder),
+            base_model=self._config.base_model,
+            max_rank=self._config.train.rank,
+            base_shapes=preflight.shapes_of(self._config.model),
+        )
 
     # ------------------------------------------------------------ what is served
 
@@ -187,8 +181,7 @@ class Placement:
     async def bring_up(self, replica: Replica) -> None:
         """Loads and proves the needed versions on an engine that has just started.
 
-        The needed versions may change meanwhile: it checks again until the engine has them all.
-        Only then the engine gets questions. Raises EngineError.
+        They may change meanwhile: only with all of them it gets questions. Raises EngineError.
         """
         self._fleet.forget(replica)
         # An attached engine may still have versions from before a restart of the gateway.
@@ -203,7 +196,7 @@ class Placement:
                 replica.ready = self._needed().keys() <= replica.proved.keys() | refused
         for left_over in replica.loaded - self._needed().keys():
             self.unload_soon(left_over)
-        await self._fleet.announce()
+        self._fleet.announce()
 
     def _needed(self) -> dict[int, str]:
         """Number → folder of what every engine must have: the served version, and pins that fit."""
@@ -213,30 +206,24 @@ class Placement:
         return dict([served] if served else []) | dict(pins)
 
     async def _bring_needed(self, replica: Replica, number: int, folder: str) -> bool:
-        """Loads and proves a needed version; False when it is refused.
-
-        If it is the served version, an earlier one is served instead.
-        """
+        """Loads and proves a needed version; False when it is refused: then an earlier version is
+        served, if it was the served one."""
         try:
-            await self._preflight(folder)
+            await asyncio.to_thread(self._preflight, folder)
             await self._bring(replica, number, folder)
             return True
         except RejectedVersion as refusal:
             await self._unload(replica, number)
             elsewhere = any(r.ready and number in r.loaded for r in self._fleet.replicas)
             if number == self._fleet.serving and elsewhere:
-                raise EngineError(
-                    f"this replica refuses a version that others hold: {refusal}"
-                ) from refusal
-            log.error(
-                "version.unservable", version=number, stage=refusal.stage, reason=refusal.reason
-            )
+                odd = f"this replica refuses a version that others hold: {refusal}"
+                raise EngineError(odd) from refusal
+            stage, reason = refusal.stage, refusal.reason
+            log.error("version.unservable", version=number, stage=stage, reason=reason)
             async with self._changing:
                 if number == self._fleet.serving:
-                    base = self._config.base_model
-                    there = {
-                        n for n, name in self._ledger.promoted(base) if (self._root / name).is_dir()
-                    }
+                    base, root = self._config.base_model, self._root
+                    there = {n for n, name in self._ledger.promoted(base) if (root / name).is_dir()}
                     back_to = next((n for n in self._ledger.before(base, number) if n in there), 0)
                     self._ledger.roll_back(back_to, base, str(refusal), by="restart")
                     self._fleet.serving = back_to
@@ -273,7 +260,7 @@ class Placement:
         for replica in holders:  # before the first await: from here on nobody can hold the version
             replica.loaded.discard(number)
         await asyncio.gather(*(self._unload(replica, number) for replica in holders))
-        await self._fleet.announce()
+        self._fleet.announce()
 
     async def _unload(self, replica: Replica, number: int) -> None:
         replica.loaded.discard(number)
@@ -281,9 +268,8 @@ class Placement:
         try:
             await replica.client.unload(version_name(self._config.name, number))
         except EngineError as error:
-            log.warning(
-                "version.unload_failed", version=number, replica=replica.index, reason=error.message
-            )
+            where, reason = replica.index, error.message
+            log.warning("version.unload_failed", version=number, replica=where, reason=reason)
             if error.late and replica.ready and not self._config.engine.url:
                 self._fleet.take_out(replica)
 
@@ -296,17 +282,15 @@ class Placement:
 
     def _remove_doomed(self) -> None:
         """Applies ``adapters.keep`` and ``keep_days``; loaded versions keep their folders."""
-        base, rule = self._config.base_model, self._config.adapters
+        base, rule, ledger = self._config.base_model, self._config.adapters, self._ledger
         oldest = time.time() - rule.keep_days * DAY_S if rule.keep_days else None
         loaded = set().union(*(r.loaded for r in self._fleet.replicas))
-        promoted, rejected = doomed(
-            self._ledger, base, keep=rule.keep, older_than=oldest, in_use=loaded
-        )
+        promoted, rejected = doomed(ledger, base, keep=rule.keep, older_than=oldest, in_use=loaded)
         for number, folder in promoted:
-            self._ledger.retire(number, folder, base, "retention", by="retention")
+            ledger.retire(number, folder, base, "retention", by="retention")
         for number, folder in rejected:
-            self._ledger.remove(number, folder, base, "retention")
+            ledger.remove(number, folder, base, "retention")
             folders.remove(self._root, folder)
-        for number, folder in self._ledger.retired(base):
+        for number, folder in ledger.retired(base):
             if number not in loaded:
                 folders.remove(self._root, folder)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
+from itertools import chain
 
 from ttrl_server.engine.client import EngineClient
 from ttrl_server.errors import RejectedVersion
@@ -28,10 +29,11 @@ async def prove(
     client: EngineClient, probe: Probe, name: str, base: str, *, tolerance: float
 ) -> dict[str, float]:
     """Raises RejectedVersion("probe", …) unless ``name`` in this engine is the trained adapter."""
+    sequences = list(zip(probe.token_ids, probe.start, strict=True))
     # Both at once: wrong LoRA kernels show in a mixed batch.
-    adapter, without = await asyncio.gather(
-        _score(client, probe, name), _score(client, probe, base)
-    )
+    asked = [client.score(ids, at, each) for each in (name, base) for ids, at in sequences]
+    rows = await asyncio.gather(*asked)
+    adapter, without = _flat(rows[: len(sequences)]), _flat(rows[len(sequences) :])
     return compare(probe, adapter, without, tolerance=tolerance)
 
 
@@ -40,45 +42,34 @@ def compare(
 ) -> dict[str, float]:
     """Root mean squares (nats a token) of the change, and of the differences on and off.
 
-    ``adapter`` and ``without``: the engine's log-probability (nats) of every scored token, one
-    sequence after another. Raises RejectedVersion("probe", …).
+    ``adapter`` and ``without``: the engine's log-probability (nats) of every scored token.
+    Raises RejectedVersion("probe", …).
     """
     trained, base = _flat(probe.adapter_logprobs), _flat(probe.base_logprobs)
     change, on, off = _rms(trained, base), _rms(adapter, trained), _rms(without, base)
     if not math.isfinite(change):
-        raise RejectedVersion("probe", "the trainer's own log-probabilities are not finite")
-    if change <= NOTHING:
-        raise RejectedVersion(
-            "probe", f"the adapter changes nothing (rms {change:.1e} nats in the trainer)"
+        wrong = "the trainer's own log-probabilities are not finite"
+    elif change <= NOTHING:
+        wrong = f"the adapter changes nothing (rms {change:.1e} nats in the trainer)"
+    elif not (math.isfinite(on) and math.isfinite(off)):
+        wrong = "the engine's log-probabilities are not finite"
+    elif list(adapter) == list(without):
+        wrong = "the engine answers as if there were no adapter"
+    elif on > tolerance * off + ROUNDING:
+        wrong = (
+            f"engine and trainer differ by {on:.2e} nats with the adapter on, by {off:.2e} with it "
+            f"off (the adapter's own change is {change:.2e}): these are not the weights that were "
+            "trained"
         )
-    if not (math.isfinite(on) and math.isfinite(off)):
-        raise RejectedVersion("probe", "the engine's log-probabilities are not finite")
-    if list(adapter) == list(without):
-        raise RejectedVersion("probe", "the engine answers as if there were no adapter")
-    if on > tolerance * off + ROUNDING:
-        raise RejectedVersion(
-            "probe",
-            f"engine and trainer differ by {on:.2e} nats with the adapter on, by {off:.2e} with "
-            f"it off (the adapter's own change is {change:.2e}): these are not the weights that "
-            "were trained",
-        )
-    return {"probe_change": change, "probe_on": on, "probe_off": off}
-
-
-async def _score(client: EngineClient, probe: Probe, name: str) -> list[float]:
-    rows = await asyncio.gather(
-        *(
-            client.score(ids, start, name)
-            for ids, start in zip(probe.token_ids, probe.start, strict=True)
-        )
-    )
-    return _flat(rows)
+    else:
+        return {"probe_change": change, "probe_on": on, "probe_off": off}
+    raise RejectedVersion("probe", wrong)
 
 
 def _flat(rows: Sequence[Sequence[float]]) -> list[float]:
-    return [value for row in rows for value in row]
+    return list(chain.from_iterable(rows))
 
 
 def _rms(a: Sequence[float], b: Sequence[float]) -> float:
     """Root mean square of the difference."""
-    return math.sqrt(sum((x - y) ** 2 for x, y in zip(a, b, strict=True)) / len(a)) if a else 0.0
+    return math.dist(a, b) / math.sqrt(len(a)) if a else 0.0

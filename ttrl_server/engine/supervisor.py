@@ -31,21 +31,15 @@ PROGRESS_S = 10.0
 
 def make_clients(config: Config, key: str) -> list[EngineClient]:
     """One client for each replica that we start, or one for the attached server."""
-    patience = config.engine.load_timeout_s
-    if config.engine.url:
-        attached = EngineClient(
-            url=config.engine.url, key=config.engine.key, load_timeout_s=patience
-        )
-        return [attached]
+    url, timeout_s = config.engine.url, config.engine.load_timeout_s
+    if url:
+        return [EngineClient(url=url, key=config.engine.key or "", timeout_s=timeout_s)]
     sockets = (str(socket_path(config, i)) for i in range(config.replicas))
-    return [EngineClient(socket=path, key=key, load_timeout_s=patience) for path in sockets]
+    return [EngineClient(socket=path, key=key, timeout_s=timeout_s) for path in sockets]
 
 
 def make_socket_dir(config: Config) -> None:
-    """Makes the sockets' folder, private to this user; raises ConfigError when it is not.
-
-    Only this user can connect; the key is needed too.
-    """
+    """Makes the sockets' folder, private to this user; raises ConfigError when it is not."""
     folder = socket_dir(config)
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_mode & 0o077:
@@ -68,8 +62,7 @@ async def supervise(
             # After more than 300 s, the back-off starts again.
             failures = 0 if time.monotonic() - started > 300 else failures + 1
             if failures >= FIRST_STARTS and not has_served:
-                tries = f"the engine did not start in {failures} tries"
-                raise ConfigError(f"{tries}: see {log_file}")
+                raise ConfigError(f"the engine did not start in {failures} tries: see {log_file}")
             pause = BACK_OFF_S[min(failures, len(BACK_OFF_S) - 1)]
             metrics.RESTARTS.labels("engine").inc()
             log.error("engine.restarting", replica=replica.index, in_s=pause)
@@ -84,13 +77,8 @@ async def _run_once(
     """From start to death of one vLLM process; True if it has served."""
     argv, env = engine_command(config, replica.index)
     socket_path(config, replica.index).unlink(missing_ok=True)
-    tree = ChildTree(
-        f"engine{replica.index}",
-        argv,
-        env | {"VLLM_API_KEY": key},
-        log_file,
-        grace_s=config.engine.drain_timeout_s,
-    )
+    name, patience = f"engine{replica.index}", config.engine.drain_timeout_s
+    tree = ChildTree(name, argv, env | {"VLLM_API_KEY": key}, log_file, grace_s=patience)
     await tree.start()
     replica.failed.clear()
     death = asyncio.create_task(tree.wait())
@@ -102,7 +90,7 @@ async def _run_once(
             await asyncio.wait({death, failed}, return_when=asyncio.FIRST_COMPLETED)
             # It gets no new questions; the running ones may still finish.
             if not death.done():
-                await fleet.until(lambda: not replica.questions, config.engine.drain_timeout_s)
+                await fleet.until(lambda: not replica.questions, patience)
             code = death.result() if death.done() else "it does not answer"
             log.error("engine.died", replica=replica.index, code=code, log=str(log_file))
         elif birth.done() and not death.done():
@@ -118,17 +106,16 @@ async def _run_once(
         failed.cancel()
         await asyncio.shield(tree.stop())
         await asyncio.gather(birth, death, failed, return_exceptions=True)
-        await fleet.announce()
+        fleet.announce()
 
 
 async def _until_ready(config: Config, place: Placement, replica: Replica) -> None:
     started = said = time.monotonic()
+    limit = config.engine.startup_timeout_s
     while not await replica.client.healthy():
         now = time.monotonic()
-        if now - started > config.engine.startup_timeout_s:
-            raise EngineError(
-                f"not ready after engine.startup_timeout_s = {config.engine.startup_timeout_s:g} s"
-            )
+        if now - started > limit:
+            raise EngineError(f"not ready after engine.startup_timeout_s = {limit:g} s")
         if now - said > PROGRESS_S:
             said = now
             log.info("engine.loading", replica=replica.index, elapsed_s=round(now - started))

@@ -9,9 +9,7 @@ from ttrl_server.types import Admission, Group, Question, Vote
 from ttrl_server.voting.signals import answered
 
 QUEUED = Admission(True, "queued")
-UNSOUND = frozenset(
-    {"aborted", "incomplete_samples", "sampling_parameters", "cancelled", "held_back"}
-)
+UNSOUND = ("aborted", "incomplete_samples", "sampling_parameters", "cancelled", "held_back")
 """Reasons that a label cannot change: the trainer cannot score these rollouts, or must not."""
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import structlog
 
@@ -26,18 +25,6 @@ log = structlog.get_logger()
 
 RATIO_BAND = (0.5, 2.0)
 """Mean π_θ / π_engine of a step; outside this band, engine and trainer have different policies."""
-
-
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """The reason why learning must end."""
-
-    name: str
-    reason: str
-    return_to: Target | None = None
-    """The rollback's target. None: the served version is not in doubt."""
-    lasting: bool = True
-    """Whether the ledger keeps it for after a restart. False: the settings alone raise it again."""
 
 
 class Alarms:
@@ -63,37 +50,40 @@ class Alarms:
         refused, kl = self._ledger.refused_in_a_row(self._base), figures.get("kl_base", 0.0)
         if judgement.reason.startswith(JUDGEMENTS) and guard.refusals and refused >= guard.refusals:
             said = f"{refused} candidates in a row were refused: {judgement.reason}"
-            await self.ring(Alarm("held_back", said, "sound or serving"))
+            await self.ring("held_back", said, "sound or serving")
         elif promoted and guard.max_kl and kl > guard.max_kl:
-            said = (
-                f"{kl:.3g} nats a token from the base model, more than guard.max_kl "
-                f"{guard.max_kl:g}"
-            )
-            await self.ring(Alarm("kl", said, parent))
+            far = f"{kl:.3g} nats a token from the base model"
+            await self.ring("kl", f"{far}, more than guard.max_kl {guard.max_kl:g}", parent)
         elif trouble := outside(await self._paired(parent), guard):
-            await self.ring(Alarm("collapse", f"v{parent}: {trouble}", "good"))
+            await self.ring("collapse", f"v{parent}: {trouble}", "good")
 
     async def after_skip(self, figures: Mapping[str, float]) -> None:
         """Checks a batch that made no version: no groups, or a non-finite loss or gradient."""
         self._bad_steps = self._bad_steps + 1 if figures.get("groups") else 0
         if self._bad_steps >= self._guard.bad_steps:
             said = f"{self._bad_steps} steps in a row had a loss or a gradient that is not finite"
-            await self.ring(Alarm("diverged", said))
+            await self.ring("diverged", said)
 
-    async def ring(self, alarm: Alarm) -> None:
-        """Ends learning; does nothing when it has ended already."""
+    async def ring(
+        self, name: str, why: str, return_to: Target | None = None, *, lasting: bool = True
+    ) -> None:
+        """Ends learning; does nothing when it has ended already.
+
+        ``return_to`` None: the served version is not in doubt. ``lasting``: the ledger keeps the
+        reason for after a restart; False where the settings alone raise the alarm again.
+        """
         if self.stopped:
             return
-        reason = f"{alarm.name}: {alarm.reason}"
+        reason = f"{name}: {why}"
         self.end(reason)
-        metrics.ALARMS.labels(alarm.name).inc()
+        metrics.ALARMS.labels(name).inc()
         try:
-            if alarm.lasting:
+            if lasting:
                 self._ledger.stop(self._base, reason)
         except OSError as error:
             log.error("alarm.unwritten", reason=str(error), hint="a restart would learn on")
-        if alarm.return_to is not None:
-            await self._rollback.go(alarm.return_to, reason, by="alarm")
+        if return_to is not None:
+            await self._rollback.go(return_to, reason, by="alarm")
 
     def end(self, reason: str) -> None:
         """Ends learning until ``resume`` or the end of this process."""
@@ -118,7 +108,5 @@ def importance_alarm(figures: Mapping[str, float]) -> str | None:
     ratio = figures.get("ratio", 1.0)
     if low <= ratio <= high:
         return None
-    return (
-        f"mean π_θ / π_engine is {ratio:.3g}, outside [{low:g}, {high:g}]: engine and trainer "
-        "disagree"
-    )
+    outside_band = f"mean π_θ / π_engine is {ratio:.3g}, outside [{low:g}, {high:g}]"
+    return f"{outside_band}: engine and trainer disagree"

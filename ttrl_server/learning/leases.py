@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -20,12 +20,11 @@ from ttrl_server.answers.keys import key as answer_key
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.errors import LeaseLost, RejectedVersion, RequestError, StoreError
 from ttrl_server.learning.admission import UNSOUND
-from ttrl_server.learning.alarms import Alarm, Alarms, importance_alarm
-from ttrl_server.learning.history import HistoryRule
-from ttrl_server.promotion.bands import Pair
+from ttrl_server.learning.alarms import Alarms, importance_alarm
+from ttrl_server.learning.history import by_history
 from ttrl_server.promotion.gate import Gate
 from ttrl_server.promotion.promotions import Judgement, Promotions
-from ttrl_server.promotion.rollback import Rollback
+from ttrl_server.promotion.rollback import Paired, Rollback
 from ttrl_server.promotion.watch import Watch, Watcher
 from ttrl_server.registry import folders
 from ttrl_server.registry.names import number_of_folder
@@ -57,15 +56,12 @@ class Learning:
     ) -> None:
         self._config, self._store, self._fleet = config, store, fleet
         self._promotions, self._gate, self._ledger = promotions, gate, promotions.ledger
-
-        def paired(number: int) -> Awaitable[Pair | None]:
-            return self._in_store(store.paired, number)
-
+        paired: Paired = functools.partial(self._in_store, store.paired)
         self._rollback = Rollback(config, fleet, promotions, paired)
         self.alarms = Alarms(config, self._ledger, self._rollback, paired)
         watch = Watch(config.guard, critics=min(2, max(1, len(config.api.keys))))
         self.watcher = Watcher(fleet, watch, gate, self._rollback)
-        self._by_history = HistoryRule(config.guard, config.gate)
+        self._by_history = functools.partial(by_history, config.guard, config.gate)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._leasing = asyncio.Lock()
         self._judging = 0
@@ -81,9 +77,8 @@ class Learning:
         text, follows = last_text(question), question.version is None
         # Flips are about the served version: a pinned version's majority does not count.
         found = answer_key(said, asked(text)) if said and follows else None
-        admission = await self._in_store(
-            self._store.add, experience, key, found and found.bare, self._by_history
-        )
+        label = found and found.bare
+        admission = await self._in_store(self._store.add, experience, key, label, self._by_history)
         if admission.reason == "held_back":
             self._gate.offer(experience.group, text)
         if follows and admission.reason not in UNSOUND:
@@ -107,12 +102,8 @@ class Learning:
         async with self._leasing:
             while time.monotonic() < deadline:
                 if await self._worth_a_step() and (batch := await self._take()):
-                    log.info(
-                        "batch.leased",
-                        batch=batch.id,
-                        groups=len(batch.experiences),
-                        version=batch.number,
-                    )
+                    groups = len(batch.experiences)
+                    log.info("batch.leased", batch=batch.id, groups=groups, version=batch.number)
                     return batch
                 await asyncio.sleep(POLL_S)
         return None
@@ -120,9 +111,10 @@ class Learning:
     async def _worth_a_step(self) -> bool:
         if self.alarms.stopped or self._judging or not self._fleet.ready:
             return False
-        if self._config.guard.max_updates and self._promoted() >= self._config.guard.max_updates:
-            full = f"guard.max_updates: {self._promoted()} versions were promoted"
-            await self.alarms.ring(Alarm("lineage_full", full, lasting=False))
+        promoted, most = self._promoted(), self._config.guard.max_updates
+        if most and promoted >= most:
+            full = f"guard.max_updates: {promoted} versions were promoted"
+            await self.alarms.ring("lineage_full", full, lasting=False)
             return False
         pending = await self._in_store(self._store.pending)
         oldest = await self._in_store(self._store.oldest_pending) if pending else None
@@ -135,25 +127,17 @@ class Learning:
         return train.when == "always" or self._fleet.idle or waited > train.patience_s
 
     async def _take(self) -> Batch | None:
-        base = self._config.base_model
+        base, train = self._config.base_model, self._config.train
         promotions = self._ledger.promotions(base)
-        stale = len(promotions) - self._config.train.max_staleness - 1
+        stale = len(promotions) - train.max_staleness - 1
         parent = self.parent()
         # After a rollback the served version is an old one, but its new groups are not stale.
         min_version = min(promotions[stale] if stale >= 0 else 0, parent.number if parent else 0)
         if self._spare is None:
             self._spare = await asyncio.to_thread(self._ledger.reserve, base)
-        batch = await self._in_store(
-            functools.partial(
-                self._store.lease,
-                self._config.train.questions,
-                self._config.train.lease_s,
-                self._spare,
-                parent,
-                min_version=min_version,
-                unwanted=self._ledger.fallen(base),
-            )
-        )
+        fallen = self._ledger.fallen(base)
+        lease = functools.partial(self._store.lease, min_version=min_version, unwanted=fallen)
+        batch = await self._in_store(lease, train.questions, train.lease_s, self._spare, parent)
         if batch:
             self._spare = None
             for name, groups in (await self._in_store(self._store.counts)).items():
@@ -181,9 +165,8 @@ class Learning:
         """
         number = number_of_folder(folder)
         if number is None:
-            raise RequestError(
-                f"{folder[:100]!r} is not the name of a version folder.", param="folder"
-            )
+            said = f"{folder[:100]!r} is not the name of a version folder."
+            raise RequestError(said, param="folder")
         self._show(figures)
         with self._judged():
             # The trainer asks again when it did not get the answer.
@@ -198,15 +181,13 @@ class Learning:
             try:
                 judgement = await self._promotions.judge(number, folder)
             except OSError as error:  # the ledger's disk is full: the trainer asks again
-                raise StoreError(
-                    f"the judgement on {folder} could not be written ({error})"
-                ) from error
+                said = f"the judgement on {folder} could not be written ({error})"
+                raise StoreError(said) from error
             await self.alarms.after_judgement(judgement, figures, parent)
             return judgement
 
     async def _consume(self, batch: str, folder: str | None, reason: str) -> None:
-        done = functools.partial(self._store.consume, batch, folder=folder, reason=reason)
-        await self._in_store(done)
+        await self._in_store(self._store.consume, batch, folder=folder, reason=reason)
         metrics.BATCHES.labels("proposed" if folder else "skipped").inc()
 
     @contextmanager
@@ -239,8 +220,7 @@ class Learning:
         """After a start of the trainer: releases the old trainer's batch, sweeps its files."""
         if released := await self._in_store(self._store.release_all, "trainer restarted"):
             log.info("batch.released", groups=released)
-        proposed = await self._in_store(self._store.proposed)
-        await asyncio.to_thread(self._sweep, {folder for _, folder in proposed})
+        await asyncio.to_thread(self._sweep, await self._in_store(self._store.proposed))
 
     async def resume(self) -> None:
         """Judges proposals that have no judgement after a crash; sweeps what was not proposed."""
@@ -251,25 +231,20 @@ class Learning:
             proposed = await self._in_store(self._store.proposed)
             # A trainer on another machine may still propose a published version: no sweep then.
             if self._config.train.launch == "here":
-                await asyncio.to_thread(self._sweep, {folder for _, folder in proposed})
-            states = self._ledger.states()
+                await asyncio.to_thread(self._sweep, proposed)
             for number, folder in proposed:
-                if states.get(number, "candidate") == "candidate":
-                    await self._finish(number, folder)
+                if self._ledger.judgement(number) is not None:
+                    continue
+                log.info("version.resumed", version=number)
+                figures, parent = {}, self._fleet.serving
+                with suppress(RejectedVersion):  # its folder may be missing: it is rejected then
+                    figures = folders.read(self._config.adapters_root, folder).metrics
+                judgement = await self._promotions.judge(number, folder)
+                await self.alarms.after_judgement(judgement, figures, parent)
 
-    async def _finish(self, number: int, folder: str) -> None:
-        """Judges a proposal from before the crash, and lets the alarms check its step."""
-        log.info("version.resumed", version=number)
-        figures, parent = {}, self._fleet.serving
-        with suppress(RejectedVersion):  # its folder may be missing: ``judge`` then rejects it
-            figures = folders.read(self._config.adapters_root, folder).metrics
-        judgement = await self._promotions.judge(number, folder)
-        await self.alarms.after_judgement(judgement, figures, parent)
-
-    def _sweep(self, proposed: set[str]) -> None:
-        for leftover in folders.sweep(
-            self._config.adapters_root, proposed | self._ledger.folders()
-        ):
+    def _sweep(self, proposed: list[tuple[int, str]]) -> None:
+        known = {folder for _, folder in proposed} | self._ledger.folders()
+        for leftover in folders.sweep(self._config.adapters_root, known):
             log.info("version.swept", folder=leftover)
 
     async def status(self) -> dict[str, Any]:
@@ -290,5 +265,6 @@ class Learning:
         await self._in_store(self._store.close)
         self._thread.shutdown()
 
-    async def _in_store(self, function: Callable[..., T], *args: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+    async def _in_store(self, function: Callable[..., T], *args: Any, **named: Any) -> T:
+        call = functools.partial(function, *args, **named)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)

@@ -84,10 +84,8 @@ class Recent:
             if not self._unvoted:
                 return "no question has been asked yet"
             reason, count = self._unvoted.most_common(1)[0]
-            return (
-                f"{count} of {self._unvoted.total()} completions were not voted on: "
-                f"{UNVOTED[reason]}"
-            )
+            said = f"{count} of {self._unvoted.total()} completions were not voted on"
+            return f"{said}: {UNVOTED[reason]}"
         reason, count = Counter(self._newest).most_common(1)[0]
         if reason == "queued" or count < _MOST * len(self._newest):
             return None

@@ -23,6 +23,13 @@ def is_sound(figures: Mapping[str, float]) -> bool:
     return all(value >= SOUND_Z for name, value in figures.items() if name.endswith("_z"))
 
 
+def drift(what: str, share: float, least: float, most: float) -> str | None:
+    """Says that ``what`` left its band, ``least`` … ``most`` (0: no limit) of what it was."""
+    if share < least or (most and share > most):
+        return f"{what} became {share:.3f} of what it was"
+    return None
+
+
 def outside(pair: Pair | None, guard: GuardConfig) -> str | None:
     """Says which signal of a version is outside its band.
 
@@ -33,21 +40,12 @@ def outside(pair: Pair | None, guard: GuardConfig) -> str | None:
     then, now = pair
     if now.majority <= then.majority:
         return None
+    answers = "the share of samples that answer"
     for what, old, new, least, most in (
         ("entropy", then.entropy, now.entropy, guard.min_entropy, guard.max_entropy),
         ("length", then.length, now.length, guard.min_length, guard.max_length),
-        (
-            "the share of samples that answer",
-            then.extractable,
-            now.extractable,
-            guard.min_extractable,
-            0.0,
-        ),
+        (answers, then.extractable, now.extractable, guard.min_extractable, 0.0),
     ):
-        share = new / max(old, 1e-9)
-        if share < least or (most and share > most):
-            return (
-                f"majority {then.majority:.2f} → {now.majority:.2f} while {what} became "
-                f"{share:.3f} of what it was"
-            )
+        if moved := drift(what, new / max(old, 1e-9), least, most):
+            return f"majority {then.majority:.2f} → {now.majority:.2f} while {moved}"
     return None

@@ -6,8 +6,7 @@ simple questions with known answers. ``gate.labelled`` is the operator's own lab
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,11 @@ import structlog
 
 from ttrl_server.engine.fleet import Replica
 from ttrl_server.errors import ConfigError, EngineError
+from ttrl_server.registry.folders import MALFORMED
 from ttrl_server.registry.names import version_name
 from ttrl_server.settings.config import Config
 from ttrl_server.settings.sections import GateConfig
-from ttrl_server.types import (
-    Group,
-    Question,
-    Rollout,
-    Sampling,
-    Signals,
-    VoteOptions,
-    last_text,
-    question_key,
-)
+from ttrl_server.types import Question, Rollout, Sampling, Signals, VoteOptions, last_text
 from ttrl_server.voting import signals
 
 log = structlog.get_logger()
@@ -77,16 +68,14 @@ class Sheet:
     """Sum of −log π over all sampled tokens (nats)."""
 
     def __add__(self, other: Sheet) -> Sheet:
-        return Sheet(
-            self.answers + other.answers, self.tokens + other.tokens, self.surprise + other.surprise
-        )
+        answers, tokens = self.answers + other.answers, self.tokens + other.tokens
+        return Sheet(answers, tokens, self.surprise + other.surprise)
 
     @classmethod
     def of(cls, rollouts: Collection[Rollout], answers: tuple[str | None, ...]) -> Sheet:
         """The sheet for ``rollouts`` and their ``answers`` [K]."""
-        return cls(
-            answers, sum(len(rollout.token_ids) for rollout in rollouts), signals.surprise(rollouts)
-        )
+        tokens = sum(len(rollout.token_ids) for rollout in rollouts)
+        return cls(answers, tokens, signals.surprise(rollouts))
 
     def signals(self, version: int, labels: Sequence[str | None]) -> Signals:
         """The signals of this sheet. ``labels`` [K] are equal where the answers are the same."""
@@ -119,34 +108,6 @@ def is_held_back(key: str, gate: GateConfig) -> bool:
     return int(key[:8], 16) < gate.canary_share * 2**32
 
 
-class Reservoir:
-    """The newest ``size`` questions that were held back."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._kept: OrderedDict[str, Canary] = OrderedDict()
-
-    def offer(self, group: Group, text: str | None) -> None:
-        """Keeps a question. A question that is already here keeps its answers.
-
-        The limit for its samples is 1.5 times the longest rollout of ``group`` (tokens).
-        """
-        key = question_key(group.prompt_token_ids)
-        if key not in self._kept:
-            longest = max((len(rollout.token_ids) for rollout in group.rollouts), default=1)
-            sampling = Sampling(group.temperature, max_tokens=longest + longest // 2)
-            self._kept[key] = Canary(group.prompt_token_ids, sampling, text)
-        self._kept.move_to_end(key)
-        while len(self._kept) > self._size:
-            self._kept.popitem(last=False)
-
-    def __iter__(self) -> Iterator[Canary]:
-        return iter(list(self._kept.values()))
-
-
-# ---------------------------------------------------------------- questions with known answers
-
-
 @dataclass(frozen=True, slots=True)
 class Labelled:
     """One line of the operator's file, or a sentinel."""
@@ -159,12 +120,12 @@ class Labelled:
 def sentinels() -> list[Labelled]:
     """The sentinels as chat questions."""
     sampling = Sampling(TEMPERATURE, max_tokens=TOKENS)
-    return [
-        Labelled(
-            [{"role": "user", "content": f"{text} Answer with just the number."}], answer, sampling
-        )
-        for text, answer in SENTINELS
-    ]
+    asked = ((_chat(f"{text} Answer with just the number."), answer) for text, answer in SENTINELS)
+    return [Labelled(messages, answer, sampling) for messages, answer in asked]
+
+
+def _chat(text: str) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": text}]
 
 
 class _Line(msgspec.Struct):
@@ -183,16 +144,14 @@ def read_labelled(path: Path, sampling: Sampling) -> list[Labelled]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
+        where = f"gate.labelled: {path}, line {number}"
         try:
             row = msgspec.json.decode(line, type=_Line)
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"gate.labelled: {path}, line {number}: {error}") from None
-        messages = row.messages or ([{"role": "user", "content": row.prompt}] if row.prompt else [])
+        except MALFORMED as error:
+            raise ConfigError(f"{where}: {error}") from None
+        messages = row.messages or (_chat(row.prompt) if row.prompt else [])
         if not messages or not str(row.answer).strip():
-            raise ConfigError(
-                f"gate.labelled: {path}, line {number}: a prompt (or messages) and an answer are "
-                "needed"
-            )
+            raise ConfigError(f"{where}: a prompt (or messages) and an answer are needed")
         found.append(Labelled(messages, str(row.answer), sampling))
     if not found:
         raise ConfigError(f"gate.labelled: {path} holds no question")

@@ -16,25 +16,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 from ttrl_server.answers import asked, keys
 from ttrl_server.engine.fleet import Replica
+from ttrl_server.engine.placement import Figures
 from ttrl_server.errors import EngineError, RejectedVersion
 from ttrl_server.promotion import canaries, trials
 from ttrl_server.promotion.bands import outside
-from ttrl_server.promotion.canaries import Canary, Reservoir, Sheet
+from ttrl_server.promotion.canaries import Canary, Sheet
 from ttrl_server.registry.names import version_name
 from ttrl_server.settings.config import Config
-from ttrl_server.types import Group, Sampling
+from ttrl_server.types import Group, Sampling, question_key
 from ttrl_server.voting import Ballot, signals
 
 PRIORITY = 1
 """vLLM runs the gate's samples after the samples of clients, which have priority 0."""
 BUSY_SHARE, IDLE_SHARE = 0.5, 0.75
 """The gate's share of ``engine.max_num_seqs``: with and without client questions in the engine."""
-
+TRUTH = -1
+"""In ``Keyed``: in the place of a version, the right answer."""
 Keyed = dict[int, tuple[str | None, ...]]
 """By version: [K] keys of the answers; equivalent answers have equal keys."""
 
@@ -58,38 +61,44 @@ class Gate:
     def __init__(self, config: Config) -> None:
         """Raises ConfigError when ``gate.labelled`` cannot be used."""
         self._config = config
-        self._reservoir = Reservoir(config.gate.canary_questions)
+        self.held_back: OrderedDict[str, Canary] = OrderedDict()
+        """By the question's key: the newest ``gate.canary_questions``."""
         sampling = Sampling(config.vote.temperature, config.vote.max_tokens)
         given = config.gate.labelled
         self._labelled_asked = canaries.read_labelled(given, sampling) if given else []
-        self._sentinels: list[Canary] | None = None
-        self._labelled: list[Canary] | None = None
+        self._known: list[list[Canary]] | None = None
+        """Sentinels and labelled questions, once an engine has tokenised them."""
         self._drawing = 0
         self._done = asyncio.Condition()
 
     def offer(self, group: Group, text: str | None) -> None:
-        """Keeps a held-back question for later candidates."""
-        self._reservoir.offer(group, text)
+        """Keeps a held-back question for later candidates; a known one keeps its answers.
 
-    async def examine(
-        self, replica: Replica, candidate: int, served: int, tries: int
-    ) -> dict[str, float]:
+        The limit for its samples is 1.5 times the longest rollout of ``group`` (tokens).
+        """
+        key = question_key(group.prompt_token_ids)
+        if key not in self.held_back:
+            longest = max((len(rollout.token_ids) for rollout in group.rollouts), default=1)
+            sampling = Sampling(group.temperature, max_tokens=longest + longest // 2)
+            self.held_back[key] = Canary(group.prompt_token_ids, sampling, text)
+        self.held_back.move_to_end(key)
+        if len(self.held_back) > self._config.gate.canary_questions:
+            self.held_back.popitem(last=False)
+
+    async def examine(self, replica: Replica, candidate: int, served: int, tries: int) -> Figures:
         """The gate's figures for ``candidate``; ``replica`` has it and ``served`` loaded.
 
         ``tries``: candidates judged on gate.labelled beside ``served``, with this one. Raises
         RejectedVersion("canary" or "gate", …), or EngineError when the engine fails.
         """
         started, exam = time.monotonic(), Exam(replica, candidate, served, tries)
-        if self._sentinels is None:
-            wanted = canaries.sentinels() if self._config.gate.sentinels else []
-            self._sentinels = await canaries.tokenized(self._config, replica, wanted)
-        if self._labelled is None:
-            given = self._labelled_asked
-            self._labelled = await canaries.tokenized(self._config, replica, given)
-        sentinels, labelled = self._sentinels, self._labelled
-        held_back = list(self._reservoir)
-        if len(held_back) < self._config.gate.canary_least:
-            held_back = []
+        if self._known is None:
+            simple = canaries.sentinels() if self._config.gate.sentinels else []
+            given = (simple, self._labelled_asked)
+            self._known = [await canaries.tokenized(self._config, replica, q) for q in given]
+        sentinels, labelled = self._known
+        enough = len(self.held_back) >= self._config.gate.canary_least
+        held_back = list(self.held_back.values()) if enough else []
         for canary in (*held_back, *sentinels, *labelled):
             canary.said = {n: said for n, said in canary.said.items() if n in (0, served)}
         both = (*held_back, *labelled)
@@ -99,10 +108,8 @@ class Gate:
         figures |= await asyncio.to_thread(self._support, held_back, exam)
         figures |= await self._against_base(sentinels, exam)
         figures |= await asyncio.to_thread(self._labels, labelled, exam)
-        return figures | {
-            "gate_seconds": time.monotonic() - started,
-            "gate_tokens": float(exam.tokens),
-        }
+        took = time.monotonic() - started
+        return figures | {"gate_seconds": took, "gate_tokens": float(exam.tokens)}
 
     async def confirm(self, replica: Replica, served: int, asked: Sequence[Canary]) -> str | None:
         """Says what the base model does better on questions that ``served`` answered; else None."""
@@ -114,22 +121,15 @@ class Gate:
         if not both:
             return None
         keyed = await asyncio.to_thread(lambda: [self._keyed(canary) for canary in both])
-        answered = [
-            {n: [float(a is not None) for a in said] for n, said in k.items()} for k in keyed
-        ]
-        supported = [
-            dict(zip((0, served), trials.supports(k[0], k[served]), strict=True)) for k in keyed
-        ]
+        answered = [{n: [float(a is not None) for a in k[n]] for n in (0, served)} for k in keyed]
+        supports = (trials.supports(k[0], k[served]) for k in keyed)
+        supported = [{0: base, served: now} for base, now in supports]
         for what, values in (("answers", answered), ("support by the base model", supported)):
             found = trials.contrast([v[0] for v in values], [v[served] for v in values])
             if found.z < -self._config.gate.canary_z:
-                return (
-                    f"{what} {found.theirs:.3f} against the base model's {found.ours:.3f} (z = "
-                    f"{found.z:.1f})"
-                )
+                base = f"the base model's {found.ours:.3f}"
+                return f"{what} {found.theirs:.3f} against {base} (z = {found.z:.1f})"
         return None
-
-    # ------------------------------------------------------------ asking
 
     async def _ask(
         self, asked: Sequence[Canary], exam: Exam, numbers: set[int], samples: int | None = None
@@ -147,7 +147,10 @@ class Gate:
 
     async def _sheet(self, canary: Canary, exam: Exam, number: int, samples: int) -> Sheet | None:
         """Draws ``samples`` samples; None when the engine refuses the question."""
-        model, sampling = version_name(self._config.name, number), self._room(canary)
+        model, sampling = version_name(self._config.name, number), canary.sampling
+        if context := self._config.max_model_len:
+            left = max(1, context - len(canary.prompt))
+            sampling = replace(sampling, max_tokens=min(sampling.max_tokens or left, left))
         ballot, replica = Ballot(canary.text), exam.replica
 
         async def draw(index: int) -> None:
@@ -181,17 +184,7 @@ class Gate:
             async with self._done:
                 self._done.notify_all()
 
-    def _room(self, canary: Canary) -> Sampling:
-        """The canary's sampling, limited to the context length where the settings give it."""
-        context, wanted = self._config.max_model_len, canary.sampling.max_tokens
-        if not context:
-            return canary.sampling
-        left = max(1, context - len(canary.prompt))
-        return replace(canary.sampling, max_tokens=min(wanted or left, left))
-
-    # ------------------------------------------------------------ judging
-
-    def _movement(self, asked: Sequence[Canary], exam: Exam) -> dict[str, float]:
+    def _movement(self, asked: Sequence[Canary], exam: Exam) -> Figures:
         """The candidate's signals. Raises RejectedVersion when they show a collapse."""
         both = [canary for canary in asked if {exam.served, exam.candidate} <= canary.said.keys()]
         if not both:
@@ -202,17 +195,12 @@ class Gate:
             for n in (exam.served, exam.candidate)
         )
         if trouble := outside((then, now), self._config.guard):
-            raise RejectedVersion(
-                "canary", f"on {len(both)} questions, beside what is served: {trouble}"
-            )
-        return {
-            "gate_majority": now.majority,
-            "gate_extractable": now.extractable,
-            "gate_length": now.length,
-            "gate_entropy": now.entropy,
-        }
+            said = f"on {len(both)} questions, beside what is served: {trouble}"
+            raise RejectedVersion("canary", said)
+        shares = {"gate_majority": now.majority, "gate_extractable": now.extractable}
+        return shares | {"gate_length": now.length, "gate_entropy": now.entropy}
 
-    def _support(self, asked: Sequence[Canary], exam: Exam) -> dict[str, float]:
+    def _support(self, asked: Sequence[Canary], exam: Exam) -> Figures:
         gate, candidate, served = self._config.gate, exam.candidate, exam.served
         keyed = [self._keyed(c) for c in asked if {0, candidate} <= c.said.keys()]
         if len(keyed) < gate.canary_least:
@@ -220,34 +208,23 @@ class Gate:
         pairs = [trials.supports(k[0], k[candidate]) for k in keyed]
         found = trials.contrast([own for own, _ in pairs], [theirs for _, theirs in pairs])
         if found.z < -gate.canary_z:
-            raise RejectedVersion(
-                "canary",
-                f"on {len(keyed)} held-back questions the base model supports its answers less "
-                f"than its own ({found.theirs:.3f} against {found.ours:.3f}, z = {found.z:.1f})",
-            )
-        agreed = [
-            signals.largest(k[served])[0] == signals.largest(k[candidate])[0]
-            for k in keyed
-            if served in k
-        ]
+            figures = f"{found.theirs:.3f} against {found.ours:.3f}, z = {found.z:.1f}"
+            said = f"the base model supports its answers less than its own ({figures})"
+            raise RejectedVersion("canary", f"on {len(keyed)} held-back questions {said}")
+        both = [(k[served], k[candidate]) for k in keyed if served in k]
+        agreed = [signals.largest(old)[0] == signals.largest(new)[0] for old, new in both]
         agreement = {"gate_agreement": sum(agreed) / len(agreed)} if agreed else {}
-        return agreement | {
-            "canary_support": found.theirs,
-            "canary_base": found.ours,
-            "canary_z": found.z,
-        }
+        support = {"canary_support": found.theirs, "canary_base": found.ours, "canary_z": found.z}
+        return agreement | support
 
-    async def _against_base(self, asked: Sequence[Canary], exam: Exam) -> dict[str, float]:
+    async def _against_base(self, asked: Sequence[Canary], exam: Exam) -> Figures:
         """Compares the candidate with the base model, at first with half of the samples.
 
         Before a refusal, the base model gets more samples. Later candidates are compared with the
         same samples of the base model: a few lucky ones would refuse all these candidates.
         """
-        samples, z, candidate = (
-            self._config.gate.canary_samples,
-            self._config.gate.canary_z,
-            exam.candidate,
-        )
+        samples, z = self._config.gate.canary_samples, self._config.gate.canary_z
+        candidate = exam.candidate
         for look, base, enough in (
             (samples // 2, samples, 0.0),
             (samples, 2 * samples, -z),
@@ -264,14 +241,12 @@ class Gate:
             if found.z >= enough:
                 break
         if found.z < -z:
-            raise RejectedVersion(
-                "canary",
-                f"of {len(right)} sentinel questions it gets {found.theirs:.3f} right, the base "
-                f"model {found.ours:.3f} (z = {found.z:.1f})",
-            )
+            base_model = f"the base model {found.ours:.3f} (z = {found.z:.1f})"
+            said = f"of {len(right)} sentinel questions it gets {found.theirs:.3f} right"
+            raise RejectedVersion("canary", f"{said}, {base_model}")
         return {"sentinel_right": found.theirs, "sentinel_base": found.ours, "sentinel_z": found.z}
 
-    def _labels(self, asked: Sequence[Canary], exam: Exam) -> dict[str, float]:
+    def _labels(self, asked: Sequence[Canary], exam: Exam) -> Figures:
         gate, candidate, served = self._config.gate, exam.candidate, exam.served
         whole = [c for c in asked if {0, served, candidate} <= c.said.keys()]
         if not whole and self._labelled_asked and gate.mode == "strict":
@@ -281,54 +256,35 @@ class Gate:
         needed = trials.needed(gate.alpha, exam.tries)
         right = [self._right(c) for c in whole]
         mean = {n: trials.mean([trials.mean(r[n]) for r in right]) for n in (0, served, candidate)}
+
+        def refusal(rival: int, said: str) -> RejectedVersion:
+            against = f"v{rival}" if rival else "the base model"
+            figures = f"{mean[candidate]:.3f} right, {against} {mean[rival]:.3f}"
+            reason = f"on {len(whole)} labelled questions it {said}: {figures}"
+            return RejectedVersion("gate", reason)
+
         for rival in {0, served}:
             lost = trials.differences([r[candidate] for r in right], [r[rival] for r in right])
             if trials.capital(lost, 0.0) >= needed:
-                raise RejectedVersion("gate", _worse(whole, mean, candidate, rival, "is worse"))
+                raise refusal(rival, "is worse")
         gained = trials.differences([r[served] for r in right], [r[candidate] for r in right])
         shown = trials.capital(gained, -gate.margin)
         if gate.mode == "strict" and shown < needed:
-            said = (
-                f"is not shown to be within gate.margin {gate.margin:g} (evidence {shown:.3g}, "
-                f"needed {needed:.3g})"
-            )
-            raise RejectedVersion("gate", _worse(whole, mean, candidate, served, said))
-        return {
-            "labelled_right": mean[candidate],
-            "labelled_served": mean[served],
-            "labelled_evidence": shown,
-        }
+            evidence = f"evidence {shown:.3g}, needed {needed:.3g}"
+            said = f"is not shown to be within gate.margin {gate.margin:g} ({evidence})"
+            raise refusal(served, said)
+        shares = {"labelled_right": mean[candidate], "labelled_served": mean[served]}
+        return shares | {"labelled_evidence": shown}
 
     def _right(self, canary: Canary) -> dict[int, list[float]]:
         """By version: [K], 1 for a sample with the right answer, else 0."""
         keyed = self._keyed(canary)
         truth = keyed.pop(TRUTH)[0]
-        return {
-            number: [float(answer == truth) for answer in answers]
-            for number, answers in keyed.items()
-        }
+        return {n: [float(answer == truth) for answer in said] for n, said in keyed.items()}
 
     def _keyed(self, canary: Canary) -> Keyed:
         """The keys of the answers by version, and the key of the right answer under ``TRUTH``."""
-        answers = {number: said.answers for number, said in canary.said.items()} | {
-            TRUTH: (canary.truth,)
-        }
+        answers = {n: said.answers for n, said in canary.said.items()} | {TRUTH: (canary.truth,)}
         distinct = {answer for row in answers.values() for answer in row if answer is not None}
         found = keys(distinct, asked(canary.text))
-        return {
-            number: tuple(None if a is None else found[a] for a in row)
-            for number, row in answers.items()
-        }
-
-
-TRUTH = -1
-
-
-def _worse(
-    asked: Sequence[Canary], mean: dict[int, float], candidate: int, rival: int, said: str
-) -> str:
-    against = f"v{rival}" if rival else "the base model"
-    return (
-        f"on {len(asked)} labelled questions it {said}: {mean[candidate]:.3f} right, {against} "
-        f"{mean[rival]:.3f}"
-    )
+        return {n: tuple(None if a is None else found[a] for a in r) for n, r in answers.items()}

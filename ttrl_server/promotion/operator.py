@@ -21,46 +21,29 @@ class Operator:
     """Acts on the versions of one served model."""
 
     def __init__(self, config: Config, fleet: Fleet, promotions: Promotions) -> None:
-        self._config, self._fleet, self._promotions = config, fleet, promotions
-
-    @property
-    def _base(self) -> str:
-        return self._config.base_model
-
-    # ------------------------------------------------------------ looking
+        self._name, self._base = config.name, config.base_model
+        self._fleet, self._promotions = fleet, promotions
 
     def list(self) -> dict[str, Any]:
         """All versions of the served model's lineage, newest first."""
-        loaded = self._fleet.living()
         rows = catalogue.rows(self._promotions.ledger, self._base)
-        return {
-            "served": version_name(self._config.name, self._fleet.serving),
-            "versions": [
-                row
-                | {
-                    "name": version_name(self._config.name, row["number"]),
-                    "loaded": row["number"] in loaded,
-                }
-                for row in rows
-            ],
-        }
+        served = version_name(self._name, self._fleet.serving)
+        return {"served": served, "versions": [self._in_engine(row) for row in rows]}
 
     def show(self, number: int) -> dict[str, Any]:
         """One version: its manifest, the gate's figures and its events."""
         folder = rules.folder_of(self._promotions.ledger, self._base, number)
         about = catalogue.about(self._promotions.ledger, self._base, number, folder)
-        return about | {
-            "name": version_name(self._config.name, number),
-            "loaded": number in self._fleet.living(),
-        }
+        return self._in_engine(about)
 
-    # ------------------------------------------------------------ acting
+    def _in_engine(self, row: dict[str, Any]) -> dict[str, Any]:
+        name, loaded = version_name(self._name, row["number"]), self._fleet.living()
+        return row | {"name": name, "loaded": row["number"] in loaded}
 
     async def promote(self, number: int, *, force: bool, reason: str, by: str) -> None:
         """Serves a version. ``force`` allows a version that the gate refused for its answers."""
-        await self._audited(
-            "promote", number, by, self._promotions.promote(number, reason, force=force)
-        )
+        promoting = self._promotions.promote(number, reason, force=force)
+        await self._audited("promote", number, by, promoting)
 
     async def roll_back(self, number: int | None, *, reason: str, by: str) -> None:
         """Serves ``number`` (0: the base model); None means the last good version."""

@@ -43,12 +43,7 @@ class Promotions:
     """
 
     def __init__(
-        self,
-        config: Config,
-        fleet: Fleet,
-        place: Placement,
-        ledger: Ledger,
-        gate: Gate | None = None,
+        self, config: Config, fleet: Fleet, place: Placement, ledger: Ledger, gate: Gate | None
     ) -> None:
         self._config, self._fleet, self._place = config, fleet, place
         self.ledger, self._gate = ledger, gate
@@ -78,7 +73,7 @@ class Promotions:
 
                         def promote(proved: Figures) -> None:
                             figures.update(proved)
-                            self.ledger.promote(number, folder, self._base, figures, by="gate")
+                            self.ledger.promote(number, folder, self._base, figures)
                             self._place.serve(number)
 
                         await self._place.load(number, folder, promote)
@@ -126,7 +121,7 @@ class Promotions:
         return Judgement("rejected" if state == "rejected" else "promoted", "judged before")
 
     def _reject(self, number: int, folder: str, stage: str, reason: str) -> Judgement:
-        self.ledger.reject(number, folder, self._base, stage, reason, by="gate")
+        self.ledger.reject(number, folder, self._base, stage, reason)
         if stage not in JUDGEMENTS:  # no operator can serve it, no step can start from it
             with contextlib.suppress(RejectedVersion):  # its folder may be missing
                 folders.strip_trainer_state(self._root, folder)
@@ -185,7 +180,7 @@ class Promotions:
             folder = rules.folder_of(self.ledger, self._base, number)
 
             def overrule() -> None:
-                self.ledger.promote(number, folder, self._base, by="operator", reason=reason)
+                self.ledger.overrule(number, folder, self._base, reason)
                 self._place.serve(number)
 
             await self._bring_in(number, folder, overrule)
@@ -209,14 +204,14 @@ class Promotions:
                     code="no_room",
                 )
             await self._bring_in(
-                number, folder, lambda: self.ledger.pin(number, folder, self._base, by="operator")
+                number, folder, lambda: self.ledger.pin(number, folder, self._base)
             )
 
     async def unpin(self, number: int) -> None:
         """Removes the pin of a version. Raises VersionRefused when it has none."""
         async with self._before_candidates():
             rules.may_unpin(self.ledger, self._base, number)
-            self.ledger.unpin(number, self._base, by="operator")
+            self.ledger.unpin(number, self._base)
             self._place.unload_soon(number)
 
     async def retire(self, number: int, reason: str) -> None:

@@ -31,11 +31,9 @@ Paired = Callable[[int], Awaitable[Pair | None]]
 class Rollback:
     """Serves an earlier version, or the base model, instead of the served version."""
 
-    def __init__(
-        self, config: Config, fleet: Fleet, promotions: Promotions, paired: Paired
-    ) -> None:
+    def __init__(self, config: Config, fleet: Fleet, promotions: Promotions, pairs: Paired) -> None:
         self._config, self._fleet = config, fleet
-        self._promotions, self._paired = promotions, paired
+        self._promotions, self._paired = promotions, pairs
         self._again: asyncio.Task[None] | None = None
 
     async def go(self, target: Target, reason: str, *, by: By) -> None:
@@ -66,16 +64,12 @@ class Rollback:
             self._again.cancel()
 
     async def _choose(self, target: Target) -> int:
-        ledger, base, serving = (
-            self._promotions.ledger,
-            self._config.base_model,
-            self._fleet.serving,
-        )
+        ledger, serving = self._promotions.ledger, self._fleet.serving
+        base, guard = self._config.base_model, self._config.guard
         fit = ledger.before(base, serving + 1)
         if isinstance(target, int):
             return target if target in fit else 0
         if target == "good":
-            guard = self._config.guard
             for number in fit:
                 pair = await self._paired(number) if number != serving else None
                 if pair and pair[0].groups >= guard.watch_groups and outside(pair, guard) is None:

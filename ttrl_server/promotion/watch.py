@@ -16,6 +16,7 @@ import structlog
 
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.errors import EngineError
+from ttrl_server.promotion.bands import drift
 from ttrl_server.promotion.canaries import Canary, Sheet
 from ttrl_server.promotion.gate import Gate
 from ttrl_server.promotion.promotions import EXAMINE_S
@@ -107,23 +108,23 @@ class Watch:
     def suspicion(self) -> tuple[str, list[Canary]] | None:
         """What became worse, and the questions to check; None when nothing became worse."""
         before, now, least = self._before, self._now, self._guard.watch_groups
+        asked = [seen.canary for seen in now]
         if min(len(before), len(now)) < least:
             return None
         for name in ("majority", "extractable"):
             if fall := _fall(_of(before, name), _of(now, name), least):
-                return f"{name} fell: {fall}", [seen.canary for seen in now]
-        if rise := _fall(
-            [-seen.flipped for seen in before], [-seen.flipped for seen in now], least
-        ):
-            return f"more questions flip: {rise}", [seen.canary for seen in now]
+                return f"{name} fell: {fall}", asked
+        flips = [-seen.flipped for seen in before], [-seen.flipped for seen in now]
+        if rise := _fall(*flips, least):
+            return f"more questions flip: {rise}", asked
         for name, lowest, highest in (
             ("entropy", self._guard.min_entropy, self._guard.max_entropy),
             ("length", self._guard.min_length, self._guard.max_length),
         ):
             then = mean(_of(before, name))
             share = mean(_of(now, name)) / then if then else 1.0
-            if share < lowest or (highest and share > highest):
-                return f"{name} became {share:.3f} of what it was", [seen.canary for seen in now]
+            if moved := drift(name, share, lowest, highest):
+                return moved, asked
         return None
 
     def _praises(self) -> list[float]:
@@ -140,11 +141,8 @@ def _fall(before: Iterable[float], now: Iterable[float], least: int) -> str | No
     if min(len(old), len(new)) < least:
         return None
     found = contrast([old], [new])
-    return (
-        f"{found.ours:.2f} → {found.theirs:.2f} (z = {found.z:.1f})"
-        if found.z < -SUSPICIOUS_Z
-        else None
-    )
+    said = f"{found.ours:.2f} → {found.theirs:.2f} (z = {found.z:.1f})"
+    return said if found.z < -SUSPICIOUS_Z else None
 
 
 class Watcher:
@@ -183,15 +181,13 @@ class Watcher:
         reason, found = self._watch.complaint(), self._watch.suspicion()
         if reason is None and found:
             suspicion, questions = found
-            replica = next(
-                (r for r in self._fleet.replicas if r.ready and served in r.loaded), None
-            )
+            able = (r for r in self._fleet.replicas if r.ready and served in r.loaded)
+            replica = next(able, None)
             if replica is None:
                 return
             try:
-                reason = await asyncio.wait_for(
-                    self._gate.confirm(replica, served, questions), EXAMINE_S
-                )
+                confirming = self._gate.confirm(replica, served, questions)
+                reason = await asyncio.wait_for(confirming, EXAMINE_S)
             except (EngineError, TimeoutError):
                 return
             log.warning("watch.suspicion", version=served, change=suspicion, confirmed=reason)

@@ -8,21 +8,16 @@ import msgspec
 
 from ttrl_server.errors import RejectedVersion
 from ttrl_server.registry import folders
-from ttrl_server.registry.past import Event, Past
+from ttrl_server.registry.past import LEARNING, Event, Past
 
 
 def rows(past: Past, base: str) -> list[dict[str, Any]]:
     """One row a version, newest first."""
-    served, pins, fallen, states = (
-        past.served(base),
-        past.pinned(base),
-        past.fallen(base),
-        past.states(),
-    )
-    there = past.folders()
+    served, pins, fallen = past.served_number(base), past.pinned(base), past.fallen(base)
+    states, there = past.states(), past.folders()
     own: dict[int, list[Event]] = {}
     for event in past.events(base):
-        if event.number in states and event.event not in ("stopped", "resumed"):
+        if event.number in states and event.event not in LEARNING:
             own.setdefault(event.number, []).append(event)
     found = []
     for number in sorted(own, reverse=True):
@@ -32,7 +27,7 @@ def rows(past: Past, base: str) -> list[dict[str, Any]]:
             {
                 "number": number,
                 "state": "fallen" if number in fallen else states[number],
-                "served": bool(served and served[0] == number),
+                "served": number == served,
                 "pinned": number in pins,
                 "folder": next((e.folder for e in own[number] if e.folder in there), None),
                 "time": last.time,

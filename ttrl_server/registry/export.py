@@ -34,11 +34,7 @@ def push(folder: Path, repository: str, *, private: bool, note: str) -> str:
     hub = huggingface_hub.HfApi()
     try:
         hub.create_repo(repository, private=private, exist_ok=True)
-        address = hub.upload_folder(
-            repo_id=repository, folder_path=str(folder), commit_message=note
-        )
+        return str(hub.upload_folder(repo_id=repository, folder_path=folder, commit_message=note))
     except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
-        raise TtrlError(
-            f"{repository} was not uploaded ({' '.join(str(error).split())[:300]})"
-        ) from error
-    return str(address)
+        why = " ".join(str(error).split())[:300]
+        raise TtrlError(f"{repository} was not uploaded ({why})") from error

@@ -13,20 +13,17 @@ from typing import Any
 import msgspec
 
 from ttrl_server.errors import RejectedVersion
-from ttrl_server.registry.names import (
-    CONFIG,
-    MANIFEST,
-    PUBLISHED,
-    STAGED,
-    TRAINER_STATE,
-    WEIGHTS,
-    folder_name,
-    number_of_folder,
-)
+from ttrl_server.registry import names
+from ttrl_server.registry.names import MANIFEST, PUBLISHED, STAGED, number_of_folder
 from ttrl_server.types import AdapterVersion, DataWindow
 
 MALFORMED = (ValueError, RecursionError)
 """What msgspec raises for malformed JSON: DecodeError, bad UTF-8, too deep nesting."""
+
+
+def rejected(reason: str) -> RejectedVersion:
+    """The refusal of a version for its files."""
+    return RejectedVersion("preflight", reason)
 
 
 def publish(
@@ -49,10 +46,10 @@ def publish(
     finite.
     """
     _check_staged(root, staged, number, metrics)
-    sha256 = {name: hash_file(staged / name) for name in PUBLISHED}
+    sha256 = {file: hash_file(staged / file) for file in PUBLISHED}
     version = AdapterVersion(
         number=number,
-        folder=folder_name(number, sha256[WEIGHTS]),
+        folder=names.folder_name(number, sha256[names.WEIGHTS]),
         base_model=base_model,
         parent=parent,
         rank=rank,
@@ -64,9 +61,8 @@ def publish(
         data=data,
         **_described(staged),
     )
-    (staged / MANIFEST).write_bytes(
-        msgspec.json.format(msgspec.json.encode(version), indent=2) + b"\n"
-    )
+    manifest = msgspec.json.format(msgspec.json.encode(version), indent=2)
+    (staged / MANIFEST).write_bytes(manifest + b"\n")
     for path in (*staged.iterdir(), staged):
         sync(path)
     staged.rename(root / version.folder)
@@ -80,14 +76,10 @@ def read(root: Path, folder: str) -> AdapterVersion:
     try:
         version = msgspec.json.decode(path.read_bytes(), type=AdapterVersion)
     except (OSError, *MALFORMED) as error:
-        raise RejectedVersion(
-            "preflight", f"{folder}/{MANIFEST} cannot be read: {error}"
-        ) from error
+        raise rejected(f"{folder}/{MANIFEST} cannot be read: {error}") from error
     if version.folder != folder or number_of_folder(folder) != version.number:
-        raise RejectedVersion(
-            "preflight",
-            f"{folder}/{MANIFEST} describes {version.folder!r}, number {version.number}",
-        )
+        described = f"{version.folder!r}, number {version.number}"
+        raise rejected(f"{folder}/{MANIFEST} describes {described}")
     return version
 
 
@@ -95,7 +87,7 @@ def locate(root: Path, folder: str) -> Path:
     """The path of an existing version folder. Raises RejectedVersion, also for a link or a path."""
     path = _path(root, folder)
     if path.is_symlink() or not path.is_dir():
-        raise RejectedVersion("preflight", f"{folder} is not a folder in {root}")
+        raise rejected(f"{folder} is not a folder in {root}")
     return path
 
 
@@ -110,17 +102,12 @@ def sweep(root: Path, referenced: set[str]) -> list[str]:
 
     Only for a moment when no trainer publishes. Other files in ``root`` stay.
     """
-    if not root.is_dir():
-        return []
-    names = sorted(path.name for path in root.iterdir())
-    gone = [
-        name
-        for name in names
-        if name.startswith(STAGED)
-        or (number_of_folder(name) is not None and name not in referenced)
-    ]
-    for name in gone:
-        _discard(root / name)
+    gone = []
+    for path in sorted(root.iterdir()) if root.is_dir() else ():
+        version = number_of_folder(path.name) is not None
+        if path.name.startswith(STAGED) or (version and path.name not in referenced):
+            _discard(path)
+            gone.append(path.name)
     return gone
 
 
@@ -132,7 +119,7 @@ def remove(root: Path, folder: str) -> None:
 
 def strip_trainer_state(root: Path, folder: str) -> None:
     """Deletes a version's optimiser state: it can be served, but no step can start from it."""
-    (locate(root, folder) / TRAINER_STATE).unlink(missing_ok=True)
+    (locate(root, folder) / names.TRAINER_STATE).unlink(missing_ok=True)
 
 
 def hash_file(path: Path) -> str:
@@ -152,24 +139,19 @@ def sync(path: Path) -> None:
 
 def _path(root: Path, folder: str) -> Path:
     if number_of_folder(folder) is None:
-        raise RejectedVersion(
-            "preflight", f"{folder!r} is not the name of a version (v000007-ab12cd34)"
-        )
+        raise rejected(f"{folder!r} is not the name of a version (v000007-ab12cd34)")
     return root / folder
 
 
 def _described(staged: Path) -> dict[str, Any]:
     """Alpha and targets in PEFT's configuration; {} when malformed, which preflight reports."""
     try:
-        config = msgspec.json.decode((staged / CONFIG).read_bytes(), type=_Lora)
+        config = msgspec.json.decode((staged / names.CONFIG).read_bytes(), type=_Lora)
     except MALFORMED:
         return {}
-    targets = (
-        [config.target_modules]
-        if isinstance(config.target_modules, str)
-        else config.target_modules or []
-    )
-    return {"alpha": config.lora_alpha, "targets": tuple(sorted(targets))}
+    targets = config.target_modules or []
+    named = [targets] if isinstance(targets, str) else targets
+    return {"alpha": config.lora_alpha, "targets": tuple(sorted(named))}
 
 
 class _Lora(msgspec.Struct):
@@ -179,20 +161,16 @@ class _Lora(msgspec.Struct):
 
 def _check_staged(root: Path, staged: Path, number: int, metrics: dict[str, float]) -> None:
     if number < 1 or number in numbers(root):
-        raise RejectedVersion(
-            "preflight", f"version number {number} is taken in {root}: reserve another one"
-        )
+        raise rejected(f"version number {number} is taken in {root}: reserve another one")
     if staged.parent != root or not staged.name.startswith(STAGED) or staged.is_symlink():
-        raise RejectedVersion("preflight", f"{staged} is not a folder named {STAGED}… in {root}")
+        raise rejected(f"{staged} is not a folder named {STAGED}… in {root}")
     # A manifest is allowed: a trainer may publish the same staged folder again after a failure.
     found = {path.name for path in staged.iterdir()} - {MANIFEST}
     if found != set(PUBLISHED):
-        raise RejectedVersion(
-            "preflight", f"{staged.name} holds {sorted(found)}, must hold {sorted(PUBLISHED)}"
-        )
+        raise rejected(f"{staged.name} holds {sorted(found)}, must hold {sorted(PUBLISHED)}")
     for name, value in metrics.items():
         if not math.isfinite(value):
-            raise RejectedVersion("preflight", f"metric {name} is {value}: the step diverged")
+            raise rejected(f"metric {name} is {value}: the step diverged")
 
 
 def _discard(path: Path) -> None:

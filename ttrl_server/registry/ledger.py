@@ -40,8 +40,14 @@ class Ledger(Past):
         root.mkdir(parents=True, exist_ok=True)
         self._file = (root / LEDGER).open("a+b", buffering=0)
         try:
-            self._own()
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._events = self._load()
+        except BlockingIOError:
+            self._file.close()
+            raise ConfigError(
+                f"{root} belongs to a gateway that is running: stop that one, or give this one a "
+                "folder of its own (adapters.dir)"
+            ) from None
         except ConfigError:
             self._file.close()
             raise
@@ -49,8 +55,6 @@ class Ledger(Past):
 
     def close(self) -> None:
         self._file.close()
-
-    # ------------------------------------------------------------ events
 
     def reserve(self, base: str) -> int:
         """Reserves a version number that was never used; it is never given again."""
@@ -62,29 +66,19 @@ class Ledger(Past):
     def propose(self, number: int, folder: str, base: str) -> None:
         self._append("proposed", number, base, folder=folder)
 
-    def promote(
-        self,
-        number: int,
-        folder: str,
-        base: str,
-        figures: dict[str, float] | None = None,
-        *,
-        by: By | None = None,
-        reason: str | None = None,
-    ) -> None:
-        """Makes the version the served version; ``figures`` are the gate's figures."""
-        self._append(
-            "promoted", number, base, folder=folder, figures=figures or None, by=by, reason=reason
-        )
+    def promote(self, number: int, folder: str, base: str, figures: dict[str, float]) -> None:
+        """Makes a candidate the served version; ``figures`` are the gate's figures."""
+        shown = figures or None
+        self._append("promoted", number, base, folder=folder, figures=shown, by="gate")
 
-    def reject(
-        self, number: int, folder: str, base: str, stage: str, reason: str, *, by: By | None = None
-    ) -> None:
-        self._append("rejected", number, base, folder=folder, stage=stage, reason=reason, by=by)
+    def overrule(self, number: int, folder: str, base: str, reason: str) -> None:
+        """Makes a version that the gate refused the served one, for the operator."""
+        self._append("promoted", number, base, folder=folder, reason=reason, by="operator")
 
-    def retire(
-        self, number: int, folder: str, base: str, reason: str, *, by: By | None = None
-    ) -> None:
+    def reject(self, number: int, folder: str, base: str, stage: str, reason: str) -> None:
+        self._append("rejected", number, base, folder=folder, stage=stage, reason=reason, by="gate")
+
+    def retire(self, number: int, folder: str, base: str, reason: str, *, by: By) -> None:
         """Retires the version. Raises VersionRefused for the served version."""
         rules.may_retire(self, base, number)
         self._append("retired", number, base, folder=folder, reason=reason, by=by)
@@ -93,30 +87,26 @@ class Ledger(Past):
         """Notes that the folder of a rejected version is removed; its history stays."""
         self._append("removed", number, base, folder=folder, reason=reason, by="retention")
 
-    def pin(self, number: int, folder: str, base: str, *, by: By | None = None) -> None:
+    def pin(self, number: int, folder: str, base: str) -> None:
         """Pins the version: it stays in the engine whatever is served."""
-        self._append("pinned", number, base, folder=folder, by=by)
+        self._append("pinned", number, base, folder=folder, by="operator")
 
-    def unpin(self, number: int, base: str, *, by: By | None = None) -> None:
-        self._append("unpinned", number, base, by=by)
+    def unpin(self, number: int, base: str) -> None:
+        self._append("unpinned", number, base, by="operator")
 
-    def roll_back(self, number: int, base: str, reason: str, *, by: By | None = None) -> None:
+    def roll_back(self, number: int, base: str, reason: str, *, by: By) -> None:
         """Makes ``number`` (0: the base model) the served version. Raises VersionRefused."""
         folder = rules.may_go_back_to(self, base, number)
-        left = self._served_number(base)
+        left = self.served_number(base)
         self._append("rolled_back", number, base, folder=folder, reason=reason, left=left, by=by)
 
     def stop(self, base: str, reason: str) -> None:
         """Notes that learning has ended; it stays off after a restart."""
-        self._append("stopped", self._served_number(base), base, reason=reason, by="alarm")
+        self._append("stopped", self.served_number(base), base, reason=reason, by="alarm")
 
-    def resume(self, base: str, *, by: By = "operator") -> None:
+    def resume(self, base: str) -> None:
         """Notes that learning goes on."""
-        self._append("resumed", self._served_number(base), base, by=by)
-
-    def _served_number(self, base: str) -> int:
-        served = self.served(base)
-        return served[0] if served else 0
+        self._append("resumed", self.served_number(base), base, by="operator")
 
     def _append(self, event: Any, number: int, base: str, **more: Any) -> None:
         """Appends one event. Raises OSError when the disk refuses; the file is then unchanged."""
@@ -133,34 +123,18 @@ class Ledger(Past):
                 raise
             self._events.append(happened)
 
-    def _own(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"{self.root} belongs to a gateway that is running: stop that one, or give this "
-                "one a folder of its own (adapters.dir)"
-            ) from None
-
     def _load(self) -> list[Event]:
+        """All events. A torn last line, which was never acknowledged, is removed."""
         self._file.seek(0)
         *lines, tail = self._file.readall().split(b"\n")
         events = [decode(self.root, line, number) for number, line in enumerate(lines, start=1)]
-        if tail:
-            events += self._mend(tail)
-            os.fsync(self._file.fileno())
-        return events
-
-    def _mend(self, tail: bytes) -> list[Event]:
-        """Handles a last line without newline: keeps it when it is whole, else removes it.
-
-        A line that is not whole was never acknowledged.
-        """
+        if not tail:
+            return events
         try:
-            event = msgspec.json.decode(tail, type=Event)
+            events.append(msgspec.json.decode(tail, type=Event))
+            self._file.write(b"\n")  # a whole line, which only lacks its end
         except folders.MALFORMED:
             log.warning("%s: cut off a torn last line of %d bytes", self.root / LEDGER, len(tail))
             self._file.truncate(self._file.tell() - len(tail))
-            return []
-        self._file.write(b"\n")
-        return [event]
+        os.fsync(self._file.fileno())
+        return events

@@ -18,9 +18,8 @@ LEDGER = "ledger.jsonl"
 STAGED = ".tmp-"
 """Prefix of a folder that is being written or removed."""
 
-_FOLDER = re.compile(r"v([0-9]{6,})-([0-9a-f]{8})")
-_DIGITS = 10
-"""Most digits of a version number."""
+_FOLDER = re.compile(r"v([0-9]{6,})-[0-9a-f]{8}")
+_PIN = re.compile(r"v([0-9]{1,10})")
 
 
 def version_name(model: str, number: int) -> str:
@@ -43,10 +42,8 @@ def number_of_pin(pin: str) -> int | None:
     """7 for ``v7``, 0 for ``base`` (the part of a name after the @); None for anything else."""
     if pin == "base":
         return 0
-    digits = pin[1:] if pin[:1] == "v" else ""
-    return (
-        int(digits) if digits.isascii() and digits.isdecimal() and len(digits) <= _DIGITS else None
-    )
+    match = _PIN.fullmatch(pin)
+    return int(match[1]) if match else None
 
 
 def number_in(text: str) -> int | None:

@@ -15,18 +15,9 @@ import msgspec
 import numpy as np
 import safetensors
 
-from ttrl_server.errors import RejectedVersion
-from ttrl_server.registry import folders
-from ttrl_server.registry.folders import MALFORMED
-from ttrl_server.registry.names import (
-    CONFIG,
-    MANIFEST,
-    PROBE,
-    PUBLISHED,
-    TRAINER_STATE,
-    WEIGHTS,
-    folder_name,
-)
+from ttrl_server.registry import folders, names
+from ttrl_server.registry.folders import MALFORMED, rejected
+from ttrl_server.registry.names import CONFIG, PROBE, PUBLISHED, WEIGHTS
 from ttrl_server.types import AdapterVersion, Probe
 
 T = TypeVar("T")
@@ -45,7 +36,6 @@ _PLAIN: dict[str, tuple[Any, ...]] = {
     "alpha_pattern": (None, {}),
 }
 """Settings of a plain LoRA adapter; the engine cannot serve other kinds as they were trained."""
-
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -66,109 +56,84 @@ def check(
     folder = folders.locate(root, version.folder)
     _check_files(folder, version)
     if version.base_model != base_model:
-        raise _rejected(f"made for {version.base_model!r}, the engine runs {base_model!r}")
+        raise rejected(f"made for {version.base_model!r}, the engine runs {base_model!r}")
     _check_config(folder, version, base_model, max_rank)
     _check_probe(folder)
-    tensors = _tensors(folder)
-    _check_tensors(tensors, version.rank)
-    if base_shapes:
-        _check_layers(tensors, base_shapes)
+    _check_weights(folder, version.rank, base_shapes or {})
 
 
 def _check_files(folder: Path, version: AdapterVersion) -> None:
     for path in folder.iterdir():
         if path.is_symlink() or not path.is_file():
-            raise _rejected(f"{path.name} is not a plain file")
-        if path.name not in (*PUBLISHED, MANIFEST):
-            raise _rejected(f"{path.name!r} does not belong in a version folder")
+            raise rejected(f"{path.name} is not a plain file")
+        if path.name not in (*PUBLISHED, names.MANIFEST):
+            raise rejected(f"{path.name!r} does not belong in a version folder")
     for name in PUBLISHED:
-        if name == TRAINER_STATE and not (folder / name).exists():
+        if name == names.TRAINER_STATE and not (folder / name).exists():
             continue  # strip_trainer_state has removed it
         if not (folder / name).exists():
-            raise _rejected(f"{name} is missing")
+            raise rejected(f"{name} is missing")
         if folders.hash_file(folder / name) != version.sha256.get(name):
-            raise _rejected(
-                f"{name} is not the file that was published: its sha256 differs from the manifest"
-            )
-    if folder.name != folder_name(version.number, version.sha256[WEIGHTS]):
-        raise _rejected(
-            f"the folder's name is not that of version {version.number} with these weights"
-        )
+            said = "is not the file that was published: its sha256 differs from the manifest"
+            raise rejected(f"{name} {said}")
+    if folder.name != names.folder_name(version.number, version.sha256[WEIGHTS]):
+        it = f"version {version.number} with these weights"
+        raise rejected(f"the folder's name is not that of {it}")
 
 
 def _check_config(folder: Path, version: AdapterVersion, base_model: str, max_rank: int) -> None:
     config = _decode(folder, CONFIG, dict[str, Any])
     for name, allowed in _PLAIN.items():
         if config.get(name) not in allowed:
-            raise _rejected(f"{CONFIG}: {name} is {config.get(name)!r}, must be {allowed[0]!r}")
+            raise rejected(f"{CONFIG}: {name} is {config.get(name)!r}, must be {allowed[0]!r}")
     rank = config.get("r")
     if rank != version.rank or not 1 <= version.rank <= max_rank:
-        raise _rejected(
-            f"{CONFIG}: r is {rank!r}; the manifest says {version.rank}, the engine takes up to "
-            f"{max_rank}"
-        )
+        allowed_rank = f"the manifest says {version.rank}, the engine takes up to {max_rank}"
+        raise rejected(f"{CONFIG}: r is {rank!r}; {allowed_rank}")
     base = config.get("base_model_name_or_path")
     if not isinstance(base, str) or not (base == base_model or base_model.startswith(f"{base}@")):
-        raise _rejected(
-            f"{CONFIG}: base_model_name_or_path is {base!r}, the engine runs {base_model!r}"
-        )
+        said = f"base_model_name_or_path is {base!r}, the engine runs {base_model!r}"
+        raise rejected(f"{CONFIG}: {said}")
 
 
 def _check_probe(folder: Path) -> None:
     probe = _decode(folder, PROBE, Probe)
     spans = zip(probe.token_ids, probe.start, strict=False)
     scored = [len(ids) - start if start > 0 else 0 for ids, start in spans]
-    shapes = [
-        [len(row) for row in scores] for scores in (probe.adapter_logprobs, probe.base_logprobs)
-    ]
-    if (
-        len(probe.token_ids) != len(probe.start)
-        or min(scored, default=0) < 1
-        or shapes != [scored, scored]
-    ):
-        raise _rejected(f"{PROBE}: its sequences, starts and log-probabilities do not fit together")
+    fits = len(probe.token_ids) == len(probe.start) and min(scored, default=0) >= 1
+    both = (probe.adapter_logprobs, probe.base_logprobs)
+    if not fits or any([len(row) for row in scores] != scored for scores in both):
+        raise rejected(f"{PROBE}: its sequences, starts and log-probabilities do not fit together")
 
 
-def _tensors(folder: Path) -> dict[str, dict[str, Any]]:
+def _check_weights(folder: Path, rank: int, base: Shapes) -> None:
+    """Checks names, pairs, shapes (A [r, in], B [out, r]) and numbers.
+
+    A layer that ``base`` does not have has no widths to check: some models store other names.
+    """
     try:
         data = (folder / WEIGHTS).read_bytes()
-        return dict(safetensors.deserialize(data))  # type: ignore[no-untyped-call]
+        tensors = dict(safetensors.deserialize(data))  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:
-        raise _rejected(f"{WEIGHTS} cannot be read: {error}") from error
-
-
-def _check_tensors(tensors: dict[str, dict[str, Any]], rank: int) -> None:
-    """Checks names, pairs, shapes (A [r, in], B [out, r]) and numbers."""
+        raise rejected(f"{WEIGHTS} cannot be read: {error}") from error
     works: dict[str, list[bool]] = {}
     for name, tensor in tensors.items():
         match = _TENSOR.fullmatch(name)
         if match is None:
-            raise _rejected(f"tensor {name!r} is neither a lora_A nor a lora_B")
-        shape = tensor["shape"]
-        if len(shape) != 2 or shape[0 if match[2] == "A" else 1] != rank:
-            raise _rejected(f"tensor {name} has shape {shape}, not of rank {rank}")
+            raise rejected(f"tensor {name!r} is neither a lora_A nor a lora_B")
+        shape, width = tensor["shape"], 1 if match[2] == "A" else 0
+        if len(shape) != 2 or shape[1 - width] != rank:
+            raise rejected(f"tensor {name} has shape {shape}, not of rank {rank}")
+        layer = base.get(f"{match[1].removeprefix(PREFIX)}.weight", ())
+        if len(layer) == 2 and shape[width] != layer[width]:
+            there = f"the base model's layer is {list(layer)}"
+            raise rejected(f"tensor {name} has shape {shape}, {there}")
         works.setdefault(match[1], []).append(_is_nonzero(name, tensor))
-    for layer, pair in works.items():
+    for adapted, pair in works.items():
         if len(pair) != 2:
-            raise _rejected(f"layer {layer} has only one of lora_A and lora_B")
+            raise rejected(f"layer {adapted} has only one of lora_A and lora_B")
     if not any(all(pair) for pair in works.values()):
-        raise _rejected("the adapter changes nothing: lora_B · lora_A is zero in every layer")
-
-
-def _check_layers(tensors: dict[str, dict[str, Any]], base: Shapes) -> None:
-    """Checks that adapted layers have the base model's widths, where the names are the same."""
-    for name, tensor in tensors.items():
-        match = _TENSOR.fullmatch(name)
-        layer = f"{match[1].removeprefix(PREFIX)}.weight" if match else ""
-        if len(base.get(layer, ())) != 2:  # some models are stored under other names
-            continue
-        out, width = base[layer]
-        is_a = match is not None and match[2] == "A"
-        if tensor["shape"][1 if is_a else 0] != (width if is_a else out):
-            raise _rejected(
-                f"tensor {name} has shape {tensor['shape']}, the base model's layer is [{out}, "
-                f"{width}]"
-            )
+        raise rejected("the adapter changes nothing: lora_B · lora_A is zero in every layer")
 
 
 @lru_cache(maxsize=4)
@@ -193,9 +158,9 @@ def _is_nonzero(name: str, tensor: dict[str, Any]) -> bool:
         values = np.frombuffer(data, np.float32 if dtype == "F32" else np.float16)
         finite, nonzero = bool(np.isfinite(values).all()), bool(values.any())
     else:
-        raise _rejected(f"tensor {name} is {dtype}; adapters are F32, F16 or BF16")
+        raise rejected(f"tensor {name} is {dtype}; adapters are F32, F16 or BF16")
     if not finite:
-        raise _rejected(f"tensor {name} holds numbers that are not finite")
+        raise rejected(f"tensor {name} holds numbers that are not finite")
     return nonzero
 
 
@@ -203,8 +168,4 @@ def _decode(folder: Path, name: str, kind: type[T]) -> T:
     try:
         return msgspec.json.decode((folder / name).read_bytes(), type=kind)
     except MALFORMED as error:
-        raise _rejected(f"{name} cannot be read: {error}") from error
-
-
-def _rejected(reason: str) -> RejectedVersion:
-    return RejectedVersion("preflight", reason)
+        raise rejected(f"{name} cannot be read: {error}") from error

@@ -16,10 +16,7 @@ def doomed(
     (seconds since the epoch). The served version, the last good version, pinned versions and those
     in ``in_use`` always stay.
     """
-    served = past.served(base)
-    wanted = {past.last_good(base), *past.pinned(base), *in_use} | (
-        {served[0]} if served else set()
-    )
+    wanted = {past.served_number(base), past.last_good(base), *past.pinned(base), *in_use}
 
     def gone(kind: list[tuple[int, str]]) -> list[tuple[int, str]]:
         old = [n for n, _ in kind if older_than is not None and past.about(n)[-1].time < older_than]

@@ -21,14 +21,11 @@ def folder_of(past: Past, base: str, number: int) -> str:
     folder = next((name for name in found if name in there), None)
     if folder is not None:
         return folder
-    known = sorted({e.number for e in past.events(base) if e.folder in there}, reverse=True)
-    nearest = min(known, key=lambda n: (abs(n - number), -n), default=None)
-    others = (
-        f"; there are {', '.join(f'v{n}' for n in known)}, the nearest is v{nearest}"
-        if known
-        else ""
-    )
-    raise VersionRefused(f"there is no version v{number} of {base}{others}", unknown=True)
+    said = f"there is no version v{number} of {base}"
+    if known := sorted({e.number for e in past.events(base) if e.folder in there}, reverse=True):
+        nearest = min(known, key=lambda n: (abs(n - number), -n))
+        said += f"; there are {', '.join(f'v{n}' for n in known)}, the nearest is v{nearest}"
+    raise VersionRefused(said, unknown=True)
 
 
 def may_serve(past: Past, base: str, number: int, *, force: bool) -> Served:
@@ -41,14 +38,11 @@ def may_serve(past: Past, base: str, number: int, *, force: bool) -> Served:
     refusal = past.refusal(number)
     if refusal is None or refusal.stage not in JUDGEMENTS:
         stage = refusal.stage if refusal else "no judgement yet"
-        raise VersionRefused(
-            f"v{number} was not refused for its answers ({stage}), so it cannot be served"
-        )
+        said = f"was not refused for its answers ({stage}), so it cannot be served"
+        raise VersionRefused(f"v{number} {said}")
     if not force:
-        raise VersionRefused(
-            f"v{number} was refused ({refusal.stage}: {refusal.reason}); force serves it all the "
-            "same"
-        )
+        why = f"{refusal.stage}: {refusal.reason}"
+        raise VersionRefused(f"v{number} was refused ({why}); force serves it all the same")
     return "overruled"
 
 
@@ -80,7 +74,6 @@ def may_retire(past: Past, base: str, number: int) -> str:
     """The folder of a version that may be retired: any but the served version."""
     folder = folder_of(past, base, number)
     if past.served(base) == (number, folder):
-        raise VersionRefused(
-            f"v{number} is served and cannot be retired: promote or roll back first"
-        )
+        instead = "promote or roll back first"
+        raise VersionRefused(f"v{number} is served and cannot be retired: {instead}")
     return folder

@@ -7,30 +7,18 @@ A value comes from the first of: command-line flag (``--vote.samples 64``), envi
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ttrl_server.settings import sections
 from ttrl_server.settings.devices import place
-from ttrl_server.settings.sections import (
-    AdaptersConfig,
-    ApiConfig,
-    BatchConfig,
-    EngineConfig,
-    GateConfig,
-    GuardConfig,
-    LimitsConfig,
-    LogConfig,
-    Section,
-    StoreConfig,
-    TrainConfig,
-    VoteConfig,
-)
 
 
-class Config(Section):
+class Config(sections.Section):
     """All settings of ``ttrl-serve``."""
 
     model: str
@@ -51,17 +39,17 @@ class Config(Section):
     """GPUs to divide 5 to 3 between engine and trainer, unless one of them has a devices list."""
     run_dir: Path | None = None
     """Folder for store, logs and resolved settings; default: runs/<served model name>."""
-    api: ApiConfig = ApiConfig()
-    vote: VoteConfig = VoteConfig()
-    batch: BatchConfig = BatchConfig()
-    limits: LimitsConfig = LimitsConfig()
-    engine: EngineConfig = EngineConfig()
-    train: TrainConfig = TrainConfig()
-    store: StoreConfig = StoreConfig()
-    adapters: AdaptersConfig = AdaptersConfig()
-    gate: GateConfig = GateConfig()
-    guard: GuardConfig = GuardConfig()
-    log: LogConfig = LogConfig()
+    api: sections.ApiConfig = sections.ApiConfig()
+    vote: sections.VoteConfig = sections.VoteConfig()
+    batch: sections.BatchConfig = sections.BatchConfig()
+    limits: sections.LimitsConfig = sections.LimitsConfig()
+    engine: sections.EngineConfig = sections.EngineConfig()
+    train: sections.TrainConfig = sections.TrainConfig()
+    store: sections.StoreConfig = sections.StoreConfig()
+    adapters: sections.AdaptersConfig = sections.AdaptersConfig()
+    gate: sections.GateConfig = sections.GateConfig()
+    guard: sections.GuardConfig = sections.GuardConfig()
+    log: sections.LogConfig = sections.LogConfig()
 
     @property
     def name(self) -> str:
@@ -127,71 +115,44 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        for problem in (*_vote_problems(self), *_device_problems(self), *_api_problems(self)):
+        for problem in chain(_vote_problems(self), _device_problems(self), _key_problems(self)):
             raise ValueError(problem)
         return self
 
 
-def _vote_problems(c: Config) -> list[str]:
-    problems = []
-    if c.vote.samples > c.vote.max_samples:
-        problems.append(
-            f"vote.samples is {c.vote.samples}, above vote.max_samples {c.vote.max_samples}"
-        )
-    if c.train.enabled and c.train.samples > c.vote.samples:
-        problems.append(
-            f"train.samples is {c.train.samples}, more than the {c.vote.samples} samples that "
-            "vote (vote.samples)"
-        )
-    if c.vote.weighting == "confidence" and c.vote.stop in ("beta", "certificate"):
-        problems.append(
-            f"vote.stop {c.vote.stop} counts votes; with vote.weighting confidence use exact or "
-            "none"
-        )
-    if c.vote.samples > c.limits.samples_in_flight:
-        problems.append(
-            f"limits.samples_in_flight is {c.limits.samples_in_flight}, below vote.samples "
-            f"{c.vote.samples}"
-        )
-    if not math.isfinite(c.train.learning_rate):
-        problems.append(f"train.learning_rate is {c.train.learning_rate}")
-    return problems
+def _vote_problems(c: Config) -> Iterator[str]:
+    votes, trained, rule = c.vote.samples, c.train.samples, c.vote.stop
+    if votes > c.vote.max_samples:
+        yield f"vote.samples is {votes}, above vote.max_samples {c.vote.max_samples}"
+    if c.train.enabled and trained > votes:
+        yield f"train.samples is {trained}, above the {votes} samples that vote (vote.samples)"
+    if c.vote.weighting == "confidence" and rule in ("beta", "certificate"):
+        yield f"vote.stop {rule} counts votes; with vote.weighting confidence use exact or none"
+    if votes > c.limits.samples_in_flight:
+        in_flight = c.limits.samples_in_flight
+        yield f"limits.samples_in_flight is {in_flight}, below vote.samples {votes}"
 
 
-def _device_problems(c: Config) -> list[str]:
+def _device_problems(c: Config) -> Iterator[str]:
     if c.hardware == "cpu":
-        return []
-    problems = [
-        f"{name}.devices is {devices}: a GPU is named twice"
-        for name, devices in (("engine", c.engine.devices), ("train", c.train.devices))
-        if len(set(devices)) < len(devices)
-    ]
-    if not c.engine.url and not c.engine.devices:
-        problems.append(
-            "engine.devices is empty: name the GPUs that serve, or use --hardware cpu or --gpus N"
-        )
-    if len(c.engine.devices) % c.engine.tensor_parallel:
-        problems.append(
-            f"engine.devices has {len(c.engine.devices)} GPUs, not a multiple of "
-            f"engine.tensor_parallel ({c.engine.tensor_parallel})"
-        )
-    if c.train.enabled and c.train.launch == "here" and not (c.train.devices or c.train.hostfile):
-        problems.append(
-            "train.devices is empty while learning is on: name the GPUs that train, or use "
-            "--train.enabled false"
-        )
-    return problems
+        return
+    serving, training, team = c.engine.devices, c.train.devices, c.engine.tensor_parallel
+    for name, devices in (("engine", serving), ("train", training)):
+        if len(set(devices)) < len(devices):
+            yield f"{name}.devices is {devices}: a GPU is named twice"
+    if not c.engine.url and not serving:
+        yield "engine.devices is empty: name GPUs that serve, or use --hardware cpu or --gpus N"
+    if len(serving) % team:
+        count = len(serving)
+        yield f"engine.devices has {count} GPUs, not a multiple of engine.tensor_parallel ({team})"
+    if c.train.enabled and c.train.launch == "here" and not (training or c.train.hostfile):
+        advice = "name the GPUs that train, or use --train.enabled false"
+        yield f"train.devices is empty while learning is on: {advice}"
 
 
-def _api_problems(c: Config) -> list[str]:
+def _key_problems(c: Config) -> Iterator[str]:
     if c.train.enabled and c.train.launch == "elsewhere" and not c.api.admin_key:
-        return [
-            "train.launch is elsewhere and there is no api.admin_key: give the key that trainers "
-            "are to use"
-        ]
-    if c.api.keys or c.api.host in ("127.0.0.1", "::1", "localhost"):
-        return []
-    return [
-        f"api.host is {c.api.host} and there is no api.keys: give a key (--api-key) or bind "
-        "127.0.0.1"
-    ]
+        yield "train.launch is elsewhere and there is no api.admin_key: give one, for the trainers"
+    if not c.api.keys and c.api.host not in ("127.0.0.1", "::1", "localhost"):
+        advice = "give a key (--api-key) or bind 127.0.0.1"
+        yield f"api.host is {c.api.host} and there is no api.keys: {advice}"

@@ -13,22 +13,17 @@ def place(data: dict[str, Any]) -> dict[str, Any]:
     found = len(list(Path("/dev").glob("nvidia[0-9]*")))
     hardware = data.get("hardware") or ("cuda" if data.get("gpus") or found else "cpu")
     data = {**data, "hardware": hardware}
-    engine, train, gpus = (
-        data.get("engine") or {},
-        data.get("train") or {},
-        str(data.get("gpus") or found),
-    )
+    engine, train = data.get("engine") or {}, data.get("train") or {}
+    gpus = str(data.get("gpus") or found)
     if not (isinstance(engine, dict) and isinstance(train, dict) and gpus.isdecimal()):
         return data  # the validation refuses these values later
     if hardware != "cuda" or gpus == "0" or engine.get("devices") or train.get("devices"):
         return data
-    learning = (
-        str(train.get("enabled", True)).lower() not in _NO and train.get("launch") != "elsewhere"
-    )
+    off = str(train.get("enabled", True)).lower() in _NO
+    learning = not off and train.get("launch") != "elsewhere"
     team = str(engine.get("tensor_parallel", 1))
-    serve, learn = split_devices(
-        int(gpus), learning=learning, team=int(team) if team.isdecimal() else 1
-    )
+    team_size = int(team) if team.isdecimal() else 1
+    serve, learn = split_devices(int(gpus), learning=learning, team=team_size)
     return data | {"engine": engine | {"devices": serve}, "train": train | {"devices": learn}}
 
 

@@ -49,11 +49,13 @@ def parse(argv: list[str], *, prog: str = "ttrl-serve") -> Invocation:
     """The resolved settings of one command line. Raises ConfigError; SystemExit(0) for --help."""
     at = argv.index("--") if "--" in argv else len(argv)
     for_vllm = argv[at + 1 :]
-    parser = _OneLineParser(prog=prog, add_help=False, allow_abbrev=False)
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--model")
-    parser.add_argument("--dry-run", action="store_true")
-    first, rest = parser.parse_known_args(argv[:at])
+    own = _OneLineParser(prog=prog, add_help=False, allow_abbrev=False)
+    own.add_argument("--config", type=Path, metavar="FILE", help="YAML file of settings")
+    about = "print settings and command lines, start nothing"
+    own.add_argument("--dry-run", action="store_true", help=about)
+    early = _OneLineParser(prog=prog, add_help=False, allow_abbrev=False, parents=[own])
+    early.add_argument("--model")
+    first, rest = early.parse_known_args(argv[:at])
     named = first.model or os.environ.get("TTRL_MODEL")
     preset = presets().get(Path(named).name.lower()) if named else None
     source = first.config or preset
@@ -63,7 +65,7 @@ def parse(argv: list[str], *, prog: str = "ttrl-serve") -> Invocation:
         bare = preset is not None and source == preset and "/" not in named
         stands_for_id = bare and not Path(named).exists()
         rest = ["--model", values["model"] if stands_for_id else named, *rest]
-    config = _resolve(rest, values, prog)
+    config = _resolve(rest, values, own)
     if for_vllm:
         given = [*config.engine.extra_args, *for_vllm]
         engine = config.engine.model_copy(update={"extra_args": given})
@@ -107,9 +109,8 @@ class _Environment(EnvSettingsSource):
             return super().decode_complex_value(field_name, field, value)
         except ValueError:
             shown = "" if "key" in field_name else f" {value!r}"
-            raise ConfigError(
-                f"{field_name}{shown} in the environment: not JSON, e.g. [0, 1]"
-            ) from None
+            where = f"{field_name}{shown} in the environment"
+            raise ConfigError(f"{where}: not JSON, e.g. [0, 1]") from None
 
 
 class _Settings(BaseSettings, Config):
@@ -121,12 +122,8 @@ class _Settings(BaseSettings, Config):
         cli_kebab_case=True,
         cli_avoid_json=True,
         cli_hide_none_type=True,
-        cli_implicit_flags=False,
         cli_exit_on_error=False,
         cli_shortcuts=SHORT_FLAGS,
-        extra="forbid",
-        frozen=True,
-        use_attribute_docstrings=True,
     )
 
     @classmethod
@@ -134,24 +131,24 @@ class _Settings(BaseSettings, Config):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        *_: Any,
+        **__: Any,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         # The YAML file's values are the init arguments, with a lower rank than the environment.
         return _Environment(settings_cls), init_settings
 
 
-def _resolve(flags: list[str], file_values: dict[str, Any], prog: str) -> Config:
-    parser = _OneLineParser(prog=prog, allow_abbrev=False, description=_DESCRIPTION, epilog=_EPILOG)
-    parser.add_argument("--config", metavar="FILE", help="YAML file of settings")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print settings and command lines, start nothing"
+def _resolve(flags: list[str], file_values: dict[str, Any], own: argparse.ArgumentParser) -> Config:
+    about = "Serves an OpenAI endpoint that answers by majority vote and learns from its own votes."
+    more = (
+        "Whatever follows -- goes to vLLM untouched. Environment: TTRL_VOTE__SAMPLES=64 sets "
+        "--vote.samples."
+    )
+    parser = _OneLineParser(
+        prog=own.prog, allow_abbrev=False, parents=[own], description=about, epilog=more
     )
     try:
-        cli: CliSettingsSource[Any] = CliSettingsSource(
-            _Settings, root_parser=parser, cli_prog_name=prog
-        )
+        cli = CliSettingsSource[Any](_Settings, root_parser=parser, cli_prog_name=own.prog)
         settings = _Settings(_cli_settings_source=cli(args=flags), **file_values)
         return Config.model_validate(settings.model_dump(exclude_unset=True))
     except ValidationError as error:
@@ -174,20 +171,9 @@ def _one_line(error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         return f"{where}: no such setting (see --help)"
     if problem["type"] == "missing":
-        return (
-            f"{where}: missing; pass --{where} (a hub id, a local folder, or one of "
-            f"{', '.join(presets())})"
-        )
+        names = ", ".join(presets())
+        return f"{where}: missing; pass --{where} (a hub id, a local folder, or one of {names})"
     return f"{where}: {what}" if "key" in where else f"{where} = {problem['input']!r}: {what}"
-
-
-_DESCRIPTION = (
-    "Serves an OpenAI endpoint that answers by majority vote and learns from its own votes."
-)
-_EPILOG = (
-    "Whatever follows -- goes to vLLM untouched. Environment: TTRL_VOTE__SAMPLES=64 sets "
-    "--vote.samples."
-)
 
 
 def redacted(config: Config) -> dict[str, Any]:

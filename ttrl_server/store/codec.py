@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,38 +19,21 @@ from ttrl_server.types import Admission, Experience, Group, Rollout, Vote
 
 Row = Mapping[str, Any]
 
+IDS, LOGPROBS, REWARDS = "I", "f", "d"
+"""The kinds of numbers, as ``array`` names them."""
 
-def pack_ids(ids: Iterable[int]) -> bytes:
+
+def pack(kind: str, numbers: Sequence[float]) -> bytes:
     """Raises OverflowError for an id outside 0 … 2³²−1."""
-    return _little_endian(array("I", ids)).tobytes()
+    return _little_endian(array(kind, numbers)).tobytes()
 
 
-def unpack_ids(data: bytes) -> tuple[int, ...]:
-    return tuple(_little_endian(array("I", data)))
-
-
-def pack_logprobs(logprobs: Iterable[float]) -> bytes:
-    return _little_endian(array("f", logprobs)).tobytes()
-
-
-def unpack_logprobs(data: bytes) -> tuple[float, ...]:
-    return tuple(_little_endian(array("f", data)))
-
-
-def pack_rewards(rewards: Iterable[float]) -> bytes:
-    return _little_endian(array("d", rewards)).tobytes()
-
-
-def unpack_rewards(data: bytes) -> tuple[float, ...]:
-    return tuple(_little_endian(array("d", data)))
+def unpack(kind: str, data: bytes) -> tuple[Any, ...]:
+    return tuple(_little_endian(array(kind, data)))
 
 
 def pack_vote(vote: Vote) -> str:
     return json.dumps(msgspec.to_builtins(vote), separators=(",", ":"))
-
-
-def unpack_vote(text: str) -> Vote:
-    return msgspec.convert(json.loads(text), Vote)
 
 
 def experience_row(experience: Experience) -> dict[str, Any]:
@@ -63,17 +46,17 @@ def experience_row(experience: Experience) -> dict[str, Any]:
         "question_id": group.question_id,
         "version": group.version,
         "temperature": group.temperature,
-        "prompt_token_ids": pack_ids(group.prompt_token_ids),
+        "prompt_token_ids": pack(IDS, group.prompt_token_ids),
         "vote": pack_vote(experience.vote),
-        "rewards": pack_rewards(experience.rewards),
+        "rewards": pack(REWARDS, experience.rewards),
     }
 
 
 def rollout_row(rollout: Rollout) -> dict[str, Any]:
     return {
         "index": rollout.index,
-        "token_ids": pack_ids(rollout.token_ids),
-        "logprobs": pack_logprobs(rollout.logprobs),
+        "token_ids": pack(IDS, rollout.token_ids),
+        "logprobs": pack(LOGPROBS, rollout.logprobs),
         "text": rollout.text.encode("utf-8", "surrogatepass"),
         "finish_reason": rollout.finish_reason,
     }
@@ -83,8 +66,8 @@ def experience_of(row: Row, rollout_rows: Sequence[Row]) -> Experience:
     """The experience of a row; its rollouts are in the order of ``rollout_rows``."""
     group = Group(
         question_id=row["question_id"],
-        prompt_token_ids=unpack_ids(row["prompt_token_ids"]),
-        rollouts=tuple(rollout_of(rollout) for rollout in rollout_rows),
+        prompt_token_ids=unpack(IDS, row["prompt_token_ids"]),
+        rollouts=tuple(map(_rollout, rollout_rows)),
         version=row["version"],
         temperature=row["temperature"],
     )
@@ -92,17 +75,17 @@ def experience_of(row: Row, rollout_rows: Sequence[Row]) -> Experience:
         id=row["id"],
         tenant=row["tenant"],
         group=group,
-        vote=unpack_vote(row["vote"]),
-        rewards=unpack_rewards(row["rewards"]),
+        vote=msgspec.convert(json.loads(row["vote"]), Vote),
+        rewards=unpack(REWARDS, row["rewards"]),
         admission=Admission(admitted=row["state"] != "kept", reason=row["reason"]),
     )
 
 
-def rollout_of(row: Row) -> Rollout:
+def _rollout(row: Row) -> Rollout:
     return Rollout(
         index=row["index"],
-        token_ids=unpack_ids(row["token_ids"]),
-        logprobs=unpack_logprobs(row["logprobs"]),
+        token_ids=unpack(IDS, row["token_ids"]),
+        logprobs=unpack(LOGPROBS, row["logprobs"]),
         text=row["text"].decode("utf-8", "surrogatepass"),
         finish_reason=row["finish_reason"],
     )

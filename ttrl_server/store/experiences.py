@@ -2,10 +2,10 @@
 
     add ──▶ pending ──lease──▶ leased ──consume──▶ consumed
               ▲                  │
-              └─ release, expire ┘      after MAX_ATTEMPTS leases: dropped
+              └── lease, release ┘      after MAX_ATTEMPTS leases: dropped
 
 Every method is one transaction, on disk when the method returns. One thread calls them all; one
-process owns the store. A lease ends only when ``expire`` or ``lease`` finds that its time is over.
+process owns the store. A lease ends only when the next ``lease`` finds that its time is over.
 Until then a late trainer (after its machine was suspended) may still renew or consume.
 """
 
@@ -16,8 +16,9 @@ import uuid
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, true, update
 from sqlalchemy.exc import DBAPIError
 
 from ttrl_server.errors import LeaseLost, StoreError
@@ -37,42 +38,29 @@ _PENDING = experiences.c.state == "pending"
 
 
 class Experiences:
-    """The store. ``open`` makes it; after ``close`` another process may own it."""
+    """The store; after ``close`` another process may own it."""
 
-    def __init__(
-        self, engine: Engine, owner: schema.Owner | None, clock: Callable[[], float]
-    ) -> None:
-        self._engine, self._owner, self._clock = engine, owner, clock
-
-    @classmethod
-    def open(cls, url: str, *, clock: Callable[[], float] = time.time) -> Experiences:
+    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
         """Opens or makes the store at a SQLAlchemy URL; ``clock`` gives seconds since the epoch.
 
         Raises ConfigError: no such database, another owner, or another schema version.
         """
         parsed = schema.parse(url)
-        owner = schema.own(parsed)
+        self._clock, self._lock = clock, schema.own(parsed)
         try:
-            return cls(schema.prepare(parsed), owner, clock)
+            self._engine = schema.prepare(parsed)
         except BaseException:
-            if owner:
-                owner.close()
+            if self._lock:
+                self._lock.close()
             raise
 
     def close(self) -> None:
         """Closes the database and lets another process own it."""
         self._engine.dispose()
-        if self._owner:
-            self._owner.close()
-            self._owner = None
+        if self._lock:
+            self._lock.close()
 
-    def add(
-        self,
-        experience: Experience,
-        key: str | None = None,
-        label: str | None = None,
-        rule: Rule | None = None,
-    ) -> Admission:
+    def add(self, experience: Experience, key: str, label: str | None, rule: Rule) -> Admission:
         """Writes an experience to disk and returns its admission; a known id is left unchanged.
 
         ``key`` is the question's key, ``label`` the key of the pseudo-label. ``rule`` decides from
@@ -82,52 +70,34 @@ class Experiences:
             known = select(experiences.c.seq).where(experiences.c.id == experience.id)
             if connection.execute(known).scalar() is not None:
                 return experience.admission
-            if key is not None and rule is not None:
-                past = questions.history(connection, key, label, experience.group.version)
-                experience = replace(
-                    experience, admission=rule(experience.group, experience.admission, past)
-                )
+            past = questions.history(connection, key, label, experience.group.version)
+            decided = rule(experience.group, experience.admission, past)
+            experience = replace(experience, admission=decided)
             state = "pending" if experience.admission.admitted else "kept"
-            row = codec.experience_row(experience) | {
-                "state": state,
-                "created": self._clock(),
-                "attempts": 0,
-            }
-            seq = connection.execute(
-                insert(experiences).values(row).returning(experiences.c.seq)
-            ).scalar_one()
-            lines = [
-                codec.rollout_row(rollout) | {"experience": seq}
-                for rollout in experience.group.rollouts
-            ]
+            own = {"state": state, "created": self._clock(), "attempts": 0}
+            row = insert(experiences).values(codec.experience_row(experience) | own)
+            seq = connection.execute(row.returning(experiences.c.seq)).scalar_one()
+            drawn = experience.group.rollouts
+            lines = [codec.rollout_row(rollout) | {"experience": seq} for rollout in drawn]
             if lines:
                 connection.execute(insert(rollouts), lines)
-                if key is not None:
-                    questions.note(connection, seq, key, label, experience)
+                questions.note(connection, seq, key, label, experience)
         return experience.admission
 
     def reward_anew(
         self, experience_id: str, rewards: tuple[float, ...], admission: Admission
     ) -> bool:
         """Replaces a group's rewards; False when it is leased, consumed or not there."""
-        open_still = (experiences.c.id == experience_id) & experiences.c.state.in_(
-            ("kept", "pending")
-        )
+        e = experiences.c
+        unused = e.state.in_(("kept", "pending"))
+        query = select(e.seq, e.state).where(e.id == experience_id, unused)
         with self._transaction() as connection:
-            before = connection.execute(
-                select(experiences.c.seq, experiences.c.state).where(open_still)
-            ).first()
+            before = connection.execute(query).first()
             if before is None:
                 return False
-            values = {
-                "rewards": codec.pack_rewards(rewards),
-                "reason": admission.reason,
-                "created": self._clock(),
-            }
-            values["state"] = "pending" if admission.admitted else "kept"
-            connection.execute(
-                update(experiences).where(experiences.c.seq == before.seq).values(values)
-            )
+            state = "pending" if admission.admitted else "kept"
+            new = {"rewards": codec.pack(codec.REWARDS, rewards), "reason": admission.reason}
+            _change(connection, e.seq == before.seq, state=state, created=self._clock(), **new)
             if before.state == "kept" and admission.admitted:
                 questions.admitted(connection, before.seq)
         return True
@@ -155,23 +125,20 @@ class Experiences:
 
     def pending(self) -> int:
         """Number of groups that wait to be trained on."""
+        query = select(func.count()).select_from(experiences).where(_PENDING)
         with self._transaction() as connection:
-            return connection.execute(
-                select(func.count()).select_from(experiences).where(_PENDING)
-            ).scalar_one()
+            return connection.execute(query).scalar_one()
 
     def oldest_pending(self) -> float | None:
-        """When the oldest waiting group was added (seconds since the epoch); None: no group."""
-        query = select(experiences.c.created).where(_PENDING).order_by(experiences.c.seq).limit(1)
+        """When the first group began to wait (seconds since the epoch); None: no group waits."""
+        query = select(func.min(experiences.c.created)).where(_PENDING)
         with self._transaction() as connection:
             return connection.execute(query).scalar()
 
     def counts(self) -> dict[str, int]:
         """Number of experiences in each state, and as ``kept/<reason>``, ``dropped/<reason>``."""
-        e = experiences.c
-        query = select(e.state, e.reason, e.dropped, func.count()).group_by(
-            e.state, e.reason, e.dropped
-        )
+        kind = experiences.c.state, experiences.c.reason, experiences.c.dropped
+        query = select(*kind, func.count()).group_by(*kind)
         totals = dict.fromkeys(STATES, 0)
         with self._transaction() as connection:
             for state, reason, dropped, number in connection.execute(query):
@@ -200,38 +167,23 @@ class Experiences:
         now = self._clock()
         with self._transaction() as connection:
             _end_leases(connection, batches.c.expires <= now, state="expired", reason="ran out")
-            stale = _PENDING & (
-                (experiences.c.version < min_version) | experiences.c.version.in_(unwanted)
-            )
-            connection.execute(
-                update(experiences).where(stale).values(state="dropped", dropped="stale")
-            )
+            stale = (experiences.c.version < min_version) | experiences.c.version.in_(unwanted)
+            _change(connection, _PENDING & stale, state="dropped", dropped="stale")
             waiting = select(experiences.c.seq).where(_PENDING).order_by(experiences.c.seq)
             chosen = list(connection.execute(waiting.limit(limit)).scalars())
             another = select(batches.c.seq).where(batches.c.state == "leased").limit(1)
             if not chosen or connection.execute(another).scalar() is not None:
                 return None
             batch_id = uuid.uuid4().hex
-            row = {
-                "id": batch_id,
-                "number": number,
-                "state": "leased",
-                "created": now,
-                "expires": now + lease_s,
-            }
-            row |= (
-                {"parent_number": parent.number, "parent_folder": parent.folder} if parent else {}
-            )
-            batch = connection.execute(
-                insert(batches).values(row).returning(batches.c.seq)
-            ).scalar_one()
-            taken = {"state": "leased", "batch": batch, "attempts": experiences.c.attempts + 1}
-            connection.execute(
-                update(experiences).where(experiences.c.seq.in_(chosen)).values(taken)
-            )
-            return Batch(
-                batch_id, number, parent, _load(connection, experiences.c.batch == batch), lease_s
-            )
+            row: dict[str, Any] = {"number": number, "created": now, "expires": now + lease_s}
+            if parent:
+                row |= {"parent_number": parent.number, "parent_folder": parent.folder}
+            new = insert(batches).values(id=batch_id, state="leased", **row)
+            batch = connection.execute(new.returning(batches.c.seq)).scalar_one()
+            leased = {"state": "leased", "attempts": experiences.c.attempts + 1, "batch": batch}
+            _change(connection, experiences.c.seq.in_(chosen), **leased)
+            groups = _load(connection, experiences.c.batch == batch)
+            return Batch(batch_id, number, parent, groups, lease_s)
 
     def renew(self, batch_id: str, lease_s: float) -> None:
         """Extends the lease to ``lease_s`` seconds from now. Raises LeaseLost."""
@@ -244,44 +196,20 @@ class Experiences:
         ``folder``: the version that the step proposes; None when it made none. ``reason``: why.
         """
         with self._transaction() as connection:
-            batch = _change_leased(
-                connection, batch_id, state="consumed", folder=folder, reason=reason
-            )
-            connection.execute(
-                update(experiences).where(experiences.c.batch == batch).values(state="consumed")
-            )
-
-    def release(self, batch_id: str, reason: str) -> None:
-        """Ends a lease without a step: its groups are pending again. Raises LeaseLost."""
-        with self._transaction() as connection:
-            if not _end_leases(
-                connection, batches.c.id == batch_id, state="released", reason=reason
-            ):
-                raise _lost(batch_id)
-
-    def expire(self) -> int:
-        """Ends leases whose time is over; returns the number of their groups."""
-        with self._transaction() as connection:
-            ended = _end_leases(
-                connection, batches.c.expires <= self._clock(), state="expired", reason="ran out"
-            )
-        return sum(ended)
+            ended = {"state": "consumed", "folder": folder, "reason": reason}
+            batch = _change_leased(connection, batch_id, **ended)
+            _change(connection, experiences.c.batch == batch, state="consumed")
 
     def release_all(self, reason: str) -> int:
         """Ends every lease, when no trainer works on them; returns the number of their groups."""
         with self._transaction() as connection:
-            return sum(
-                _end_leases(connection, batches.c.id.is_not(None), state="released", reason=reason)
-            )
+            return _end_leases(connection, true(), state="released", reason=reason)
 
     def proposed(self) -> list[tuple[int, str]]:
         """(version number, folder) of every consumed batch that proposed a version, newest last."""
         b = batches.c
-        query = (
-            select(b.number, b.folder)
-            .where(b.state == "consumed", b.folder.is_not(None))
-            .order_by(b.seq)
-        )
+        made = (b.state == "consumed") & b.folder.is_not(None)
+        query = select(b.number, b.folder).where(made).order_by(b.seq)
         with self._transaction() as connection:
             return [(number, folder) for number, folder in connection.execute(query)]
 
@@ -292,42 +220,33 @@ class Experiences:
                 yield connection
         except DBAPIError as error:
             where = self._engine.url.render_as_string()
-            raise StoreError(
-                f"the store {where} refused: {error.orig}; nothing of this call was kept"
-            ) from error
+            said = f"the store {where} refused: {error.orig}; nothing of this call was kept"
+            raise StoreError(said) from error
+
+
+def _change(connection: Connection, which: ColumnElement[bool], **values: object) -> int:
+    """Changes the experiences of ``which``; returns their number."""
+    return connection.execute(update(experiences).where(which).values(values)).rowcount
 
 
 def _change_leased(connection: Connection, batch_id: str, **values: object) -> int:
     """Changes a leased batch and returns its seq. Raises LeaseLost."""
-    leased = (batches.c.id == batch_id) & (batches.c.state == "leased")
-    seq = connection.execute(
-        update(batches).where(leased).values(values).returning(batches.c.seq)
-    ).scalar()
+    leased = update(batches).where(batches.c.id == batch_id, batches.c.state == "leased")
+    seq = connection.execute(leased.values(values).returning(batches.c.seq)).scalar()
     if seq is None:
-        raise _lost(batch_id)
+        instead = "throw the step away and ask for another batch"
+        raise LeaseLost(f"batch {batch_id} is not leased any more: {instead}")
     return int(seq)
 
 
-def _end_leases(
-    connection: Connection, which: ColumnElement[bool], *, state: str, reason: str
-) -> list[int]:
-    """Ends the leased batches of ``which`` without a step; returns each one's number of groups."""
-    query = select(batches.c.seq).where(which, batches.c.state == "leased")
-    ended = list(connection.execute(query).scalars())
-    return [_give_back(connection, batch, state=state, reason=reason) for batch in ended]
-
-
-def _give_back(connection: Connection, batch: int, *, state: str, reason: str) -> int:
-    connection.execute(
-        update(batches).where(batches.c.seq == batch).values(state=state, reason=reason)
-    )
-    held = (experiences.c.batch == batch) & (experiences.c.state == "leased")
-    worn = update(experiences).where(held, experiences.c.attempts >= MAX_ATTEMPTS)
-    dropped = connection.execute(worn.values(state="dropped", dropped="attempts")).rowcount
-    back = connection.execute(
-        update(experiences).where(held).values(state="pending", batch=None)
-    ).rowcount
-    return dropped + back
+def _end_leases(connection: Connection, which: ColumnElement[bool], state: str, reason: str) -> int:
+    """Ends the leased batches of ``which`` without a step; returns the number of their groups."""
+    ended = update(batches).where(which, batches.c.state == "leased").returning(batches.c.seq)
+    seqs = connection.execute(ended.values(state=state, reason=reason)).scalars().all()
+    held = experiences.c.batch.in_(seqs) & (experiences.c.state == "leased")
+    worn = held & (experiences.c.attempts >= MAX_ATTEMPTS)
+    dropped = _change(connection, worn, state="dropped", dropped="attempts")
+    return dropped + _change(connection, held, state="pending", batch=None)
 
 
 def _load(connection: Connection, which: ColumnElement[bool]) -> tuple[Experience, ...]:
@@ -338,9 +257,3 @@ def _load(connection: Connection, which: ColumnElement[bool]) -> tuple[Experienc
         lines = [dict(line) for line in connection.execute(own).mappings()]
         found.append(codec.experience_of(dict(row), lines))
     return tuple(found)
-
-
-def _lost(batch_id: str) -> LeaseLost:
-    return LeaseLost(
-        f"batch {batch_id} is not leased any more: throw the step away and ask for another batch"
-    )

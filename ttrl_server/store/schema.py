@@ -14,39 +14,21 @@ Plain column types and plain SQL only: SQLite (the default) and PostgreSQL take 
 from __future__ import annotations
 
 import fcntl
-import os
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    Double,
-    Engine,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    create_engine,
-    event,
-    insert,
-    inspect,
-    select,
-)
-from sqlalchemy.engine import URL, make_url
+import sqlalchemy as sa
+from sqlalchemy import Column, Double, ForeignKey, Index, Integer, LargeBinary, Table, Text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from ttrl_server.errors import ConfigError
 
 SCHEMA_VERSION = 1
 
-metadata = MetaData()
+metadata = sa.MetaData()
 
-_Serial = BigInteger().with_variant(Integer, "sqlite")
+_Serial = sa.BigInteger().with_variant(Integer, "sqlite")
 """SQLite numbers rows automatically only in a column of type INTEGER."""
 
 schema_version = Table(
@@ -114,73 +96,78 @@ questions = Table(
     Index("questions_by_trained", "trained"),
 )
 
+FIGURES = ("majority", "entropy", "length", "extractable")
+
 signals = Table(
     "signals",
     metadata,
     Column("experience", _Serial, ForeignKey("experiences.seq"), primary_key=True),
     Column("question", Text, ForeignKey("questions.key"), nullable=False),
     Column("version", Integer, nullable=False),
-    Column("majority", Double, nullable=False),
-    Column("entropy", Double, nullable=False),
-    Column("length", Double, nullable=False),
-    Column("extractable", Double, nullable=False),
+    *(Column(name, Double, nullable=False) for name in FIGURES),
     Index("signals_by_question", "question"),
     Index("signals_by_version", "version"),
 )
 
 
-class Owner:
-    """The right to write one SQLite file, until ``close`` or until the process dies."""
+def own(url: sa.URL) -> FileIO | None:
+    """Takes the store for this process, until the lock file is closed or the process dies.
 
-    def __init__(self, database: Path) -> None:
-        try:
-            database.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(f"{database}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise ConfigError(f"the store {database} cannot be written: {error}") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.close()
-            raise ConfigError(
-                f"the store {database} belongs to a gateway that is running: stop that one, or "
-                "give this one a folder of its own (run_dir) or another store.url"
-            ) from None
-
-    def close(self) -> None:
-        os.close(self._file)
-
-
-def own(url: URL) -> Owner | None:
-    """Takes the store for this process; None: a database server or memory needs no lock file.
-
-    Raises ConfigError when another process owns the store.
+    None: a database server or memory needs no lock file. Raises ConfigError when the file cannot
+    be written, or another process owns the store.
     """
-    on_disk = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
-    return Owner(Path(str(url.database)).absolute()) if on_disk else None
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        return None
+    database = Path(str(url.database)).absolute()
+    path = Path(f"{database}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(0o600)
+        lock = path.open("r+b", buffering=0)
+    except OSError as error:
+        raise ConfigError(f"the store {database} cannot be written: {error}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise ConfigError(
+            f"the store {database} belongs to a gateway that is running: stop that one, or give "
+            "this one a folder of its own (run_dir) or another store.url"
+        ) from None
+    return lock
 
 
-def parse(url: str) -> URL:
+def parse(url: str) -> sa.URL:
     """Parses a SQLAlchemy URL. Raises ConfigError."""
     try:
-        return make_url(url)
+        return sa.make_url(url)
     except ArgumentError as error:
-        raise ConfigError(
-            "store.url is no database URL: write sqlite:////path/to/store.db or leave it out"
-        ) from error
+        said = "store.url is no database URL: write sqlite:////path/to/store.db or leave it out"
+        raise ConfigError(said) from error
 
 
-def prepare(url: URL) -> Engine:
+def prepare(url: sa.URL) -> sa.Engine:
     """Connects, and makes the tables of a new store. SQLite returns from a commit after fsync.
 
     Raises ConfigError when the database cannot be used, or has another schema version.
     """
     try:
-        engine = create_engine(url)
+        engine = sa.create_engine(url)
         if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", _make_durable)
+            sa.event.listen(engine, "connect", _make_durable)
         with engine.begin() as connection:
-            _create(connection)
+            found = None
+            if sa.inspect(connection).has_table(schema_version.name):
+                found = connection.execute(sa.select(schema_version.c.version)).scalar()
+            if found not in (None, SCHEMA_VERSION):
+                raise ConfigError(
+                    f"the store {url.render_as_string()} has schema version {found}, this program "
+                    f"writes {SCHEMA_VERSION}: run the ttrl-server release that made it, or name a "
+                    "new store (store.url, or run_dir)"
+                )
+            metadata.create_all(connection)
+            if found is None:
+                connection.execute(sa.insert(schema_version).values(version=SCHEMA_VERSION))
     except (ArgumentError, DBAPIError, ImportError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         raise ConfigError(f"store.url {url.render_as_string()} cannot be used: {cause}") from error
@@ -192,18 +179,3 @@ def _make_durable(connection: Any, _record: object) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
-
-
-def _create(connection: Connection) -> None:
-    found = None
-    if inspect(connection).has_table(schema_version.name):
-        found = connection.execute(select(schema_version.c.version)).scalar()
-    if found not in (None, SCHEMA_VERSION):
-        raise ConfigError(
-            f"the store {connection.engine.url.render_as_string()} has schema version {found}, "
-            f"this program writes {SCHEMA_VERSION}: run the ttrl-server release that made it, or "
-            "name a new store (store.url, or run_dir)"
-        )
-    metadata.create_all(connection)
-    if found is None:
-        connection.execute(insert(schema_version).values(version=SCHEMA_VERSION))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 from prometheus_client import Counter as Series
 
 from ttrl_server.telemetry import metrics
 
-EVERY_S = 60.0
 log = structlog.get_logger()
 
 Counts = dict[str, Counter[str]]
@@ -49,9 +49,7 @@ def line(before: Counts, now: Counts) -> dict[str, object] | None:
     }
 
 
-async def every_minute(
-    more: Callable[[], Awaitable[dict[str, object]]], every_s: float = EVERY_S
-) -> None:
+async def every_minute(more: Callable[[], Awaitable[dict[str, Any]]], every_s: float = 60) -> None:
     """Logs for ever; ``more`` gives additional fields of the line."""
     before = counts()
     while True:

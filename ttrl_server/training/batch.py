@@ -25,8 +25,6 @@ class Completion:
     """Weight of each token of this completion in the loss of the batch."""
     key: tuple[int, int] = (0, 0)
     """(Index of the group in the batch, index of this completion in the group)."""
-    process: tuple[float, ...] = ()
-    """[T] what PRIME adds to the advantage of each token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +45,8 @@ class MicroBatch:
     @property
     def cost(self) -> int:
         """Tokens the model runs: the prompt once, all completions padded to the longest one."""
-        return len(self.prompt) + len(self.completions) * max(
-            len(c.token_ids) for c in self.completions
-        )
+        longest = max(len(completion.token_ids) for completion in self.completions)
+        return len(self.prompt) + len(self.completions) * longest
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +68,8 @@ def plan(batch: Batch, cfg: TrainConfig, ranks: int, *, budget: int | None = Non
     Groups without an advantage are left out. ``budget`` is the most tokens of one pass; the default
     is ``train.micro_batch_tokens``.
     """
-    groups = learnable(batch, cfg)
-    micro_batches = [
-        micro for group in groups for micro in _cut(group, budget or cfg.micro_batch_tokens)
-    ]
+    groups, budget = learnable(batch, cfg), budget or cfg.micro_batch_tokens
+    micro_batches = [micro for group in groups for micro in _cut(group, budget)]
     # Assign the costliest micro-batch first, each to the rank with the least work so far.
     hands: list[list[MicroBatch]] = [[] for _ in range(ranks)]
     for micro in sorted(micro_batches, key=lambda micro: micro.cost, reverse=True):
@@ -98,10 +93,9 @@ def plan(batch: Batch, cfg: TrainConfig, ranks: int, *, budget: int | None = Non
 def learnable(batch: Batch, cfg: TrainConfig) -> list[MicroBatch]:
     """Returns one micro-batch per group: the rollouts that train, with advantages and weights.
     Groups whose rewards are all the same are left out."""
+    algorithm = ALGORITHMS[cfg.algorithm]
     differing = [e for e in batch.experiences if len(set(e.rewards)) > 1]
-    advantages = ALGORITHMS[cfg.algorithm].advantages(
-        [e.rewards for e in differing], cfg.std_normalise
-    )
+    advantages = algorithm.advantages([e.rewards for e in differing], cfg.std_normalise)
     groups = []
     for place, (experience, advantages_G) in enumerate(zip(differing, advantages, strict=True)):
         group = experience.group
@@ -113,22 +107,17 @@ def learnable(batch: Batch, cfg: TrainConfig) -> list[MicroBatch]:
             if rollout.token_ids
         )
         groups.append(MicroBatch(group.prompt_token_ids, trained, group.temperature))
-    completions = [completion for group in groups for completion in group.completions]
-    tokens = sum(len(completion.token_ids) for completion in completions)
-    how = ALGORITHMS[cfg.algorithm].aggregate if cfg.aggregate == "auto" else cfg.aggregate
-    if how == "token":
-        weights = {c.key: 1 / tokens for c in completions}
-    elif how == "sequence":
-        weights = {c.key: 1 / (len(completions) * len(c.token_ids)) for c in completions}
-    else:
-        weights = {c.key: 1 / (len(completions) * cfg.aggregate_length) for c in completions}
-    return [
-        replace(
-            group, completions=tuple(replace(c, weight=weights[c.key]) for c in group.completions)
-        )
-        for group in groups
-        if group.completions
-    ]
+    groups = [group for group in groups if group.completions]
+    tokens, completions = sum(g.tokens for g in groups), sum(len(g.completions) for g in groups)
+    how = algorithm.aggregate if cfg.aggregate == "auto" else cfg.aggregate
+
+    def weighed(completion: Completion) -> Completion:
+        if how == "token":
+            return replace(completion, weight=1 / tokens)
+        length = len(completion.token_ids) if how == "sequence" else cfg.aggregate_length
+        return replace(completion, weight=1 / (completions * length))
+
+    return [replace(group, completions=tuple(map(weighed, group.completions))) for group in groups]
 
 
 def _cut(group: MicroBatch, budget: int) -> Iterator[MicroBatch]:
@@ -138,9 +127,7 @@ def _cut(group: MicroBatch, budget: int) -> Iterator[MicroBatch]:
     its longest one. Dynamic programming finds the exact minimum, from the cheapest cuts of each
     shorter list.
     """
-    ordered = sorted(
-        group.completions, key=lambda completion: len(completion.token_ids), reverse=True
-    )
+    ordered = sorted(group.completions, key=lambda c: len(c.token_ids), reverse=True)
     cheapest, begins = [0], [0]
     for end in range(1, len(ordered) + 1):
         ways: list[tuple[int, int]] = []

@@ -32,11 +32,8 @@ def trainer_command(
     argv = [sys.executable, *module, "--config", str(config_file), "--gateway", gateway_url]
     env: dict[str, str] = {}
     if cfg.hardware != "cuda":
-        env = {
-            "CUDA_VISIBLE_DEVICES": "",
-            "DS_ACCELERATOR": "cpu",
-            "OMP_NUM_THREADS": str(cpu_threads(cfg)),
-        } | cfg.cpu_waiting
+        env = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"} | cfg.cpu_waiting
+        env["OMP_NUM_THREADS"] = str(cpu_threads(cfg))
     elif not cfg.train.hostfile:  # with a host file, its slots select the GPUs
         env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, cfg.train.devices))
     if Path(cfg.model).is_dir():
@@ -56,17 +53,12 @@ def deepspeed_config(cfg: Config) -> dict[str, Any]:
     There is no mixed-precision section, because it would cast the float32 adapter too. ``step``
     sets the learning rate. ``passes`` says where a batch ends, so accumulation is 1 here.
     """
+    train = cfg.train
+    adam = {"lr": train.learning_rate, "weight_decay": train.weight_decay, "torch_adam": True}
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
-        "gradient_clipping": cfg.train.grad_clip,
-        "zero_optimization": {"stage": cfg.train.zero_stage},
-        "optimizer": {
-            "type": "AdamW",
-            "params": {
-                "lr": cfg.train.learning_rate,
-                "weight_decay": cfg.train.weight_decay,
-                "torch_adam": True,
-            },
-        },
+        "gradient_clipping": train.grad_clip,
+        "zero_optimization": {"stage": train.zero_stage},
+        "optimizer": {"type": "AdamW", "params": adam},
     }

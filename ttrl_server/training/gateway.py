@@ -29,20 +29,17 @@ class Gateway:
     """
 
     def __init__(self, url: str, key: str, *, patience_s: float = PATIENCE_S) -> None:
-        self._http = httpx.Client(
-            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT
-        )
+        bearer = {"Authorization": f"Bearer {key}"}
+        self._http = httpx.Client(base_url=url, headers=bearer, timeout=TIMEOUT)
         self._patience_s = patience_s
 
     def lease(self, worker: str) -> Batch | None:
         """Leases a batch. The gateway keeps the call open while no batch waits; None after some
         time without one."""
         response = self._post("lease", Lease(worker))
-        return (
-            msgspec.msgpack.decode(response.content, type=Batch)
-            if response.status_code == 200
-            else None
-        )
+        if response.status_code == 204:
+            return None
+        return msgspec.msgpack.decode(response.content, type=Batch)
 
     def renew(self, batch_id: str) -> None:
         """Extends the lease of a batch by ``lease_s``. Raises LeaseLost."""
@@ -70,20 +67,17 @@ class Gateway:
             except httpx.TransportError as error:
                 trouble = repr(error)
             if time.monotonic() - gone_since + pause > self._patience_s:
-                raise TtrlError(
-                    f"the gateway has been away for {self._patience_s:.0f} s ({trouble})"
-                )
+                away = f"the gateway has been away for {self._patience_s:.0f} s"
+                raise TtrlError(f"{away} ({trouble})")
             events.warning("gateway.away", trouble=trouble, next_try_s=pause)
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
         if response.status_code == 409:
             raise LeaseLost(f"{route}: the gateway no longer holds this batch for this trainer")
         if response.status_code in (401, 403):
-            raise ConfigError(
-                "the gateway refuses the key in TTRL_ADMIN_KEY: give the one in its api.admin_key"
-            )
+            refused = "the gateway refuses the key in TTRL_ADMIN_KEY"
+            raise ConfigError(f"{refused}: give the one in its api.admin_key")
         if response.status_code not in (200, 204):
-            raise TtrlError(
-                f"{route}: the gateway answered {response.status_code}: {response.text[:300]}"
-            )
+            said = f"the gateway answered {response.status_code}: {response.text[:300]}"
+            raise TtrlError(f"{route}: {said}")
         return response

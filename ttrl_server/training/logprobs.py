@@ -59,24 +59,12 @@ class Scorer(nn.Module):  # type: ignore[misc]  # torch is not typed here
         """
         with acting(self.policy, adapter):
             causal = self.policy.get_base_model()
-            states = _states_checkpointed if checkpointed else _states
-            rows, ids = states(causal, prompt, completions)
-            logp = chosen_logprobs(causal.get_output_embeddings(), rows, ids, temperature)
+            ids, real = _padded(completions, causal.device)
+            states = (_states_checkpointed if checkpointed else _states)(causal, prompt, ids)[real]
+            logp = chosen_logprobs(causal.get_output_embeddings(), states, ids[real], temperature)
             if not hasattr(self.policy, VALUE_HEAD) or adapter != "default":
                 return logp, None
-            return logp, getattr(self.policy, VALUE_HEAD)(rows.float()).squeeze(-1)
-
-
-def completion_logprobs(
-    model: PeftModel,
-    prompt: tuple[int, ...],
-    completions: Sequence[tuple[int, ...]],
-    temperature: float,
-) -> Tensor:
-    """[N] nats under softmax(logits / temperature), N = Σ T: completions one after the other, in
-    the order given."""
-    logp: Tensor = Scorer(model)(prompt, completions, temperature)[0]
-    return logp
+            return logp, getattr(self.policy, VALUE_HEAD)(states.float()).squeeze(-1)
 
 
 def check_head(policy: PeftModel) -> None:
@@ -85,13 +73,10 @@ def check_head(policy: PeftModel) -> None:
     with torch.no_grad():
         vocabulary = policy.get_base_model().get_output_embeddings().weight.shape[0]
         prompt, completion = (0,), tuple(i % vocabulary for i in range(1, CHECK_TOKENS))
-        logits = (
-            policy(input_ids=torch.tensor([prompt + completion], device=policy.device))
-            .logits[0, :-1]
-            .float()
-        )
+        ids = torch.tensor([prompt + completion], device=policy.device)
+        logits = policy(input_ids=ids).logits[0, :-1].float()
         own = torch.log_softmax(logits, -1)[range(len(completion)), list(completion)]
-        ours = completion_logprobs(policy, prompt, [completion], 1.0)
+        ours, _ = Scorer(policy)(prompt, [completion], 1.0)
     if not torch.allclose(own, ours, atol=0.1, rtol=0.02):
         name = type(policy.get_base_model()).__name__
         raise ConfigError(
@@ -102,55 +87,43 @@ def check_head(policy: PeftModel) -> None:
 
 # ---------------------------------------------------------------- states
 
-States = tuple[Tensor, Tensor]
-"""[N, H] the state before each token of the completions, one completion after the other; [N] the
-tokens."""
 
-
-def _padded(causal: Any, completions: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
+def _padded(completions: Sequence[tuple[int, ...]], device: Any) -> tuple[Tensor, Tensor]:
     """[G, T] padded ids, and [G, T] whether each id is real. T is at least 2: at ZeRO stage 3 every
     rank must make both passes."""
     lengths = torch.tensor([len(completion) for completion in completions])
     ids = pad_sequence([torch.tensor(completion) for completion in completions], batch_first=True)
     ids = nn.functional.pad(ids, (0, max(0, 2 - ids.shape[1])))
-    return ids.to(causal.device), (torch.arange(ids.shape[1]) < lengths[:, None]).to(causal.device)
+    return ids.to(device), (torch.arange(ids.shape[1]) < lengths[:, None]).to(device)
 
 
-def _states(causal: Any, prompt: tuple[int, ...], completions: Sequence[tuple[int, ...]]) -> States:
-    ids, real = _padded(causal, completions)
+def _states(causal: Any, prompt: tuple[int, ...], ids: Tensor) -> Tensor:
+    """[G, T, H] the state before each token of the completions."""
     cache, trunk = DynamicCache(), causal.base_model
-    prompt_ids = torch.tensor([prompt], device=causal.device)
-    first = trunk(input_ids=prompt_ids, past_key_values=cache, use_cache=True).last_hidden_state[
-        :, -1:
-    ]
-    cache.batch_repeat_interleave(len(completions))
+    prompt_ids = torch.tensor([prompt], device=ids.device)
+    whole = trunk(input_ids=prompt_ids, past_key_values=cache, use_cache=True).last_hidden_state
+    cache.batch_repeat_interleave(len(ids))
     later = trunk(input_ids=ids[:, :-1], past_key_values=cache, use_cache=True).last_hidden_state
-    return torch.cat([first.expand(len(ids), -1, -1), later], 1)[real], ids[real]
+    return torch.cat([whole[:, -1:].expand(len(ids), -1, -1), later], 1)
 
 
-def _states_checkpointed(
-    causal: Any, prompt: tuple[int, ...], completions: Sequence[tuple[int, ...]]
-) -> States:
+def _states_checkpointed(causal: Any, prompt: tuple[int, ...], ids: Tensor) -> Tensor:
     """Like ``_states``, but each layer runs again in the backward pass. This excludes the cache, so
     the prompt runs once per completion."""
-    ids, real = _padded(causal, completions)
-    prompts = torch.tensor([prompt], device=causal.device).expand(len(ids), -1)
-    layers = [
-        module for module in causal.modules() if isinstance(module, GradientCheckpointingLayer)
-    ]
+    prompts = torch.tensor([prompt], device=ids.device).expand(len(ids), -1)
+    rows = torch.cat([prompts, ids[:, :-1]], 1)
+    layers = [layer for layer in causal.modules() if isinstance(layer, GradientCheckpointingLayer)]
     causal.gradient_checkpointing_enable({"use_reentrant": False})
     # Set training mode on the layers alone, not on modules inside them: dropout stays off.
     for layer in layers:
         layer.training = True
     try:
-        states = causal.base_model(
-            input_ids=torch.cat([prompts, ids[:, :-1]], 1), use_cache=False
-        ).last_hidden_state
+        states: Tensor = causal.base_model(input_ids=rows, use_cache=False).last_hidden_state
     finally:
         for layer in layers:
             layer.training = False
         causal.gradient_checkpointing_disable()
-    return states[:, len(prompt) - 1 :][real], ids[real]
+    return states[:, len(prompt) - 1 :]
 
 
 # ---------------------------------------------------------------- the output head

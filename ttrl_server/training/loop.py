@@ -78,12 +78,8 @@ def start(cfg: Config, gateway: Gateway) -> Learner:
     room.bytes_free = ranks.least(room.bytes_free) / shared_by  # all ranks need the same plan
     learner = Learner(cfg, gateway, ranks, engine, fresh, room, fresh)
     if ranks.leads:
-        events.info(
-            "trainer.ready",
-            model=cfg.model,
-            ranks=ranks.size,
-            seconds=round(time.monotonic() - began, 1),
-        )
+        seconds = round(time.monotonic() - began, 1)
+        events.info("trainer.ready", model=cfg.model, ranks=ranks.size, seconds=seconds)
     return learner
 
 
@@ -177,12 +173,8 @@ def _propose(
         # The lease runs out; the gateway leases the batch again, perhaps when the disk has space.
         events.error("version.unpublished", batch=batch.id, reason=str(error))
         return None
-    events.info(
-        f"version.{outcome.state}",
-        version=version.folder,
-        reason=outcome.reason,
-        **_rounded(metrics),
-    )
+    judged = {"version": version.folder, "reason": outcome.reason}
+    events.info(f"version.{outcome.state}", **judged, **_rounded(metrics))
     return outcome
 
 

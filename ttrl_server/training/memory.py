@@ -43,20 +43,15 @@ class Room:
     def of(cls, causal: Any, cfg: TrainConfig) -> Room:
         """Estimates the memory for a causal language model that is loaded already."""
         shape = causal.config.get_text_config()
-        size = causal.dtype.itemsize
         layer = WIDTHS * shape.hidden_size + INNER_WIDTHS * shape.intermediate_size
+        token = float(causal.dtype.itemsize * layer * shape.num_hidden_layers)
         if cfg.memory_gib:
             free = cfg.memory_gib * GIB
         elif causal.device.type == "cuda":
             free = SHARE_GPU * torch.cuda.mem_get_info(causal.device)[0]
         else:
             free = SHARE_CPU * psutil.virtual_memory().available
-        return cls(
-            free,
-            float(size * layer * shape.num_hidden_layers),
-            cfg.gradient_checkpointing,
-            cfg.micro_batch_tokens,
-        )
+        return cls(free, token, cfg.gradient_checkpointing, cfg.micro_batch_tokens)
 
     @property
     def tokens(self) -> int:
@@ -73,10 +68,8 @@ class Room:
         """Halves the budget of one pass. Raises OutOfMemory when the budget is one token."""
         tokens = self.tokens
         if tokens <= 1:
-            raise OutOfMemory(
-                "one token does not fit: the model, train.rank or train.dtype is too big for this "
-                "device"
-            )
+            too_big = "the model, train.rank or train.dtype is too big for this device"
+            raise OutOfMemory(f"one token does not fit: {too_big}")
         self.limit = tokens // 2
         events.warning("memory.halved", micro_batch_tokens=self.limit, before=tokens)
 

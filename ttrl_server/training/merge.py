@@ -21,7 +21,6 @@ def merge(adapter: Path, to: Path, *, model: str, revision: str | None = None) -
         merged.save_pretrained(str(to))
         AutoTokenizer.from_pretrained(model, revision=revision).save_pretrained(str(to))
     except (OSError, ValueError) as error:
-        raise TtrlError(
-            f"{model} could not be merged ({' '.join(str(error).split())[:300]})"
-        ) from error
+        why = " ".join(str(error).split())[:300]
+        raise TtrlError(f"{model} could not be merged ({why})") from error
     return to

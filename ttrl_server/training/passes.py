@@ -3,8 +3,9 @@ accumulates the gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -15,14 +16,16 @@ from torch import Tensor
 from ttrl_server.settings.sections import TrainConfig
 from ttrl_server.training.algorithms import ALGORITHMS, prime
 from ttrl_server.training.algorithms.core import Tokens, k3
-from ttrl_server.training.batch import Completion, MicroBatch, Plan
+from ttrl_server.training.batch import MicroBatch, Plan
 from ttrl_server.training.memory import OutOfMemory, Room, ran_out
 from ttrl_server.training.policy import REWARD_MODEL
+from ttrl_server.training.state import Engine
 
 WATCHED = ("loss", "kl", "entropy", "ratio", "ratio_squared", "engine_kl")
 """Metrics that every pass sums over its tokens."""
 
-Engine = Any
+Rows = dict[tuple[int, int], list[float]]
+"""[T] numbers of a completion, by ``Completion.key``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class Passes:
     cfg: TrainConfig
     room: Room
     todo: Plan
+    process: Rows = field(default_factory=dict)
+    """What PRIME adds to the advantage of each token."""
 
     def run(self) -> dict[str, float]:
         """Makes all passes; the last one sums the gradients of all ranks. When memory runs out on
@@ -43,9 +48,9 @@ class Passes:
         what was sampled); ``ratio``, mean ρ = π_θ / π_engine; ``ess``, effective sample size as a
         share, (Σρ)² / (N Σρ²); ``engine_kl``, k3 estimate of KL(π_engine ‖ π_θ).
         """
-        mine: Sequence[MicroBatch] = self.todo.ranks[dist.get_rank()]
+        mine = self.todo.ranks[dist.get_rank()]
         if ALGORITHMS[self.cfg.algorithm].implicit_reward:
-            mine = self._with_process_rewards(mine)
+            self._find_process_advantages(mine)
         sums = self._accumulate(mine)
         dist.all_reduce(sums)
         means = dict(zip(WATCHED, (sums / self.todo.tokens).tolist(), strict=True))
@@ -111,101 +116,70 @@ class Passes:
         if algorithm.implicit_reward and ref is not None:
             # The reward model learns from the same pseudo-labels, in the same step.
             phi, _ = self._score(micro, REWARD_MODEL)
-            labels = torch.tensor(
-                [float(c.reward > 0) for c in micro.completions], device=self.engine.device
-            )
+            labels_B = self._tensor(float(c.reward > 0) for c in micro.completions)
             scored = self._tokens(micro, phi, ref, None)
-            losses_B = prime.reward_model_loss(scored, labels, self.cfg.prime_beta)
+            losses_B = prime.reward_model_loss(scored, labels_B, self.cfg.prime_beta)
             extra = losses_B.sum() / self.todo.completions
         logp, value = self._score(micro, "default")
         tokens = self._tokens(micro, logp, ref if self.cfg.kl else None, value)
         loss_N = algorithm.loss(tokens, algorithm.knobs(self.cfg))
-        loss = (loss_N * self._per_token(micro, lambda c: c.weight)).sum() + extra
+        weight_N = self._tensor(c.weight for c in micro.completions for _ in c.token_ids)
+        loss = (loss_N * weight_N).sum() + extra
         return loss, _watch(loss, tokens)
 
     def _tokens(
         self, micro: MicroBatch, logp: Tensor, ref: Tensor | None, value: Tensor | None
     ) -> Tokens:
-        old = [logprob for completion in micro.completions for logprob in completion.old_logprobs]
-        advantage = self._per_token(micro, lambda completion: completion.advantage)
-        if any(completion.process for completion in micro.completions):
-            process = [value for completion in micro.completions for value in completion.process]
-            advantage = advantage + torch.tensor(process, device=self.engine.device)
-        lengths = torch.tensor(
-            [len(c.token_ids) for c in micro.completions], device=self.engine.device
-        )
-        return Tokens(
-            logp, torch.tensor(old, device=self.engine.device), advantage, lengths, ref, value
-        )
+        old = self._tensor(chain.from_iterable(c.old_logprobs for c in micro.completions))
+        advantage = self._tensor(c.advantage for c in micro.completions for _ in c.token_ids)
+        if self.process:
+            added = chain.from_iterable(self.process[c.key] for c in micro.completions)
+            advantage = advantage + self._tensor(added)
+        lengths = self._tensor(len(c.token_ids) for c in micro.completions)
+        return Tokens(logp, old, advantage, lengths, ref, value)
 
-    def _per_token(self, micro: MicroBatch, number: Any) -> Tensor:
-        return torch.tensor(
-            [number(c) for c in micro.completions for _ in c.token_ids], device=self.engine.device
-        )
+    def _tensor(self, numbers: Iterable[float]) -> Tensor:
+        return torch.tensor(list(numbers), device=self.engine.device)
 
     def _score(self, micro: MicroBatch, adapter: str | None) -> Any:
         completions = [completion.token_ids for completion in micro.completions]
         # Decide once for the step: at stage 3 all ranks must run the same layers. Never for the
         # reward model: the backward pass would rerun its layers under the policy's adapter.
-        again = adapter != REWARD_MODEL and any(
-            self.room.checkpointed(other) for rank in self.todo.ranks for other in rank
-        )
-        return self.engine(
-            micro.prompt, completions, micro.temperature, adapter=adapter, checkpointed=again
-        )
+        everything = chain.from_iterable(self.todo.ranks)
+        again = adapter != REWARD_MODEL and any(map(self.room.checkpointed, everything))
+        return self.engine(micro.prompt, completions, micro.temperature, adapter, again)
 
     def _score_without_graph(self, micro: MicroBatch, adapter: str | None) -> Tensor:
         with torch.no_grad():
             logp: Tensor = self._score(micro, adapter)[0]
         return logp
 
-    # ------------------------------------------------------------ PRIME
-
-    def _with_process_rewards(self, mine: Sequence[MicroBatch]) -> list[MicroBatch]:
-        """Adds PRIME's process advantages to every completion. A baseline needs the whole group,
-        and a group's completions may be on several ranks."""
-        found: list[tuple[Completion, list[float]]] = []
+    def _find_process_advantages(self, mine: Sequence[MicroBatch]) -> None:
+        """Fills ``process``. A baseline needs the whole group, and a group's completions may be on
+        several ranks."""
+        found: Rows = {}
         for micro in mine:
             ref = self._score_without_graph(micro, None)
             phi = self._score_without_graph(micro, REWARD_MODEL)
             lengths = [len(c.token_ids) for c in micro.completions]
             rows_T = (self.cfg.prime_beta * (phi - ref)).split(lengths)
-            found += zip(micro.completions, (row.tolist() for row in rows_T), strict=True)
-        everywhere: list[list[tuple[Completion, list[float]]]] = [
-            [] for _ in range(dist.get_world_size())
-        ]
+            keys = (completion.key for completion in micro.completions)
+            found.update(zip(keys, (row_T.tolist() for row_T in rows_T), strict=True))
+        everywhere: list[Rows] = [{}] * dist.get_world_size()
         dist.all_gather_object(everywhere, found)
-        groups: dict[int, dict[int, list[float]]] = {}
-        for completion, row in chain.from_iterable(everywhere):
-            group, index = completion.key
-            groups.setdefault(group, {})[index] = row
-        process = {
-            (group, index): tuple(row)
-            for group, rows in groups.items()
-            for index, row in zip(rows, prime.process_advantages(list(rows.values())), strict=True)
-        }
-        return [
-            replace(
-                micro,
-                completions=tuple(replace(c, process=process[c.key]) for c in micro.completions),
-            )
-            for micro in mine
-        ]
+        rewards = dict(chain.from_iterable(rank.items() for rank in everywhere))
+        groups: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+        for key in rewards:
+            groups[key[0]].append(key)
+        for keys_G in groups.values():
+            rows = prime.process_advantages([rewards[key] for key in keys_G])
+            self.process.update(zip(keys_G, rows, strict=True))
 
 
 def _watch(loss: Tensor, tokens: Tokens) -> Tensor:
     with torch.no_grad():
         gap = tokens.logp - tokens.old
         ratio = torch.exp(gap)
-        penalty = (
-            k3(tokens.logp, tokens.ref).sum() if tokens.ref is not None else torch.zeros_like(loss)
-        )
-        sums = [
-            loss.detach(),
-            penalty,
-            -tokens.logp.sum(),
-            ratio.sum(),
-            ratio.square().sum(),
-            (ratio - 1 - gap).sum(),
-        ]
-        return torch.stack(sums)
+        penalty = loss.new_zeros(()) if tokens.ref is None else k3(tokens.logp, tokens.ref).sum()
+        ratios = [ratio.sum(), ratio.square().sum(), (ratio - 1 - gap).sum()]
+        return torch.stack([loss.detach(), penalty, -tokens.logp.sum(), *ratios])

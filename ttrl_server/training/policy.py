@@ -105,9 +105,7 @@ def trained_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
     """All trained parameters by name: the adapter with the names that PEFT and vLLM use, then the
     reward model, then the value head."""
     return {
-        re.sub(r"^(policy\.)?(.*)\.default\.weight$", r"\2.weight", name).removeprefix(
-            "policy."
-        ): parameter
+        re.sub(r"\.default\.weight$", ".weight", name.removeprefix("policy.")): parameter
         for name, parameter in module.named_parameters()
         if parameter.requires_grad
     }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from itertools import chain, zip_longest
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from shutil import rmtree
 
@@ -33,38 +33,33 @@ def probe(engine: Engine, batch: Batch) -> Probe:
     """Scores a few sequences of the batch with the adapter on and off, at temperature 1. Every rank
     calls this."""
     # Use many questions: the first rollout of every question comes before any second rollout.
-    rows = zip_longest(*(experience.group.rollouts for experience in batch.experiences))
-    pairs = [pair for row in rows for pair in zip(batch.experiences, row, strict=True)]
-    sequences = []
-    for experience, rollout in pairs:
-        if rollout is not None and rollout.token_ids:
-            prompt = experience.group.prompt_token_ids[-PROBE_PROMPT:]
-            sequences.append((prompt, rollout.token_ids[: PROBE_TOKENS - len(prompt)]))
-    sequences = sequences[:PROBE_SEQUENCES]
-    with torch.no_grad():
-        on, off = (
-            tuple(
-                tuple(engine(prompt, [completion], 1.0, adapter=adapter)[0].tolist())
-                for prompt, completion in sequences
-            )
-            for adapter in ("default", None)
-        )
-    return Probe(
-        token_ids=tuple(prompt + completion for prompt, completion in sequences),
-        start=tuple(len(prompt) for prompt, _ in sequences),
-        adapter_logprobs=on,
-        base_logprobs=off,
+    groups = [experience.group for experience in batch.experiences]
+    rows = zip_longest(*(group.rollouts for group in groups))
+    found = (
+        (group.prompt_token_ids[-PROBE_PROMPT:], rollout.token_ids)
+        for row in rows
+        for group, rollout in zip(groups, row, strict=True)
+        if rollout is not None and rollout.token_ids
     )
+    known = [
+        (prompt, ids[: PROBE_TOKENS - len(prompt)])
+        for prompt, ids in islice(found, PROBE_SEQUENCES)
+    ]
+
+    def scores(adapter: str | None) -> tuple[tuple[float, ...], ...]:
+        with torch.no_grad():
+            logps = [engine(prompt, [ids], 1.0, adapter=adapter)[0] for prompt, ids in known]
+        return tuple(tuple(logp.tolist()) for logp in logps)
+
+    whole, start = [prompt + ids for prompt, ids in known], [len(prompt) for prompt, _ in known]
+    return Probe(tuple(whole), tuple(start), scores("default"), scores(None))
 
 
 def kl_to_base(known: Probe) -> float:
     """k3 estimate of KL(adapter ‖ base), nats a token at temperature 1, on the probe's tokens."""
-    pairs = zip(
-        chain.from_iterable(known.adapter_logprobs),
-        chain.from_iterable(known.base_logprobs),
-        strict=True,
-    )
-    penalties = [math.exp(off - on) - (off - on) - 1 for on, off in pairs]
+    adapter, base = map(chain.from_iterable, (known.adapter_logprobs, known.base_logprobs))
+    gaps = [off - on for on, off in zip(adapter, base, strict=True)]
+    penalties = [math.exp(gap) - gap - 1 for gap in gaps]
     return math.fsum(penalties) / max(1, len(penalties))
 
 

@@ -17,12 +17,9 @@ import deepspeed
 import safetensors.torch
 import torch
 from deepspeed.utils import (
-    safe_get_full_fp32_param,
     safe_get_full_optimizer_state,
     safe_get_local_fp32_param,
-    safe_set_full_fp32_param,
     safe_set_full_optimizer_state,
-    safe_set_local_fp32_param,
     safe_set_local_optimizer_state,
 )
 from torch import Tensor, nn
@@ -57,34 +54,27 @@ class TrainerState:
     @property
     def served(self) -> dict[str, Tensor]:
         """The adapter that is published."""
-        return self.teacher or {
-            name: value for name, value in self.weights.items() if is_served(name)
-        }
+        return self.teacher or {n: value for n, value in self.weights.items() if is_served(n)}
 
 
 def initial(policy: nn.Module) -> TrainerState:
     """The state of a policy before its first step. Call this before DeepSpeed wraps the
     policy."""
-    weights = {
-        name: p.detach().cpu().float().clone() for name, p in trained_parameters(policy).items()
-    }
-    moments = {
-        key: {name: torch.zeros_like(value) for name, value in weights.items()} for key in MOMENTS
-    }
-    return TrainerState(0, weights, moments, torch.get_rng_state())
+    parameters = trained_parameters(policy)
+    weights = {name: p.detach().cpu().float().clone() for name, p in parameters.items()}
+    zeros = {name: torch.zeros_like(value) for name, value in weights.items()}
+    return TrainerState(0, weights, dict.fromkeys(MOMENTS, zeros), torch.get_rng_state())
 
 
 def capture(engine: Engine) -> TrainerState:
     """The engine's state after at least one step. Every rank calls this."""
     parameters = trained_parameters(engine.module)
-    return TrainerState(
-        step=engine.global_steps,
-        weights={name: _read(engine, p, None) for name, p in parameters.items()},
-        moments={
-            key: {name: _read(engine, p, key) for name, p in parameters.items()} for key in MOMENTS
-        },
-        rng=torch.get_rng_state(),
-    )
+
+    def read(key: str | None) -> dict[str, Tensor]:
+        return {name: _read(engine, p, key) for name, p in parameters.items()}
+
+    moments = {key: read(key) for key in MOMENTS}
+    return TrainerState(engine.global_steps, read(None), moments, torch.get_rng_state())
 
 
 def restore(engine: Engine, state: TrainerState) -> None:
@@ -114,28 +104,23 @@ def restore(engine: Engine, state: TrainerState) -> None:
 def write_weights(engine: Engine, weights: dict[str, Tensor]) -> None:
     """Sets the trained parameters named in ``weights``; the rest of the state stays unchanged.
     Every rank calls this."""
-    parameters = {
-        name: p for name, p in trained_parameters(engine.module).items() if name in weights
-    }
-    stage = engine.zero_optimization_stage()
-    with deepspeed.zero.GatheredParameters(
-        list(parameters.values()), modifier_rank=0, enabled=stage == 3
-    ):
-        for name, parameter in parameters.items():
-            parameter.data.copy_(weights[name])
+    trained, stage = trained_parameters(engine.module), engine.zero_optimization_stage()
+    pairs = [(parameter, weights[name]) for name, parameter in trained.items() if name in weights]
+    gathered = [parameter for parameter, _ in pairs]
+    with deepspeed.zero.GatheredParameters(gathered, modifier_rank=0, enabled=stage == 3):
+        for parameter, value in pairs:
+            parameter.data.copy_(value)
     if stage > 0:
-        for name, parameter in parameters.items():
-            _write(engine, parameter, None, weights[name])
+        for parameter, value in pairs:
+            _write(engine, parameter, None, value)
 
 
 def averaged(state: TrainerState, before: TrainerState, decay: float) -> TrainerState:
     """``state`` with a new teacher: d · teacher + (1 − d) · adapter, where the teacher is that of
     ``before``, the state before the step."""
-    teacher = before.served
-    adapter = {name: value for name, value in state.weights.items() if is_served(name)}
-    return replace(
-        state, teacher={n: decay * teacher[n] + (1 - decay) * value for n, value in adapter.items()}
-    )
+    teacher, adapter = before.served, replace(state, teacher=None).served
+    mean = {n: decay * teacher[n] + (1 - decay) * value for n, value in adapter.items()}
+    return replace(state, teacher=mean)
 
 
 def completed(state: TrainerState, fresh: TrainerState) -> TrainerState:
@@ -144,26 +129,19 @@ def completed(state: TrainerState, fresh: TrainerState) -> TrainerState:
 
     An adapter of another shape is kept; ``restore`` raises ConfigError for it.
     """
-    missing = {name for name in fresh.weights if name not in state.weights and not is_served(name)}
-    kept = {name for name in state.weights if name in fresh.weights or is_served(name)}
-    return replace(
-        state,
-        weights={
-            n: (fresh.weights if n in missing else state.weights)[n] for n in [*kept, *missing]
-        },
-        moments={
-            key: {n: (fresh if n in missing else state).moments[key][n] for n in [*kept, *missing]}
-            for key in MOMENTS
-        },
-    )
+
+    def filled(read: dict[str, Tensor], new: dict[str, Tensor]) -> dict[str, Tensor]:
+        both = new | read
+        return {name: both[name] for name in both if name in (read if is_served(name) else new)}
+
+    moments = {key: filled(state.moments[key], fresh.moments[key]) for key in MOMENTS}
+    return replace(state, weights=filled(state.weights, fresh.weights), moments=moments)
 
 
 def save(state: TrainerState, folder: Path) -> None:
     """Writes ``adapter_model.safetensors`` and ``trainer.pt``. Raises OSError: bytes are written
     directly, because torch.save to a file would raise another error."""
-    own = {
-        name: value for name, value in state.weights.items() if state.teacher or not is_served(name)
-    }
+    own = {n: value for n, value in state.weights.items() if state.teacher or not is_served(n)}
     buffer = io.BytesIO()
     torch.save({"step": state.step, "moments": state.moments, "rng": state.rng, "own": own}, buffer)
     (folder / WEIGHTS).write_bytes(safetensors.torch.save(state.served, {"format": "pt"}))
@@ -194,35 +172,24 @@ def _make_moments(engine: Engine, step: int) -> None:
 
 
 def _read(engine: Engine, parameter: nn.Parameter, key: str | None) -> Tensor:
-    if engine.zero_optimization_stage() == 0:
-        value = parameter if key is None else engine.optimizer.state[parameter][key]
+    """A moment of a parameter, or the parameter itself where ``key`` is None: DeepSpeed's functions
+    for an optimiser's state read and write the float32 parameter then."""
+    if engine.zero_optimization_stage() > 0:
+        value = safe_get_full_optimizer_state(parameter, key)
     else:
-        value = (
-            safe_get_full_fp32_param(parameter)
-            if key is None
-            else safe_get_full_optimizer_state(parameter, key)
-        )
+        value = parameter if key is None else engine.optimizer.state[parameter][key]
     return value.detach().cpu().clone()
 
 
 def _write(engine: Engine, parameter: nn.Parameter, key: str | None, value: Tensor) -> None:
-    stage = engine.zero_optimization_stage()
-    value = value.to(engine.device)
+    stage, value = engine.zero_optimization_stage(), value.to(engine.device)
     if stage == 0:
         engine.optimizer.state[parameter][key].copy_(value)
-    elif stage < 3 and key is None:
-        safe_set_full_fp32_param(parameter, value)
     elif stage < 3:
         safe_set_full_optimizer_state(parameter, value, key)
-    elif key is None:
-        safe_set_local_fp32_param(parameter, _slice(parameter, value))
     else:
-        safe_set_local_optimizer_state(parameter, _slice(parameter, value), key)
-
-
-def _slice(parameter: nn.Parameter, value: Tensor) -> Tensor:
-    """This rank's part of a tensor as stage 3 cuts it: equal parts, zeros after the end."""
-    size = safe_get_local_fp32_param(parameter).numel()
-    ranks, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
-    padded = nn.functional.pad(value.flatten(), (0, size * ranks - value.numel()))
-    return padded.narrow(0, size * rank, size)
+        # Stage 3 cuts a tensor into equal parts, with zeros after its end.
+        size = safe_get_local_fp32_param(parameter).numel()
+        ranks, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+        padded = nn.functional.pad(value.flatten(), (0, size * ranks - value.numel()))
+        safe_set_local_optimizer_state(parameter, padded.narrow(0, size * rank, size), key)

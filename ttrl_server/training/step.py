@@ -61,12 +61,8 @@ def train_step(
     started = time.monotonic()
     room = room or Room.of(engine.module.policy.get_base_model(), cfg)
     todo, metrics = _passes(engine, batch, cfg, room)
-    metrics |= {
-        "updated": 0.0,
-        "groups": float(todo.groups),
-        "groups_skipped": float(todo.groups_skipped),
-        "tokens": float(todo.tokens),
-    }
+    metrics |= {name: float(getattr(todo, name)) for name in ("groups", "groups_skipped", "tokens")}
+    metrics["updated"] = 0.0
     if todo.tokens:
         # Euclidean norm over all trained parameters, averaged over ranks, before clipping.
         trained = trained_parameters(engine.module).values()

@@ -4,10 +4,8 @@ several deaths in a row the gateway does not restart it again."""
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import structlog
 
@@ -41,7 +39,10 @@ async def supervise(
         await nobody_works()
         argv, env = trainer_command(config, config.resolved_file, url)
         if config.train.hostfile:
-            leave_key(config.resolved_file.with_name(KEY_FILE), admin_key)
+            key_file = config.resolved_file.with_name(KEY_FILE)
+            key_file.unlink(missing_ok=True)
+            key_file.touch(mode=0o600, exist_ok=False)  # Nobody but its owner can read it.
+            key_file.write_text(admin_key)
         env = env | {"TTRL_ADMIN_KEY": admin_key}
         tree = ChildTree("trainer", argv, env, log_file, grace_s=GRACE_S)
         await tree.start()
@@ -57,10 +58,3 @@ async def supervise(
         await nobody_works()
         await asyncio.sleep(pause)
     return f"the trainer died {failures} times in a row; see {log_file}"
-
-
-def leave_key(path: Path, key: str) -> None:
-    """Writes the key to a file that only the file's owner can read."""
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(key)

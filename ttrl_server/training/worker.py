@@ -38,21 +38,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         "torchrun or the DeepSpeed launcher with one process a rank. The gateway's admin key is "
         "read from TTRL_ADMIN_KEY.",
     )
-    parser.add_argument(
-        "--config", type=Path, required=True, help="settings as the gateway resolved them (JSON)"
-    )
-    parser.add_argument(
-        "--gateway", required=True, help="URL of the gateway, such as http://10.0.0.5:8000"
-    )
+    told = "settings as the gateway resolved them (JSON)"
+    parser.add_argument("--config", type=Path, required=True, help=told)
+    where = "URL of the gateway, such as http://10.0.0.5:8000"
+    parser.add_argument("--gateway", required=True, help=where)
     args = parser.parse_args(argv)
     _end_on_signals()
     try:
         cfg, key = _read_config(args.config), _read_key(args.config)
         _settle(cfg)
-        gateway = Gateway(args.gateway, key)
         from ttrl_server.training import loop  # torch and DeepSpeed take seconds to import
 
-        loop.run(cfg, gateway)
+        loop.run(cfg, Gateway(args.gateway, key))
         return 0
     except ConfigError as error:
         print(f"ttrl-train: {error}", file=sys.stderr)
@@ -69,9 +66,8 @@ def _read_config(path: Path) -> Config:
         raise ConfigError(f"--config {path}: {error.strerror}") from error
     except ValidationError as error:
         first = error.errors()[0]
-        raise ConfigError(
-            f"--config {path}: {'.'.join(map(str, first['loc']))} {first['msg']}"
-        ) from error
+        setting = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"--config {path}: {setting} {first['msg']}") from error
 
 
 def _read_key(config: Path) -> str:

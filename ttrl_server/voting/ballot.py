@@ -1,10 +1,10 @@
-"""Counts the votes of one question while samples arrive. Each sample is read once, and each answer
-gets its key once."""
+"""Counts the votes of one question while samples arrive."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
+from statistics import multimode
 
 from ttrl_server.answers import Asked, Reading, asked, read
 from ttrl_server.answers.keys import Key, key, shared
@@ -13,8 +13,7 @@ from ttrl_server.voting import stopping
 from ttrl_server.voting.tally import confidence, vote, weight
 
 VOTABLE_SHARE = 0.5
-"""Of the finished samples of the first wave, at least this share must have an answer; otherwise the
-question is unvotable."""
+"""Least share of the first wave's finished samples with an answer; else it is unvotable."""
 
 Labels = list[str | None]
 """[M] the key of each sample's answer, equal for equal answers; None for a sample without one."""
@@ -23,8 +22,7 @@ Labels = list[str | None]
 class Ballot:
     """The votes of one question. Samples may be added in any order; results use index order.
 
-    ``question`` is the question's text; it is read only for the kind of answer it asks for. Not
-    thread-safe: make one call at a time.
+    ``question``: the text, for the kind of answer it asks for. Not thread-safe.
     """
 
     def __init__(self, question: str | None = None, *, weighting: Weighting = "uniform") -> None:
@@ -44,13 +42,12 @@ class Ballot:
 
     def count(self, stopped: Stopped = "full") -> Vote:
         """The vote over the samples added so far."""
-        labels, _ = self._labels()
+        keys, _ = self._labels()
         confidences = [confidence(rollout) for rollout in self.rollouts]
-        return vote(self._answers(), confidences, stopped, keys=labels, weighting=self._weighting)
+        return vote(self._answers(), confidences, stopped, keys=keys, weighting=self._weighting)
 
     def decided(self, rule: StopRule, level: float, total: int) -> bool:
-        """Whether ``rule`` ends this vote of ``total`` samples. ``exact`` uses the weights of the
-        final count.
+        """Whether ``rule`` ends this vote of ``total`` samples.
 
         A value without a unit takes the unit that other samples give. A later sample may give
         another unit. So the same answer must lead with these units and without them.
@@ -66,30 +63,21 @@ class Ballot:
     @staticmethod
     def _leaders(labels: Labels) -> set[int]:
         """Indices of the samples with the most frequent answer; several answers may tie."""
-        found = [label for label in labels if label is not None]
-        most = max(map(found.count, found), default=0)
-        return {
-            place
-            for place, label in enumerate(labels)
-            if label is not None and found.count(label) == most
-        }
+        most = multimode(label for label in labels if label is not None)
+        return {place for place, label in enumerate(labels) if label in most}
 
     def needed(self, rule: StopRule, level: float, total: int) -> int:
         """The smallest number of further samples after which ``rule`` can end the vote."""
         return stopping.needed(rule, level, self._labels()[0], total)
 
     def votable(self) -> bool:
-        """Whether enough finished samples have an answer that can be compared.
-
-        A number inside a longer text counts only if several samples agree on it, because prose
-        contains numbers too.
-        """
+        """Whether enough finished samples have an answer that can be compared. Prose has numbers
+        too: one inside a longer text counts only if several samples agree on it."""
         labels, _ = self._labels()
-        readings = [self._readings[rollout.index] for rollout in self.rollouts]
-        agreed = {label for label in labels if labels.count(label) > 1}
+        strengths = [self._readings[rollout.index].strength for rollout in self.rollouts]
         answers = sum(
-            label is not None and (reading.strength != "number" or label in agreed)
-            for reading, label in zip(readings, labels, strict=True)
+            label is not None and (strength != "number" or labels.count(label) > 1)
+            for strength, label in zip(strengths, labels, strict=True)
         )
         finished = sum(rollout.finish_reason == "stop" for rollout in self.rollouts)
         return answers > 0 and answers >= VOTABLE_SHARE * finished
@@ -102,8 +90,7 @@ class Ballot:
         return [self._readings[index].answer for index in sorted(self._rollouts)]
 
     def _labels(self) -> tuple[Labels, Labels]:
-        """The keys by index: first as they are counted, where a value without a unit takes the unit
-        of other samples; then without this."""
+        """The keys as they are counted (a value may take the unit of others), and without this."""
         answers = self._answers()
         for answer in answers:
             if answer is not None and answer not in self._keys:
@@ -113,15 +100,9 @@ class Ballot:
         return [a and counted[a] for a in answers], [a and strict[a] for a in answers]
 
 
-def vote_over(
-    rollouts: Sequence[Rollout],
-    question: str | None = None,
-    stopped: Stopped = "full",
-    *,
-    weighting: Weighting = "uniform",
-) -> Vote:
+def vote_over(rollouts: Iterable[Rollout], question: str | None = None) -> Vote:
     """The vote over finished rollouts, which may be in any order."""
-    ballot = Ballot(question, weighting=weighting)
+    ballot = Ballot(question)
     for rollout in rollouts:
         ballot.add(rollout)
-    return replace(ballot.count(stopped), requested=len(rollouts))
+    return replace(ballot.count(), requested=len(ballot.rollouts))

@@ -1,9 +1,7 @@
-"""The reward of each rollout of a group: from the vote, from a given label, or from a person's
-feedback.
+"""The reward of each rollout of a group: from the vote, a given label, or a person's feedback.
 
-Every function returns [G] rewards of the G rollouts that train. So the learning code is the same
-for each source of the label. Training on true labels is the method's upper bound; only its reward
-differs.
+Every function returns [G] rewards of the G rollouts that train. Training on true labels is the
+method's upper bound; only its reward differs.
 """
 
 from __future__ import annotations
@@ -20,8 +18,7 @@ def agreement(vote: Vote, samples: int) -> tuple[float, ...]:
 def signed(
     vote: Vote, samples: int, *, majority: float, margin: float, rare: float
 ) -> tuple[float, ...]:
-    """1 for the winning answer, −1 for answers whose share of the samples is below ``rare``, 0 for
-    other answers and for no answer.
+    """1 for the winning answer, −1 for answers with a share of the samples below ``rare``, else 0.
 
     The winning answer earns 1 only inside the consensus window: p₁ ≥ ``majority`` and p₁ − p₂ ≥
     ``margin``. Outside it only the negative rewards are learned (SCRL, arXiv 2603.19880: 0.5, 0.15,
@@ -41,18 +38,13 @@ def signed(
 def labelled(vote: Vote, label: str, samples: int, asked: Asked) -> tuple[float, ...]:
     """1 for answers that are the same as ``label``, else 0."""
     found = keys({label, *(cluster.answer for cluster in vote.clusters)}, asked)
-    same = [
-        cluster
-        for cluster in vote.clusters
-        if found[label] and found[cluster.answer] == found[label]
-    ]
-    right = {i for cluster in same for i in cluster.members}
-    return _ones(right, samples)
+    right = found[label]
+    same = [c.members for c in vote.clusters if right and found[c.answer] == right]
+    return _ones(set().union(*same), samples)
 
 
 def feedback(vote: Vote, score: int, samples: int) -> tuple[float, ...]:
-    """A person's ±1 for the answer that was returned: ``score`` for every rollout with that answer,
-    0 for the others.
+    """A person's ±1 for every rollout with the answer that was returned, 0 for the others.
 
     Binary feedback replaces the pseudo-label, as in BiTTA (arXiv 2505.18514).
     """

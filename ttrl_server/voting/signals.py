@@ -28,11 +28,9 @@ def of_group(group: Group, vote: Vote) -> Signals:
 def of_samples(
     version: int, *, majority: float, extractable: float, samples: int, tokens: int, surprise: float
 ) -> Signals:
-    """The signals of ``samples`` completions with ``tokens`` tokens in all. ``surprise`` is the sum
-    of −log π over these tokens (nats)."""
-    return Signals(
-        version, 1, majority, surprise / max(1, tokens), tokens / max(1, samples), extractable
-    )
+    """The signals of completions; ``surprise``: the sum of −log π over their tokens (nats)."""
+    entropy, length = surprise / max(1, tokens), tokens / max(1, samples)
+    return Signals(version, 1, majority, entropy, length, extractable)
 
 
 def mean(signals: Sequence[Signals]) -> Signals:
@@ -42,11 +40,8 @@ def mean(signals: Sequence[Signals]) -> Signals:
     def average(name: str) -> float:
         return math.fsum(getattr(each, name) * each.groups for each in signals) / groups
 
-    return Signals(
-        signals[0].version,
-        groups,
-        *(average(name) for name in ("majority", "entropy", "length", "extractable")),
-    )
+    means = (average(name) for name in ("majority", "entropy", "length", "extractable"))
+    return Signals(signals[0].version, groups, *means)
 
 
 def surprise(rollouts: Collection[Rollout]) -> float:

@@ -39,7 +39,7 @@ def decided(rule: StopRule, level: float, labels: Sequence[Label], total: int) -
     short ones, so they are not a random draw.
     """
     if rule == "exact":
-        return settled([1.0 if label is not None else 0.0 for label in labels], labels, total)
+        return settled([1.0] * len(labels), labels, total)
     counts = _counted(labels)
     if rule == "beta":
         first, second = _top_two(counts)
@@ -54,8 +54,7 @@ def decided(rule: StopRule, level: float, labels: Sequence[Label], total: int) -
 
 
 def settled(weights: Sequence[float], labels: Sequence[Label], total: int) -> bool:
-    """Whether no outcome of the outstanding samples, each with weight ≤ 1, can change the winner
-    or make a tie with the winner."""
+    """Whether the outstanding samples, each of weight ≤ 1, can neither beat nor tie the winner."""
     shares: Counter[Label] = Counter()
     for label, weight in zip(labels, weights, strict=True):
         if label is not None:
@@ -65,8 +64,7 @@ def settled(weights: Sequence[float], labels: Sequence[Label], total: int) -> bo
 
 
 def needed(rule: StopRule, level: float, labels: Sequence[Label], total: int) -> int:
-    """The smallest number of further samples after which ``rule`` can end the vote: it assumes that
-    every further sample agrees with the leader."""
+    """The fewest further samples, if all agree with the leader, after which ``rule`` can end it."""
     outstanding = total - len(labels)
     if rule == "none":
         return outstanding
@@ -90,8 +88,7 @@ def _counted(labels: Sequence[Label]) -> Counter[Label]:
 
 
 def _likelier(wins: int, losses: int) -> float:
-    """P(θ > 1/2) for θ ~ Beta(wins + 1, losses + 1): the lower half of a binomial with
-    wins + losses + 1 tosses of a fair coin."""
+    """P(θ > 1/2) for θ ~ Beta(wins + 1, losses + 1), as a sum over tosses of a fair coin."""
     tosses = wins + losses + 1
     return sum(math.comb(tosses, k) for k in range(wins + 1)) / 2.0**tosses
 

@@ -20,18 +20,14 @@ def vote(
 ) -> Vote:
     """Groups equal answers into clusters; the largest cluster wins.
 
-    ``answers``, ``confidences`` (nats a token) and ``keys`` are [M], by rollout index. Equal keys
-    mean equal answers; without ``keys``, the keys of an unknown question are used. With
-    ``weighting`` confidence a sample's vote counts ``weight(confidence)``. Tied clusters are
-    ordered by summed confidence, then by lowest index. The chosen rollout is the most confident of
-    the winning cluster, then the lowest index. The order of arrival changes nothing. Raises
-    ValueError when the lengths differ.
+    ``answers``, ``confidences`` (nats a token) and ``keys`` (equal for equal answers; default: of
+    an unknown question) are [M], by rollout index. With ``weighting`` confidence a sample's vote
+    counts ``weight(confidence)``. Tied clusters are ordered by summed confidence, then by lowest
+    index. The chosen rollout is the most confident of the winning cluster, then the lowest index.
+    Raises ValueError when the lengths differ.
     """
     if len(answers) != len(confidences):
-        raise ValueError(
-            f"{len(answers)} answers but {len(confidences)} confidences: one of each is needed "
-            "per rollout"
-        )
+        raise ValueError(f"{len(answers)} answers but {len(confidences)} confidences")
     if keys is None:
         found = keys_of({a for a in answers if a is not None}, Asked())
         keys = [None if a is None else found[a] for a in answers]
@@ -64,8 +60,7 @@ def vote(
 
 
 def confidence(rollout: Rollout) -> float:
-    """Mean log-probability of the rollout's tokens (nats a token); minus infinity if there are no
-    tokens or a log-probability is NaN."""
+    """Mean log-probability of the tokens (nats a token); −∞ without tokens, and if one is NaN."""
     if not rollout.logprobs:
         return -math.inf
     mean = math.fsum(rollout.logprobs) / len(rollout.logprobs)
@@ -75,20 +70,15 @@ def confidence(rollout: Rollout) -> float:
 def weight(confidence: float) -> float:
     """A vote's weight in (0, 1]: the geometric mean of the probabilities of the sample's tokens.
 
-    The idea is from DeepConf (arXiv 2508.15260, section 3.2: votes weighted by trace confidence).
-    DeepConf's confidence needs the top-k alternatives of every token; this one needs only the
-    sampled tokens. The stop rule ``exact`` needs the bound 1.
+    After DeepConf (arXiv 2508.15260, section 3.2), whose confidence needs the top-k alternatives of
+    every token; this one needs only the sampled tokens. The stop rule ``exact`` needs the bound 1.
     """
     return math.exp(min(confidence, 0.0))
 
 
 def most_certain(rollouts: Sequence[Rollout]) -> int:
-    """Best of N without a vote: the index of the finished rollout with the highest self-certainty;
-    in a tie, the first one.
-
-    Self-certainty: arXiv 2502.18581. A rollout without it (the engine was not asked for
-    alternatives) is ranked by mean log-probability.
-    """
+    """Best of N without a vote: the index of the finished rollout with the highest self-certainty
+    (arXiv 2502.18581), or without one with the highest confidence; in a tie, the first one."""
 
     def rank(place: int) -> tuple[bool, float, int]:
         rollout = rollouts[place]

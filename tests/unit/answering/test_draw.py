@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,8 +19,7 @@ from ttrl_server.voting import Ballot
 
 @dataclass
 class Engine:
-    """Draws sample i after ``seconds(i)`` with the answer ``text(i)``; knows what was begun,
-    ended and cancelled."""
+    """Draws sample i after ``seconds[i]`` with the answer ``texts[i]``; knows what was begun."""
 
     texts: list[str]
     seconds: list[float] = field(default_factory=lambda: [0.0] * 64)
@@ -38,11 +38,15 @@ class Engine:
         return Rollout(index, (1,), (-0.5,), self.texts[index], "stop")
 
 
+FOUR_AND_FOUR = Waves(64, 32, 8)
+"""Four waves that may train, then four that may not."""
+
+
 async def draw(
-    engine: Engine, waves: Waves, *, deadline_s: float = 60, **options: object
+    engine: Engine, waves: Waves = FOUR_AND_FOUR, *, deadline_s: float = 60, **options: Any
 ) -> tuple[str, Ballot, Progress]:
     ballot, progress = Ballot(), Progress(waves.samples)
-    vote = VoteOptions(waves.samples, **options)  # type: ignore[arg-type]
+    vote = VoteOptions(waves.samples, **options)
     at = asyncio.get_running_loop().time() + deadline_s
     stopped = await Draw(engine.draw, ballot, vote, waves, progress, at).run()
     assert engine.running == 0
@@ -77,30 +81,34 @@ def test_only_whole_waves_from_the_first_on_may_train(waves: Waves, data: st.Dat
     assert not later or not set(range(later[0])) <= drawn
 
 
-async def test_without_a_rule_everything_is_drawn_at_once() -> None:
-    engine = Engine(["7"] * 64)
-    stopped, ballot, _ = await draw(engine, Waves(64, 32, 8), stop="none")
-    assert (stopped, len(ballot.rollouts)) == ("full", 64)
-    assert engine.begun == list(range(64))
+@pytest.mark.parametrize(
+    ("texts", "options", "stopped", "begun"),
+    [
+        (["7"], {"stop": "none"}, "full", 64),
+        (["7"], {"stop": "exact"}, "exact", 40),
+        (["7"], {"stop": "beta"}, "beta", 8),
+        (["7"], {"stop": "certificate"}, "certificate", 16),
+        (["0", "1", "2", "3"], {"stop": "beta"}, "full", 64),
+        (["Hello! How are you today?"], {"stop": "exact", "probe": True}, "unvotable", 8),
+        (["The answer is 7."], {"stop": "exact", "probe": True}, "exact", 40),
+    ],
+)
+async def test_only_the_waves_that_could_settle_it_are_begun(
+    texts: list[str], options: dict[str, Any], stopped: str, begun: int
+) -> None:
+    engine = Engine(texts * (64 // len(texts)), [0.01 * (i % 8) for i in range(64)])
+    why, ballot, _ = await draw(engine, **options)
+    assert why == stopped
+    assert engine.begun == list(range(begun))
+    assert len(ballot.rollouts) in (range(33, 41) if stopped == "exact" else [begun])
 
 
-async def test_the_exact_rule_draws_only_what_could_settle_it() -> None:
-    engine = Engine(["7"] * 64)
-    stopped, ballot, progress = await draw(engine, Waves(64, 32, 8), stop="exact")
-    assert stopped == "exact"
-    assert 33 <= len(ballot.rollouts) <= 40
-    assert max(engine.begun) == 39
-    assert progress.leader == 1.0
-
-
-async def test_an_exact_stop_within_a_wave_cancels_what_cannot_train_and_waits_for_what_can() -> (
-    None
-):
+async def test_an_exact_stop_within_a_wave_cancels_only_what_cannot_train() -> None:
     seconds = [0.0] * 64
     seconds[3], seconds[38], seconds[39] = 0.3, 30.0, 30.0  # slow: one that trains, two that do not
     engine = Engine(["7"] * 64, seconds)
-    stopped, ballot, _ = await draw(engine, Waves(64, 32, 8), stop="exact")
-    assert stopped == "exact"
+    stopped, ballot, progress = await draw(engine, stop="exact")
+    assert (stopped, progress.leader) == ("exact", 1.0)
     assert 3 in engine.ended
     assert not {38, 39} & set(engine.ended)
     assert {rollout.index for rollout in ballot.rollouts} == set(range(38))
@@ -115,42 +123,13 @@ async def test_a_question_kept_out_of_training_is_cut_anywhere() -> None:
     assert len(ballot.rollouts) >= 33
 
 
-@pytest.mark.parametrize("rule", ["beta", "certificate"])
-async def test_a_statistical_rule_is_asked_after_whole_waves_only(rule: str) -> None:
-    engine = Engine(["7"] * 64, [0.01 * (i % 8) for i in range(64)])
-    stopped, ballot, _ = await draw(engine, Waves(64, 32, 8), stop=rule, level=0.99)
-    assert stopped == rule
-    assert len(ballot.rollouts) == {"beta": 8, "certificate": 16}[rule]
-
-
-async def test_a_split_vote_is_drawn_to_its_end() -> None:
-    engine = Engine([str(i % 4) for i in range(64)])
-    stopped, ballot, _ = await draw(engine, Waves(64, 32, 8), stop="beta", level=0.99)
-    assert (stopped, len(ballot.rollouts)) == ("full", 64)
-
-
-async def test_chit_chat_costs_the_first_wave_and_no_more() -> None:
-    engine = Engine(["Hello! How are you today?"] * 64)
-    stopped, ballot, _ = await draw(engine, Waves(64, 32, 8), stop="exact", probe=True)
-    assert (stopped, len(ballot.rollouts), max(engine.begun)) == ("unvotable", 8, 7)
-
-
-async def test_a_question_whose_first_wave_answers_goes_on() -> None:
-    engine = Engine(["The answer is 7."] * 64)
-    stopped, ballot, _ = await draw(engine, Waves(64, 32, 8), stop="exact", probe=True)
-    assert (stopped, len(ballot.rollouts) >= 33) == ("exact", True)
-
-
-async def test_at_the_deadline_what_is_in_is_kept_and_the_rest_is_cancelled() -> None:
-    engine = Engine(["7"] * 64, [0.0] * 10 + [30.0] * 54)
-    stopped, ballot, _ = await draw(engine, Waves(64, 32, 8), stop="none", deadline_s=0.3)
-    assert (stopped, len(ballot.rollouts)) == ("deadline", 10)
-
-
-async def test_a_deadline_that_has_passed_draws_nothing_to_its_end() -> None:
-    engine = Engine(["7"] * 64, [30.0] * 64)
-    stopped, ballot, _ = await draw(engine, Waves(64, 32, 8), stop="none", deadline_s=-1)
-    assert (stopped, ballot.rollouts) == ("deadline", ())
+@pytest.mark.parametrize(("quick", "deadline_s"), [(10, 0.3), (0, -1)])
+async def test_at_the_deadline_what_is_in_is_kept_and_the_rest_is_cancelled(
+    quick: int, deadline_s: float
+) -> None:
+    engine = Engine(["7"] * 64, [0.0] * quick + [30.0] * (64 - quick))
+    stopped, ballot, _ = await draw(engine, stop="none", deadline_s=deadline_s)
+    assert (stopped, len(ballot.rollouts)) == ("deadline", quick)
 
 
 async def test_one_sample_that_fails_ends_the_draw_and_leaves_nothing_running() -> None:
@@ -161,8 +140,9 @@ async def test_one_sample_that_fails_ends_the_draw_and_leaves_nothing_running() 
             raise EngineError("lost")
         return await engine.draw(index)
 
+    at = asyncio.get_running_loop().time() + 60
     with pytest.raises(EngineError, match="lost"):
-        await Draw(one, Ballot(), VoteOptions(8), Waves(8, 8, 8), Progress(8)).run()
+        await Draw(one, Ballot(), VoteOptions(8), Waves(8, 8, 8), Progress(8), at).run()
     assert engine.running == 0
 
 
@@ -171,9 +151,7 @@ async def test_one_sample_that_fails_ends_the_draw_and_leaves_nothing_running() 
     st.integers(0, 40),
     st.integers(1, 9),
 )
-def test_an_exact_vote_answers_as_the_full_vote_would(
-    texts: list[str], eligible: int, wave: int
-) -> None:
+def test_an_exact_vote_answers_as_the_full_vote(texts: list[str], eligible: int, wave: int) -> None:
     waves = Waves(len(texts), min(eligible, len(texts)), wave)
     stopped, ballot, _ = asyncio.run(draw(Engine(texts), waves, stop="exact"))
     _, everything, _ = asyncio.run(draw(Engine(texts), waves, stop="none"))

@@ -4,60 +4,38 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.answers.extraction_cases import CASES, CHOICES, CHOSEN, CUT, WRITTEN
+from tests.unit.answers.cases import each
 from ttrl_server.answers import Strength, asked, read, same
 
+CHOICES = "Which acid is the strongest?\n(A) acetic\n(B) nitric\n(C) carbonic\n(D) boric"
 
-def answer(text: str, finish_reason: str, question: str | None = None) -> str | None:
+
+def found(text: str, finish_reason: str, question: str | None = None) -> str | None:
     return read(text, finish_reason, asked(question)).answer
 
 
-@pytest.mark.parametrize(("text", "expected"), WRITTEN)
-def test_a_finished_sample_answers_what_it_says_last_in_the_strongest_form(
-    text: str, expected: str | None
-) -> None:
-    assert answer(text, "stop") == expected
-
-
-@pytest.mark.parametrize(("text", "question", "expected"), CHOSEN)
-def test_a_choice_is_read_where_it_is_stated_and_never_from_a_stray_capital(
-    text: str, question: str | None, expected: str | None
-) -> None:
-    assert answer(text, "stop", question) == expected
-
-
-def alike(found: str | None, wanted: str | None, question: str | None) -> bool:
-    return (
-        found == wanted if found is None or wanted is None else same(found, wanted, asked(question))
-    )
-
-
-@pytest.mark.parametrize(("text", "question", "wanted"), CASES)
+@each("samples", "text", "question", "answer")
 def test_a_finished_sample_is_read_as_a_careful_reader_does(
-    text: str, question: str | None, wanted: str | None
+    text: str, question: str | None, answer: str | None
 ) -> None:
-    found = answer(text, "stop", question)
-    assert alike(found, wanted, question), f"{found!r} instead of {wanted!r}"
+    said = found(text, "stop", question)
+    assert said == answer or same(said, answer, asked(question))
 
 
-@pytest.mark.parametrize(("text", "question", "wanted"), CUT)
+@each("samples_to_the_letter", "text", "question", "answer")
+def test_a_finished_sample_answers_what_it_says_last_in_the_strongest_form(
+    text: str, question: str | None, answer: str | None
+) -> None:
+    assert found(text, "stop", question) == answer
+
+
+@pytest.mark.parametrize("finish_reason", ["length", "abort"])
+@each("cut_samples", "text", "question", "answer")
 def test_a_cut_sample_answers_only_what_a_complete_box_holds(
-    text: str, question: str | None, wanted: str | None
+    text: str, question: str | None, answer: str | None, finish_reason: str
 ) -> None:
-    found = answer(text, "length", question)
-    assert alike(found, wanted, question), f"{found!r} instead of {wanted!r}"
-
-
-@pytest.mark.parametrize(
-    "text", ["The answer is 5. To check we", "2 * 8 = 16 and 3", r"so \boxed{12", "(B)"]
-)
-def test_a_sample_cut_off_without_a_complete_box_has_no_answer(text: str) -> None:
-    assert answer(text, "length", CHOICES) is None
-    assert answer(text, "abort", CHOICES) is None
-
-
-def test_a_sample_cut_off_after_a_complete_box_keeps_its_answer() -> None:
-    assert answer(r"Hence \boxed{12}. Let me verify that 3", "length") == "12"
+    said = found(text, finish_reason, question)
+    assert said == answer or same(said, answer, asked(question))
 
 
 HOSTILE = {
@@ -106,16 +84,12 @@ HOSTILE = {
 @pytest.mark.timeout(30)  # about 100 times what it takes; work that grows faster takes longer
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
 def test_hostile_text_is_read_with_work_that_grows_with_its_length(text: str) -> None:
-    answer(text, "stop", text)
-    answer(text, "stop", "Is it? Return just the word, or a comma-separated list")
-
-
-def test_invisible_characters_do_not_change_an_answer() -> None:
-    assert answer("The \u200fanswer\x00 is \u202e4\u200b2.", "stop") == "42"
+    found(text, "stop", text)
+    found(text, "stop", "Is it? Return just the word, or a comma-separated list")
 
 
 def test_nested_boxes_hold_what_the_innermost_holds() -> None:
-    assert answer(r"\boxed{" * 1_000 + "1" + "}" * 1_000, "stop") == "1"
+    assert found(r"\boxed{" * 1_000 + "1" + "}" * 1_000, "stop") == "1"
 
 
 STRENGTHS: list[tuple[str, str | None, str | None, Strength | None]] = [
@@ -133,12 +107,12 @@ STRENGTHS: list[tuple[str, str | None, str | None, Strength | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("text", "question", "found", "strength"), STRENGTHS)
+@pytest.mark.parametrize(("text", "question", "answer", "strength"), STRENGTHS)
 def test_a_reading_says_how_clearly_its_answer_is_stated(
-    text: str, question: str | None, found: str | None, strength: Strength | None
+    text: str, question: str | None, answer: str | None, strength: Strength | None
 ) -> None:
     reading = read(text, "stop", asked(question))
-    assert (reading.answer, reading.strength) == (found, strength)
+    assert (reading.answer, reading.strength) == (answer, strength)
 
 
 QUESTIONS = [

@@ -3,12 +3,12 @@ project, not in it."""
 
 from __future__ import annotations
 
-import json
 from itertools import pairwise
 
 import pytest
 
 from benchmarks.data import DATA
+from tests.unit.answers.cases import cases
 from ttrl_server.answers import Asked, asked, keys, read, same
 
 pytestmark = pytest.mark.skipif(
@@ -16,35 +16,19 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def records(name: str = "math_l1_l4") -> list[dict[str, str]]:
-    return [
-        json.loads(line)
-        for line in (DATA / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
-
-
-def test_what_is_read_from_a_solution_is_its_answer() -> None:
+@pytest.mark.parametrize("said", ["{solution}", "So the answer is ${answer}$."])
+def test_an_answer_is_read_from_a_worked_solution_and_from_a_sentence(said: str) -> None:
     wrong = []
-    for record in records():
+    for record in cases("math_l1_l4", DATA):
         question = asked(record["prompt"])
-        found = read(record["solution"], "stop", question).answer
-        if not same(found, record["answer"], question):
-            wrong.append((record["id"], found, record["answer"]))
-    assert wrong == []
-
-
-def test_an_answer_stated_in_a_sentence_is_read_as_the_one_that_stands_in_a_box() -> None:
-    wrong = []
-    for record in records():
-        question = asked(record["prompt"])
-        found = read(f"So the answer is ${record['answer']}$.", "stop", question).answer
+        found = read(said.format_map(record), "stop", question).answer
         if not same(found, record["answer"], question):
             wrong.append((record["id"], found, record["answer"]))
     assert wrong == []
 
 
 def test_no_two_different_answers_of_neighbouring_questions_are_called_equal() -> None:
-    answers = [record["answer"] for record in records()]
+    answers = [record["answer"] for record in cases("math_l1_l4", DATA)]
     found = keys(set(answers), Asked())
     met = {(a, b) for a, b in pairwise(answers) if a != b and found[a] == found[b]}
     assert met == set()
@@ -64,7 +48,7 @@ INTEGERS = [
 @pytest.mark.parametrize("name", ["aime24", "amc"])
 @pytest.mark.parametrize("said", INTEGERS)
 def test_integers_are_read_boxed_and_stated(name: str, said: str) -> None:
-    for record in records(name):
+    for record in cases(name, DATA):
         question = asked(record["prompt"])
         found = read(said.format(int(float(record["answer"]))), "stop", question).answer
         assert same(found, record["answer"], question), record["id"]

@@ -1,5 +1,4 @@
-"""A small OpenAI server that votes and learns by counting, over real HTTP, for the client to
-talk to."""
+"""A small OpenAI server over real HTTP, which votes and learns by counting."""
 
 from __future__ import annotations
 
@@ -22,25 +21,24 @@ KEY = "secret"
 
 
 class FakeServer:
-    """Answers "What is a * b?" rightly in ``skill`` of 16 samples; every version it trains adds
-    4 to that."""
+    """Answers "What is a * b?" rightly in 4 of 16 samples, and in 4 more with each version."""
 
     def __init__(self) -> None:
-        self.version = 0
-        self.pending = 0
-        self.training = 0
+        self.version = self.pending = self.training = 0
         self.learning = True
         self.delay_s = 0.01
         self.bodies: list[dict[str, Any]] = []
         self.asked_while_training = 0
-        self.status_polls = 0
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))  # ours from now on, and refused until it listens
-        self.port: int = self._socket.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/v1"
-        self._server = uvicorn.Server(
-            uvicorn.Config(self._app(), port=self.port, log_level="error", lifespan="off")
-        )
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1"
+        routes = [
+            Route("/v1/models", self._models),
+            Route("/v1/chat/completions", self._chat, methods=["POST"]),
+            Route("/ttrl/v1/status", self._status),
+        ]
+        config = uvicorn.Config(Starlette(routes=routes), log_level="error", lifespan="off")
+        self._server = uvicorn.Server(config)
 
     def start(self) -> None:
         threading.Thread(target=self._server.run, args=([self._socket],), daemon=True).start()
@@ -58,27 +56,13 @@ class FakeServer:
     def drawn(self) -> list[dict[str, Any]]:
         return [body for body in self.bodies if body.get("n", 1) > 1]
 
-    def _app(self) -> Starlette:
-        return Starlette(
-            routes=[
-                Route("/v1/models", self._models),
-                Route("/v1/chat/completions", self._chat, methods=["POST"]),
-                Route("/ttrl/v1/status", self._status),
-            ]
-        )
-
     async def _models(self, request: Request) -> Response:
         if request.headers.get("authorization") != f"Bearer {KEY}":
             return JSONResponse({"error": {"message": "wrong key"}}, status_code=401)
-        return JSONResponse(
-            {
-                "object": "list",
-                "data": [{"id": "tiny", "object": "model", "created": 0, "owned_by": "-"}],
-            }
-        )
+        model = {"id": "tiny", "object": "model", "created": 0, "owned_by": "-"}
+        return JSONResponse({"object": "list", "data": [model]})
 
     async def _status(self, request: Request) -> Response:
-        self.status_polls += 1
         self._train_a_little()
         return JSONResponse(
             {
@@ -93,8 +77,7 @@ class FakeServer:
         )
 
     def _train_a_little(self) -> None:
-        """One step of the life of a batch each time somebody looks: pending, then training, then
-        a version."""
+        """A batch moves on each time somebody looks: pending, then training, then a version."""
         if self.training:
             self.training -= 1
             self.version += self.training == 0
@@ -106,9 +89,8 @@ class FakeServer:
         self.bodies.append(body)
         prompt = body["messages"][0]["content"]
         if "fails" in prompt:
-            return JSONResponse(
-                {"error": {"message": "this one fails", "type": "server_error"}}, status_code=400
-            )
+            error = {"message": "this one fails", "type": "server_error"}
+            return JSONResponse({"error": error}, status_code=400)
         await asyncio.sleep(self.delay_s)
         a, b = map(int, re.findall(r"\d+", prompt)[:2])
         skill = min(16, 4 + 4 * self.version)
@@ -140,21 +122,11 @@ class FakeServer:
 
 def _completion(texts: list[str]) -> dict[str, Any]:
     choices = [
-        {
-            "index": i,
-            "message": {"role": "assistant", "content": text},
-            "finish_reason": "stop",
-            "logprobs": None,
-        }
+        {"index": i, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         for i, text in enumerate(texts)
     ]
-    return {
-        "id": "c-1",
-        "object": "chat.completion",
-        "created": 0,
-        "model": "tiny",
-        "choices": choices,
-    }
+    reply = {"id": "c-1", "object": "chat.completion", "created": 0, "model": "tiny"}
+    return {**reply, "choices": choices}
 
 
 def _events(text: str, evidence: dict[str, Any]) -> Iterator[str]:

@@ -53,8 +53,7 @@ def test_a_right_label_gives_every_sample_its_true_reward() -> None:
 
 
 def test_the_servers_word_decides_which_samples_were_rewarded() -> None:
-    """Two spellings that the server did not take for one: only the winner's voters earned the
-    reward."""
+    """The server counted two spellings apart: only the winner's voters earned the reward."""
     graded = score_vote("5 cm", {"5 cm": 5, "5": 3}, votes=8, truth="5")
     assert (graded.label_accuracy, graded.ground_truth_ratio) == (1.0, 1.0)
     assert graded.reward_accuracy == pytest.approx(5 / 8)

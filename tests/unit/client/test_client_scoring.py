@@ -1,5 +1,4 @@
-"""What a scorer reads and when it is right: the server's own reader, told by the truth what to
-look for."""
+"""What a scorer reads, and when it is right. The truth says what to look for."""
 
 from __future__ import annotations
 

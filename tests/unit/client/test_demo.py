@@ -22,10 +22,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args): pass
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
-STUBBORN = (
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); "
-    "time.sleep(60)"
-)
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("up", flush=True)
+time.sleep(60)
+"""
 
 
 def test_the_sets_have_32_questions_each_with_the_right_answer() -> None:
@@ -56,9 +58,8 @@ def test_the_same_seed_writes_the_same_bytes(tmp_path: Path) -> None:
     )
     assert all(first[name].read_bytes() == again[name].read_bytes() for name in first)
     assert first["trained"].read_bytes() != other["trained"].read_bytes()
-    assert json.loads(first["addition"].read_text(encoding="utf-8").splitlines()[0])[
-        "id"
-    ].startswith("add-")
+    record = json.loads(first["addition"].read_text(encoding="utf-8").splitlines()[0])
+    assert record["id"].startswith("add-")
 
 
 def test_a_complete_model_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,7 +96,9 @@ def test_a_server_that_ignores_sigterm_is_killed_also_after_an_error(tmp_path: P
 
     def fail_while_it_runs() -> None:
         with Server([sys.executable, "-c", STUBBORN], log, pid_file, grace_s=0.3):
-            pids.append(_wait_up(log, pid_file))
+            while "up" not in log.read_text(encoding="utf-8"):
+                time.sleep(0.05)
+            pids.append(int(pid_file.read_text(encoding="utf-8")))
             raise RuntimeError("the replay failed")
 
     pids: list[int] = []
@@ -134,9 +137,3 @@ def test_the_servers_command_line_names_the_folders_of_this_run(tmp_path: Path) 
     assert str(tmp_path / "server") in argv
     assert argv[argv.index("--api.port") + 1] == "4321"
     assert Path(argv[argv.index("--config") + 1]).is_file()
-
-
-def _wait_up(log: Path, pid_file: Path) -> int:
-    while "up" not in log.read_text(encoding="utf-8"):
-        time.sleep(0.05)
-    return int(pid_file.read_text(encoding="utf-8"))

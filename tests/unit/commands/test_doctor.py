@@ -4,17 +4,12 @@ stand-ins."""
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import python
 from ttrl_server.commands import doctor
-
-ROOT = Path(doctor.__file__).parents[2]
-NMS = "operator torchvision::nms does not exist"
 
 PIP = """
 import json, pathlib, sys
@@ -26,7 +21,7 @@ pathlib.Path(__file__).with_name("pip-was-told.json").write_text(json.dumps(sys.
 def libraries(tmp_path: Path) -> Path:
     """Importable, empty modules in the place of all that is required; pip only writes down what
     it is told."""
-    for name in (*doctor.REQUIRED, *doctor.UNUSED):
+    for name in (*doctor.NEEDED, *doctor.UNUSED):
         (tmp_path / f"{name}.py").write_text("")
     (tmp_path / "pip.py").write_text(PIP)
     return tmp_path
@@ -41,14 +36,7 @@ def installed(libraries: Path, name: str, source: str) -> None:
 
 
 def examine(libraries: Path, *flags: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "ttrl_server.commands.doctor", *flags],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=libraries,
-        env=os.environ | {"PYTHONPATH": f"{libraries}{os.pathsep}{ROOT}"},
-    )
+    done = python("-m", "ttrl_server.commands.doctor", *flags, cwd=libraries)
     assert done.stderr == ""
     return done.returncode, done.stdout
 
@@ -59,7 +47,7 @@ def test_all_well_is_one_line_with_every_library(libraries: Path) -> None:
     assert code == 0
     assert said.startswith("imports: torch")
     assert len(said.splitlines()) == 1
-    assert [name for name in doctor.REQUIRED if name not in said] == []
+    assert [name for name in doctor.NEEDED if name not in said] == []
     assert "peft 9.9" in said
 
 
@@ -74,10 +62,9 @@ def test_a_library_that_does_not_import_is_named_with_its_reason(libraries: Path
     assert "imports:" not in said
 
 
-def test_a_torchvision_for_another_torch_is_found_and_mended_only_when_asked(
-    libraries: Path,
-) -> None:
-    installed(libraries, "torchvision", f"raise RuntimeError({NMS!r})")
+def test_a_library_built_for_another_torch_is_mended_only_when_asked(libraries: Path) -> None:
+    reason = "operator torchvision::nms does not exist"
+    installed(libraries, "torchvision", f"raise RuntimeError({reason!r})")
     installed(libraries, "torchaudio", "")
     told = libraries / "pip-was-told.json"
     code, said = examine(libraries)

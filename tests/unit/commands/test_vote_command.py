@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import python
+
 CHOICES = "Which acid is the strongest? (A) acetic (B) nitric (C) boric"
+HALF = {"id": "half", "responses": [r"\boxed{\frac12}", "The answer is 0.5.", "It is 3"]}
+CHOICE = {"id": 2, "question": CHOICES, "responses": ["The answer is (B).", "B) nitric", "It is C"]}
+ROOTS = [r"\boxed{\frac{1}{\sqrt2}}", r"\boxed{\frac{\sqrt2}{2}}", r"\boxed{2}"]
 LINES: list[Any] = [
-    {
-        "id": "half",
-        "responses": [r"\boxed{\frac12}", "The answer is 0.5.", "It is 3"],
-        "answer": "1/2",
-    },
-    {
-        "id": 2,
-        "question": CHOICES,
-        "responses": ["The answer is (B).", "B) nitric", "The answer is C."],
-        "answer": "C",
-    },
-    {
-        "id": "root",
-        "responses": [r"\boxed{\frac{1}{\sqrt2}}", r"\boxed{\frac{\sqrt2}{2}}", r"\boxed{2}"],
-    },
+    HALF | {"answer": "1/2"},
+    CHOICE | {"answer": "C"},
+    {"id": "root", "responses": ROOTS},
     {"id": "prose", "responses": ["Hello.", "Hi."], "answer": 7},
 ]
 
 
-def run(*argv: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ttrl_server.commands.vote", *argv]
-    return subprocess.run(command, input=given, capture_output=True, text=True, timeout=120)
+run = functools.partial(python, "-m", "ttrl_server.commands.vote")
 
 
 def text_of(*lines: Any) -> str:
@@ -71,13 +61,8 @@ def test_a_file_is_read_and_another_written(tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_no_record_is_a_row_with_its_error_and_the_rest_goes_on() -> None:
-    wrong = [
-        "{not json",
-        [1, 2],
-        {"id": "x"},
-        {"id": "y", "responses": "7"},
-        {"id": "z", "responses": []},
-    ]
+    no_list, nothing = {"id": "y", "responses": "7"}, {"id": "z", "responses": []}
+    wrong = ["{not json", [1, 2], {"id": "x"}, no_list, nothing]
     done = run("--quiet", "--jobs", "1", given=text_of(*wrong, LINES[0]))
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 1
@@ -88,10 +73,8 @@ def test_a_line_that_is_no_record_is_a_row_with_its_error_and_the_rest_goes_on()
 
 
 def test_a_response_that_speaks_of_an_error_is_not_one() -> None:
-    done = run(
-        "--jobs", "1", "--quiet", given=text_of({"id": 1, "responses": [r'The answer is "error":']})
-    )
-    assert done.returncode == 0
+    line = text_of({"id": 1, "responses": [r'The answer is "error":']})
+    assert run("--jobs", "1", "--quiet", given=line).returncode == 0
 
 
 def test_a_missing_file_is_one_line() -> None:
@@ -104,14 +87,12 @@ def test_a_missing_file_is_one_line() -> None:
 def test_neither_torch_nor_an_engine_is_needed() -> None:
     heavy = ("torch", "vllm", "sympy", "transformers")
     code = f"import sys, ttrl_server.commands.vote; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "[]"
+    assert python("-c", code).stdout.strip() == "[]"
 
 
 def test_hostile_lines_are_answered_and_the_rest_goes_on() -> None:
-    monsters = [rf"\boxed{{{i}^{{5^{{5^{{5^{{5^5}}}}}}}}}}" for i in range(2, 8)] + [
-        r"\boxed{__import__('os').getpid()}"
-    ]
+    monsters = [rf"\boxed{{{i}^{{5^{{5^{{5^{{5^5}}}}}}}}}}" for i in range(2, 8)]
+    monsters.append(r"\boxed{__import__('os').getpid()}")
     done = run("--jobs", "1", given=text_of({"id": "hostile", "responses": monsters}, LINES[0]))
     hostile, half = (json.loads(line) for line in done.stdout.splitlines())
     assert sum(hostile["counts"].values()) == len(monsters)

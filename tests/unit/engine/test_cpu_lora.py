@@ -1,5 +1,4 @@
-"""The CPU LoRA kernels against a row-by-row reference, and inside vLLM's own wrapper. No server,
-no model."""
+"""The CPU LoRA kernels against a row-by-row reference, and inside vLLM's own wrapper."""
 
 from __future__ import annotations
 
@@ -41,74 +40,53 @@ class Case:
     output: Tensor  # [N, O + padding]
     alpha: float
 
-    @property
-    def indices(self) -> Tensor:
-        return torch.tensor(self.slots)
-
-    @property
-    def sequences(self) -> tuple[Tensor, Tensor, Tensor, int, int, int]:
-        """The rows as vLLM passes them to the sgmv forms: starts, lengths, slots, count,
-        longest, rows."""
-        slots, lengths = torch.unique_consecutive(self.indices, return_counts=True)
-        starts = lengths.cumsum(0) - lengths
-        return starts, lengths, slots, len(slots), int(lengths.max()), len(self.slots)
+    def through(self, kernels: Any, operation: str, by_sequence: bool, *last: Any) -> Tensor:
+        """The output of the sgmv form (with the rows as vLLM passes them) or of the bgmv form."""
+        rows: tuple[Any, ...] = (torch.tensor(self.slots),)
+        if by_sequence:
+            slots, lengths = torch.unique_consecutive(*rows, return_counts=True)
+            starts, longest = lengths.cumsum(0) - lengths, int(lengths.max())
+            rows = starts, lengths, slots, len(slots), longest, len(self.slots)
+        kernel = getattr(kernels, f"{'sgmv' if by_sequence else 'bgmv'}_{operation}")
+        output = self.output.clone()
+        kernel(self.inputs, self.weights, output, *rows, *last)
+        return output
 
 
 @st.composite
 def cases(draw: st.DrawFn, lowest_slot: int = -1) -> Case:
-    slot_count = draw(st.integers(1, 4))
-    runs = draw(
-        st.lists(
-            st.tuples(st.integers(lowest_slot, slot_count - 1), st.integers(1, 5)),
-            min_size=1,
-            max_size=12,
-        )
-    )
+    slot_count, dtypes = draw(st.integers(1, 4)), st.sampled_from([torch.float32, torch.bfloat16])
+    run = st.tuples(st.integers(lowest_slot, slot_count - 1), st.integers(1, 5))
+    runs = draw(st.lists(run, min_size=1, max_size=12))
     slots = [slot for slot, length in runs for _ in range(length)]
-    in_size, out_size, padding = (
-        draw(st.integers(1, 40)),
-        draw(st.integers(1, 40)),
-        draw(st.integers(0, 3)),
-    )
-    input_dtype, weight_dtype, output_dtype = (
-        draw(st.sampled_from([torch.float32, torch.bfloat16])) for _ in range(3)
-    )
+    in_size, out_size = draw(st.integers(1, 40)), draw(st.integers(1, 40))
+    padding, one_more = draw(st.integers(0, 3)), draw(st.sampled_from([(), (1,)]))
     torch.manual_seed(draw(st.integers(0, 2**16)))
-    shape = (
-        (slot_count, 1, out_size, in_size)
-        if draw(st.booleans())
-        else (slot_count, out_size, in_size)
-    )
     return Case(
         slots=slots,
-        inputs=torch.randn(len(slots), in_size).to(input_dtype),
-        weights=torch.randn(shape).to(weight_dtype),
-        output=torch.randn(len(slots), out_size + padding).to(output_dtype),
+        inputs=torch.randn(len(slots), in_size).to(draw(dtypes)),
+        weights=torch.randn(slot_count, *one_more, out_size, in_size).to(draw(dtypes)),
+        output=torch.randn(len(slots), out_size + padding).to(draw(dtypes)),
         alpha=draw(st.sampled_from([1.0, 0.25, 2.0])),
     )
 
 
 def reference(case: Case, *, alpha: float, beta: float, offset: int = 0) -> Tensor:
-    """beta · output + alpha · W[slot] @ x row by row in float32, from operands rounded to the
-    output's dtype."""
+    """beta · output + alpha · W[slot] @ x by row in float32, of operands in the output's dtype."""
     dtype, out_size = case.output.dtype, case.weights.shape[-2]
     result = case.output.float()
     for n, slot in enumerate(case.slots):
-        product = torch.zeros(out_size)
+        row = result[n, offset : offset + out_size]
+        row *= beta
         if slot >= 0:
             weight = case.weights[slot].reshape(out_size, -1).to(dtype).float()
-            product = alpha * weight @ case.inputs[n].to(dtype).float()
-        result[n, offset : offset + out_size] = (
-            beta * result[n, offset : offset + out_size] + product
-        )
+            row += alpha * weight @ case.inputs[n].to(dtype).float()
     return result
 
 
 def assert_near(actual: Tensor, expected: Tensor) -> None:
-    scale = max(1.0, float(expected.abs().max()))
-    torch.testing.assert_close(
-        actual.float(), expected.float(), rtol=0, atol=TOLERANCE[actual.dtype] * scale
-    )
+    near = TOLERANCE[actual.dtype] * max(1.0, float(expected.abs().max()))
+    torch.testing.assert_close(actual.float(), expected.float(), rtol=0, atol=near)
 
 
 @given(cases(), st.booleans())
@@ -116,93 +94,59 @@ def assert_near(actual: Tensor, expected: Tensor) -> None:
 def test_shrinking_is_a_product_per_row_and_zero_without_an_adapter(
     case: Case, by_sequence: bool
 ) -> None:
-    output = case.output.clone()
-    if by_sequence:
-        cpu_lora.sgmv_shrink(case.inputs, case.weights, output, *case.sequences, case.alpha)
-    else:
-        cpu_lora.bgmv_shrink(case.inputs, case.weights, output, case.indices, case.alpha)
+    output = case.through(cpu_lora, "shrink", by_sequence, case.alpha)
     assert_near(output, reference(case, alpha=case.alpha, beta=0))
 
 
 @given(cases(), st.booleans(), st.booleans())
 @settings(max_examples=150)
-def test_expanding_adds_or_sets_a_product_per_row(
+def test_expanding_adds_or_sets_a_product_per_row_and_leaves_the_columns_beside_a_slice(
     case: Case, by_sequence: bool, add_inputs: bool
 ) -> None:
-    output = case.output.clone()
-    if by_sequence:
-        cpu_lora.sgmv_expand(case.inputs, case.weights, output, *case.sequences, add_inputs)
-    else:
-        cpu_lora.bgmv_expand(case.inputs, case.weights, output, case.indices, add_inputs)
-    assert_near(output, reference(case, alpha=1, beta=int(add_inputs)))
+    whole = case.through(cpu_lora, "expand", by_sequence, add_inputs)
+    assert_near(whole, reference(case, alpha=1, beta=int(add_inputs)))
+    size = case.weights.shape[-2]
+    offset = case.output.shape[1] - size
+    part = case.through(cpu_lora, "expand_slice", by_sequence, offset, size, add_inputs)
+    assert_near(part, reference(case, alpha=1, beta=int(add_inputs), offset=offset))
+    assert torch.equal(part[:, :offset], case.output[:, :offset])
 
 
-@given(cases(), st.booleans(), st.booleans())
-@settings(max_examples=150)
-def test_expanding_into_a_slice_leaves_the_other_columns(
-    case: Case, by_sequence: bool, add_inputs: bool
-) -> None:
-    output, out_size = case.output.clone(), case.weights.shape[-2]
-    offset = output.shape[1] - out_size
-    if by_sequence:
-        cpu_lora.sgmv_expand_slice(
-            case.inputs, case.weights, output, *case.sequences, offset, out_size, add_inputs
-        )
-    else:
-        cpu_lora.bgmv_expand_slice(
-            case.inputs, case.weights, output, case.indices, offset, out_size, add_inputs
-        )
-    assert_near(output, reference(case, alpha=1, beta=int(add_inputs), offset=offset))
-    assert torch.equal(output[:, :offset], case.output[:, :offset])
-
-
-@given(cases(lowest_slot=0), st.sampled_from(["shrink", "expand", "expand_slice"]))
+@given(cases(lowest_slot=0), st.booleans())
 @settings(max_examples=100)
 def test_where_every_row_has_an_adapter_the_kernels_agree_with_vllm(
-    case: Case, operation: str
+    case: Case, by_sequence: bool
 ) -> None:
-    last = {
-        "shrink": (case.alpha,),
-        "expand": (True,),
-        "expand_slice": (0, case.weights.shape[-2], True),
-    }[operation]
-    for form, metadata in (("bgmv", (case.indices,)), ("sgmv", case.sequences)):
-        ours, theirs = case.output.clone(), case.output.clone()
-        getattr(cpu_lora, f"{form}_{operation}")(case.inputs, case.weights, ours, *metadata, *last)
-        getattr(stock, f"{form}_{operation}")(case.inputs, case.weights, theirs, *metadata, *last)
+    size = case.weights.shape[-2]
+    calls: tuple[tuple[Any, ...], ...] = (
+        ("shrink", case.alpha),
+        ("expand", True),
+        ("expand_slice", 0, size, True),
+    )
+    for operation, *last in calls:
+        ours, theirs = (case.through(k, operation, by_sequence, *last) for k in (cpu_lora, stock))
         assert_near(ours, theirs)
 
 
 def test_an_adapter_wider_than_the_output_is_cut_to_it() -> None:
-    inputs, weights, output = (
-        torch.randn(2, RANK),
-        torch.randn(SLOTS, 1, HIDDEN, RANK),
-        torch.zeros(2, HIDDEN - 5),
-    )
+    inputs, weights = torch.randn(2, RANK), torch.randn(SLOTS, 1, HIDDEN, RANK)
+    output = torch.zeros(2, HIDDEN - 5)
     cpu_lora.bgmv_expand(inputs, weights, output, torch.tensor([1, 1]))
     torch.testing.assert_close(output, (inputs @ weights[1, 0].T)[:, : HIDDEN - 5])
 
 
 @pytest.mark.parametrize("kernels", [cpu_lora, stock], ids=["ours", "vllm"])
 def test_a_single_index_speaks_for_every_row(kernels: Any) -> None:
-    inputs, weights, output = (
-        torch.randn(5, HIDDEN),
-        torch.randn(SLOTS, 1, RANK, HIDDEN),
-        torch.zeros(5, RANK),
-    )
+    inputs, weights = torch.randn(5, HIDDEN), torch.randn(SLOTS, 1, RANK, HIDDEN)
+    output = torch.zeros(5, RANK)
     kernels.bgmv_shrink(inputs, weights, output, torch.tensor([1]), 1.0)
     torch.testing.assert_close(output, inputs @ weights[1, 0].T)
 
 
 def test_indices_that_do_not_cover_the_batch_are_refused() -> None:
+    inputs, weights, output = torch.ones(4, 2), torch.ones(1, 1, 2, 2), torch.zeros(4, 2)
     with pytest.raises(ValueError, match="indices for 3 rows do not fit a batch of 4 rows"):
-        cpu_lora.bgmv_shrink(
-            torch.ones(4, 2),
-            torch.ones(1, 1, 2, 2),
-            torch.zeros(4, 2),
-            torch.tensor([0, 0, 0]),
-            1.0,
-        )
+        cpu_lora.bgmv_shrink(inputs, weights, output, torch.tensor([0, 0, 0]), 1.0)
 
 
 def test_a_broken_adapter_does_not_leak_into_rows_that_do_not_use_it() -> None:
@@ -218,7 +162,7 @@ def test_a_broken_adapter_does_not_leak_into_rows_that_do_not_use_it() -> None:
 # Inside vLLM's wrapper
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def stock_wrapper(monkeypatch: pytest.MonkeyPatch) -> None:
     """vLLM as it ships, whatever an earlier test registered, and put back afterwards."""
     for kernel in cpu_lora.KERNELS:
@@ -226,14 +170,11 @@ def stock_wrapper(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vllm.platforms, "current_platform", a_platform(cpu=True))
 
 
-@pytest.fixture
-def registered(stock_wrapper: None) -> None:
-    cpu_lora.register()
+OF_THE_CPU = "vllm.lora.punica_wrapper.punica_cpu.PunicaWrapperCPU"
 
 
-def a_platform(*, cpu: bool) -> SimpleNamespace:
-    name = "vllm.lora.punica_wrapper.punica_cpu.PunicaWrapperCPU"
-    return SimpleNamespace(is_cpu=lambda: cpu, get_punica_wrapper=lambda: name)
+def a_platform(*, cpu: bool, wrapper: str = OF_THE_CPU) -> SimpleNamespace:
+    return SimpleNamespace(is_cpu=lambda: cpu, get_punica_wrapper=lambda: wrapper)
 
 
 @dataclass(frozen=True)
@@ -244,27 +185,20 @@ class Layer:
     lora_a: tuple[Tensor, Tensor]  # [SLOTS, 1, RANK, HIDDEN] each
     lora_b: tuple[Tensor, Tensor]  # [SLOTS, 1, HIDDEN, RANK] each
 
-    def base_output(self, x: Tensor) -> Tensor:
-        return x @ self.base.T
-
     def output(self, x: Tensor, slots: list[int], *, is_prefill: bool) -> Tensor:
         """Through vLLM's wrapper, with slot s holding the adapter of id s + 1."""
         ids = tuple(slot + 1 for slot in slots)
-        wrapper = punica_cpu.PunicaWrapperCPU(
-            max_num_batched_tokens=64, max_batches=64, device="cpu"
-        )
+        wrapper = punica_cpu.PunicaWrapperCPU(64, max_batches=64, device="cpu")
         wrapper.update_metadata(LoRAMapping(ids, ids, is_prefill), [1, 2, 3], SLOTS, vocab_size=100)
-        y = self.base_output(x)
+        y = x @ self.base.T
         wrapper.add_lora_linear(y, x, self.lora_a, self.lora_b, 0.5, (HIDDEN, HIDDEN))
         return y
 
     def expected(self, x: Tensor, slots: list[int]) -> Tensor:
         rows = []
         for row, slot in zip(x, slots, strict=True):
-            deltas = [
-                0.5 * b[slot, 0] @ (a[slot, 0] @ row)
-                for a, b in zip(self.lora_a, self.lora_b, strict=True)
-            ]
+            pairs = zip(self.lora_a, self.lora_b, strict=True)
+            deltas = [0.5 * b[slot, 0] @ (a[slot, 0] @ row) for a, b in pairs]
             rows.append(self.base @ row + (torch.cat(deltas) if slot >= 0 else 0))
         return torch.stack(rows)
 
@@ -288,39 +222,25 @@ both_phases = pytest.mark.parametrize("is_prefill", [True, False], ids=["prefill
 
 @both_phases
 @pytest.mark.parametrize("slots", BATCHES.values(), ids=BATCHES.keys())
-@pytest.mark.usefixtures("registered")
 def test_each_row_of_a_batch_gets_its_own_adapter(
     layer: Layer, slots: list[int], is_prefill: bool
 ) -> None:
-    x = torch.randn(len(slots), HIDDEN)
+    cpu_lora.register()
+    x, without = torch.randn(len(slots), HIDDEN), torch.tensor(slots) < 0
     actual = layer.output(x, slots, is_prefill=is_prefill)
     torch.testing.assert_close(actual, layer.expected(x, slots), rtol=1e-4, atol=1e-3)
-
-
-def worst_change_of_base_rows(layer: Layer, *, is_prefill: bool) -> float:
-    slots = BATCHES["scattered"]
-    x, without = torch.randn(len(slots), HIDDEN), torch.tensor(slots) < 0
-    return float(
-        (layer.output(x, slots, is_prefill=is_prefill) - layer.base_output(x))[without].abs().max()
-    )
+    assert torch.equal(actual[without], (x @ layer.base.T)[without])  # base requests: untouched
 
 
 @both_phases
-@pytest.mark.usefixtures("registered")
-def test_a_base_request_is_untouched_by_adapters_in_its_batch(
-    layer: Layer, is_prefill: bool
-) -> None:
-    assert worst_change_of_base_rows(layer, is_prefill=is_prefill) == 0
-
-
-@both_phases
-@pytest.mark.usefixtures("stock_wrapper")
 def test_vllm_alone_still_answers_a_base_request_with_an_adapter(
     layer: Layer, is_prefill: bool
 ) -> None:
-    """When this fails vLLM has mended its kernels: weigh whether the plugin is still worth its
-    keep."""
-    assert worst_change_of_base_rows(layer, is_prefill=is_prefill) > 1
+    """When this fails, vLLM has mended its kernels, and the plugin may go."""
+    slots = BATCHES["scattered"]
+    x, without = torch.randn(len(slots), HIDDEN), torch.tensor(slots) < 0
+    change = layer.output(x, slots, is_prefill=is_prefill) - x @ layer.base.T
+    assert change[without].abs().max() > 1
 
 
 # The plugin
@@ -330,8 +250,7 @@ def test_vllm_alone_still_answers_a_base_request_with_an_adapter(
 def plugin_log(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[pytest.LogCaptureFixture]:
-    """What the plugin's logger alone says, whether or not vLLM has configured logging in this
-    process."""
+    """What the plugin's logger says, whether or not vLLM has configured logging here."""
     logger = logging.getLogger("vllm.ttrl_cpu_lora")
     monkeypatch.setattr(logger, "propagate", False)
     caplog.set_level(logging.INFO, logger=logger.name)
@@ -340,46 +259,31 @@ def plugin_log(
     logger.removeHandler(caplog.handler)
 
 
-@pytest.mark.usefixtures("stock_wrapper")
 def test_registering_twice_changes_and_says_nothing_more(
     plugin_log: pytest.LogCaptureFixture,
 ) -> None:
     cpu_lora.register()
     cpu_lora.register()
-    assert [getattr(punica_cpu, kernel.__name__) for kernel in cpu_lora.KERNELS] == list(
-        cpu_lora.KERNELS
-    )
+    assert all(getattr(punica_cpu, kernel.__name__) is kernel for kernel in cpu_lora.KERNELS)
     assert plugin_log.messages == ["CPU LoRA: ttrl-server's grouped kernels are active"]
 
 
-@pytest.mark.usefixtures("stock_wrapper")
 def test_on_a_gpu_vllm_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vllm.platforms, "current_platform", a_platform(cpu=False))
     cpu_lora.register()
     assert vars(punica_cpu)["bgmv_shrink"] is stock.bgmv_shrink
 
 
-@pytest.mark.usefixtures("stock_wrapper")
-def test_a_vllm_without_the_expected_kernels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vllm_with_other_kernels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(punica_cpu, "sgmv_expand", lambda inputs, weights: None)
+    with pytest.raises(EngineError, match=r"sgmv_expand takes \(inputs, weights\)"):
+        cpu_lora.register()
     monkeypatch.delattr(punica_cpu, "sgmv_expand")
     with pytest.raises(EngineError, match="has no sgmv_expand"):
         cpu_lora.register()
     assert vars(punica_cpu)["bgmv_shrink"] is stock.bgmv_shrink
-
-
-@pytest.mark.usefixtures("stock_wrapper")
-def test_a_vllm_whose_kernels_take_other_parameters_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(punica_cpu, "sgmv_expand", lambda inputs, weights: None)
-    with pytest.raises(EngineError, match=r"sgmv_expand takes \(inputs, weights\)"):
-        cpu_lora.register()
-
-
-@pytest.mark.usefixtures("stock_wrapper")
-def test_a_vllm_with_another_cpu_wrapper_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    other = SimpleNamespace(is_cpu=lambda: True, get_punica_wrapper=lambda: "vllm.lora.cpu.Fused")
-    monkeypatch.setattr(vllm.platforms, "current_platform", other)
+    platform = a_platform(cpu=True, wrapper="vllm.lora.cpu.Fused")
+    monkeypatch.setattr(vllm.platforms, "current_platform", platform)
     with pytest.raises(EngineError, match=r"vllm\.lora\.cpu\.Fused"):
         cpu_lora.register()
 
@@ -388,12 +292,6 @@ def test_importing_the_plugin_does_not_import_vllm() -> None:
     """vLLM survives, unmended, a plugin that fails to import: only ``register`` may fail."""
     check = "import sys, ttrl_server.engine.cpu_lora; sys.exit('vllm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
-
-
-@pytest.fixture(autouse=True)
-def fresh_cache() -> Iterator[None]:
-    yield
-    cpu_lora.rows_by_slot.cache_clear()
 
 
 def test_whole_prompts_at_the_output_head_need_no_index_a_row_while_no_adapter_touches_it() -> None:

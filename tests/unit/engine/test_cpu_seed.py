@@ -1,5 +1,4 @@
-"""The plugin that keeps a seeded request from ending a CPU engine. The engine itself is met in
-tests/e2e."""
+"""The plugin that keeps a seeded request from ending a CPU engine (tests/e2e has the engine)."""
 
 from __future__ import annotations
 

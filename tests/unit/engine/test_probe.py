@@ -32,8 +32,7 @@ BASE = [-abs(value) for value in nats(0, 2.0)]
 
 
 def trained(change: list[float]) -> tuple[Probe, list[float]]:
-    """A probe whose adapter changes the log-probabilities by ``change``, and those
-    log-probabilities."""
+    """A probe whose adapter changes the log-probabilities by ``change``, and what they become."""
     adapter = shifted(BASE, change)
     sequences = tuple(tuple(range(LENGTH + 3)) for _ in range(SEQUENCES))
     return Probe(sequences, (3,) * SEQUENCES, rows(adapter), rows(BASE)), adapter
@@ -45,12 +44,11 @@ def test_an_engine_with_the_trained_weights_passes_at_any_precision(
     rounding: float, change: float
 ) -> None:
     probe, adapter = trained(nats(1, change))
-    figures = compare(
-        probe, shifted(adapter, nats(2, rounding)), shifted(BASE, nats(3, rounding)), tolerance=4
-    )
+    served, without = shifted(adapter, nats(2, rounding)), shifted(BASE, nats(3, rounding))
+    figures = compare(probe, served, without, tolerance=4)
     assert figures["probe_change"] == pytest.approx(change, rel=0.3)
-    assert figures["probe_on"] == pytest.approx(rounding, rel=0.3, abs=1e-12)
-    assert figures["probe_off"] == pytest.approx(rounding, rel=0.3, abs=1e-12)
+    for differ in ("probe_on", "probe_off"):
+        assert figures[differ] == pytest.approx(rounding, rel=0.3, abs=1e-12)
 
 
 @pytest.mark.parametrize("change", [1e-5, 0.05, 0.5])
@@ -64,28 +62,25 @@ def test_an_engine_that_ignores_the_adapter_is_found_out_however_small_the_step(
     assert error.value.stage == "probe"
 
 
-def test_an_engine_with_other_weights_is_found_out() -> None:
-    probe, _ = trained(nats(1, 0.2))
-    other = shifted(BASE, nats(9, 0.2))
+@pytest.mark.parametrize(
+    ("served", "change"),
+    [(nats(9, 0.2), nats(1, 0.2)), (nats(1, 0.2), shifted(nats(1, 0.2), nats(4, 0.1)))],
+    ids=["other weights", "the parent's weights"],
+)
+def test_an_engine_with_other_weights_is_found_out(
+    served: list[float], change: list[float]
+) -> None:
+    probe, _ = trained(change)
     with pytest.raises(RejectedVersion, match="not the weights that were trained"):
-        compare(probe, other, shifted(BASE, nats(3, 0.005)), tolerance=4)
-
-
-def test_an_engine_with_the_parents_weights_is_found_out() -> None:
-    parents = nats(1, 0.2)
-    probe, _ = trained(shifted(parents, nats(4, 0.1)))
-    with pytest.raises(RejectedVersion, match="not the weights that were trained"):
-        compare(probe, shifted(BASE, parents), shifted(BASE, nats(3, 0.005)), tolerance=4)
+        compare(probe, shifted(BASE, served), shifted(BASE, nats(3, 0.005)), tolerance=4)
 
 
 def test_the_tolerance_is_measured_against_the_difference_with_the_adapter_off() -> None:
     probe, adapter = trained(nats(1, 0.2))
     served, without = shifted(adapter, [0.05] * len(adapter)), shifted(BASE, [0.02] * len(BASE))
     assert compare(probe, served, without, tolerance=4)["probe_on"] == pytest.approx(0.05)
-    with pytest.raises(
-        RejectedVersion,
-        match=r"differ by 5\.00e-02 nats with the adapter on, by 2\.00e-02 with it off",
-    ):
+    says = r"differ by 5\.00e-02 nats with the adapter on, by 2\.00e-02 with it off"
+    with pytest.raises(RejectedVersion, match=says):
         compare(probe, served, without, tolerance=2)
 
 

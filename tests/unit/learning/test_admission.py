@@ -9,7 +9,7 @@ import pytest
 
 from ttrl_server.learning.admission import admit
 from ttrl_server.settings.sections import GuardConfig
-from ttrl_server.types import Group, Question, Rollout, Sampling, Vote, VoteOptions
+from ttrl_server.types import Group, Question, Rollout, Sampling, VoteOptions
 from ttrl_server.voting import agreement
 from ttrl_server.voting.tally import vote
 
@@ -21,9 +21,8 @@ def admission(
     answers: str, question: Question = QUESTION, guard: GuardConfig = GUARD, **rollout: Any
 ) -> str:
     """The admission on a group that answers one letter each, a dot for no answer."""
-    outcome: Vote = vote(
-        [None if letter == "." else letter for letter in answers], [-1.0] * len(answers)
-    )
+    said = [None if letter == "." else letter for letter in answers]
+    outcome = vote(said, [-1.0] * len(answers))
     drawn = [Rollout(i, (1, 2), (-0.1, -0.2), letter, "stop") for i, letter in enumerate(answers)]
     drawn[0] = replace(drawn[0], **rollout)
     group = Group("q", (1,), tuple(drawn), 0, 0.6)
@@ -62,9 +61,7 @@ def test_a_given_label_needs_no_consensus() -> None:
         ({"token_ids": (), "logprobs": ()}, "incomplete_samples"),
     ],
 )
-def test_samples_that_are_not_what_the_trainer_would_score_are_never_trained_on(
-    change: dict[str, Any], reason: str
-) -> None:
+def test_samples_that_cannot_be_scored_never_train(change: dict[str, Any], reason: str) -> None:
     assert admission("aaaaaaabbc", **change) == reason
     assert admission("aaaaaaabbc", replace(QUESTION, label="a"), **change) == reason
 
@@ -72,7 +69,5 @@ def test_samples_that_are_not_what_the_trainer_would_score_are_never_trained_on(
 def test_bent_sampling_is_not_trained_on() -> None:
     bent = replace(QUESTION, sampling=Sampling(0.6, extra={"top_p": 0.9}))
     assert admission("aaaaaaabbc", bent) == "sampling_parameters"
-    assert (
-        admission("aaaaaaabbc", replace(QUESTION, sampling=Sampling(0.6, extra={"top_p": 1.0})))
-        == "queued"
-    )
+    straight = replace(QUESTION, sampling=Sampling(0.6, extra={"top_p": 1.0}))
+    assert admission("aaaaaaabbc", straight) == "queued"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ttrl_server.learning.history import HistoryRule
+from ttrl_server.learning.history import by_history
 from ttrl_server.promotion.canaries import is_held_back
 from ttrl_server.settings.sections import GateConfig, GuardConfig
 from ttrl_server.types import Admission, Group, History, question_key
@@ -27,12 +27,12 @@ OPEN = GateConfig(canary_share=0)
     ],
 )
 def test_the_first_reason_against_a_group(history: History, reason: str) -> None:
-    assert HistoryRule(GuardConfig(), OPEN)(GROUP, ADMITTED, history).reason == reason
+    assert by_history(GuardConfig(), OPEN, GROUP, ADMITTED, history).reason == reason
 
 
 def test_a_group_that_was_refused_stays_refused_for_its_own_reason() -> None:
     refused = Admission(False, "unanimous")
-    assert HistoryRule(GuardConfig(), OPEN)(GROUP, refused, History(waiting=1)) == refused
+    assert by_history(GuardConfig(), OPEN, GROUP, refused, History(waiting=1)) == refused
 
 
 def test_a_share_of_the_questions_is_held_back_and_always_the_same_ones() -> None:
@@ -43,4 +43,4 @@ def test_a_share_of_the_questions_is_held_back_and_always_the_same_ones() -> Non
     assert chosen == [is_held_back(key, gate) for key in keys]
     key = next(n for n in range(4000) if chosen[n])
     group = Group("q", (key,), (), 0, 0.6)
-    assert HistoryRule(GuardConfig(), gate)(group, ADMITTED, History()).reason == "held_back"
+    assert by_history(GuardConfig(), gate, group, ADMITTED, History()).reason == "held_back"

@@ -11,19 +11,10 @@ SERVER = Path(__file__).parents[3] / "ttrl_server"
 
 
 def test_every_reason_that_the_code_gives_has_words() -> None:
-    given = set()
-    for name in (
-        "learning/admission.py",
-        "learning/history.py",
-        "answering/pipeline.py",
-        "learning/feedback.py",
-    ):
-        text = (SERVER / name).read_text()
-        given |= set(
-            re.findall(
-                r"(?:return|reason =|Admission\(False,|GROUPS\.labels\(|else) ?\"([a-z_ ]+)\"", text
-            )
-        )
+    reason = r"(?:return|reason =|Admission\(False,|GROUPS\.labels\(|else) ?\"([a-z_ ]+)\""
+    files = [SERVER / "learning" / f"{n}.py" for n in ("admission", "history", "feedback")]
+    files.append(SERVER / "answering" / "pipeline.py")
+    given = {found for path in files for found in re.findall(reason, path.read_text())}
     assert {"unanimous", "no_consensus", "frozen", "held_back", "off", "unvotable"} <= given
     assert given - WORDS.keys() <= {"error", "prompt"}  # of a question, and of a parameter
 

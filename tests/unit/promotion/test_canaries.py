@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from ttrl_server.errors import ConfigError
-from ttrl_server.promotion.canaries import SENTINELS, Reservoir, Sheet, read_labelled
+from ttrl_server.promotion.canaries import SENTINELS, Sheet, read_labelled
+from ttrl_server.promotion.gate import Gate
+from ttrl_server.settings.config import Config
 from ttrl_server.types import Group, Rollout, Sampling, Signals
 from ttrl_server.voting import Ballot, signals
 
@@ -18,16 +20,17 @@ def group(*prompt: int, length: int = 4) -> Group:
     return Group("q", prompt, (Rollout(0, (1,) * length, (-0.5,) * length, "x", "stop"),), 0, 0.6)
 
 
-def test_the_reservoir_keeps_the_newest_and_what_was_said_to_them() -> None:
-    kept = Reservoir(2)
-    kept.offer(group(1), None)
-    (first,) = kept
+def test_the_gate_keeps_the_newest_held_back_questions_and_what_was_said_to_them() -> None:
+    gate = Gate(Config(model="org/tiny", hardware="cpu", gate={"canary_questions": 2}))
+    gate.offer(group(1), None)
+    (first,) = gate.held_back.values()
     assert first.sampling.max_tokens == 6  # half as long again
-    kept.offer(group(2), None)
-    kept.offer(group(1), None)  # asked again: young again
-    kept.offer(group(3), None)
+    gate.offer(group(2), None)
+    gate.offer(group(1), None)  # asked again: young again
+    gate.offer(group(3), None)
+    kept = list(gate.held_back.values())
     assert [canary.prompt for canary in kept] == [(1,), (3,)]
-    assert next(iter(kept)) is first
+    assert kept[0] is first
 
 
 def test_a_sheet_holds_sums_and_gives_the_signals_that_the_reply_and_the_store_give() -> None:
@@ -40,12 +43,9 @@ def test_a_sheet_holds_sums_and_gives_the_signals_that_the_reply_and_the_store_g
     ballot = Ballot(None)
     for rollout in rollouts:
         ballot.add(rollout)
-    assert found.signals(3, ("7", None)) == signals.of_group(
-        Group("q", (1,), rollouts, 3, 0.6), ballot.count()
-    )
-    assert found.signals(3, ("7", None)) == Signals(
-        3, 1, majority=0.5, entropy=2.0, length=1.5, extractable=0.5
-    )
+    kept = signals.of_group(Group("q", (1,), rollouts, 3, 0.6), ballot.count())
+    assert found.signals(3, ("7", None)) == kept
+    assert kept == Signals(3, 1, majority=0.5, entropy=2.0, length=1.5, extractable=0.5)
 
 
 def test_no_sentinel_is_answered_by_an_echo_but_for_the_zero() -> None:
@@ -55,10 +55,8 @@ def test_no_sentinel_is_answered_by_an_echo_but_for_the_zero() -> None:
 
 def test_a_labelled_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "labelled.jsonl"
-    path.write_text(
-        '{"prompt": "2 + 2?", "answer": 4}\n\n{"messages": [{"role": "user", "content": "x"}], '
-        '"answer": "y"}'
-    )
+    chat = '{"messages": [{"role": "user", "content": "x"}], "answer": "y"}'
+    path.write_text('{"prompt": "2 + 2?", "answer": 4}\n\n' + chat)
     one, two = read_labelled(path, SAMPLING)
     assert (one.messages[-1]["content"], one.answer) == ("2 + 2?", "4")
     assert (two.messages[-1]["content"], two.answer) == ("x", "y")
@@ -67,6 +65,7 @@ def test_a_labelled_file_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        (None, r"labelled\.jsonl cannot be read"),
         ('{"prompt": "2 + 2?"}', "line 1"),
         ('{"prompt": "2 + 2?", "answer": 4}\n{"answer": "5"}', "line 2"),
         ('{"prompt": "x", "answer": " "}', "line 1"),
@@ -74,13 +73,9 @@ def test_a_labelled_file_is_read(tmp_path: Path) -> None:
         ("\n", "holds no question"),
     ],
 )
-def test_a_labelled_file_that_cannot_be_used_is_named(tmp_path: Path, text: str, says: str) -> None:
+def test_a_useless_labelled_file_is_named(tmp_path: Path, text: str | None, says: str) -> None:
     path = tmp_path / "labelled.jsonl"
-    path.write_text(text)
+    if text is not None:
+        path.write_text(text)
     with pytest.raises(ConfigError, match=says):
         read_labelled(path, SAMPLING)
-
-
-def test_a_labelled_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"nowhere\.jsonl"):
-        read_labelled(tmp_path / "nowhere.jsonl", SAMPLING)

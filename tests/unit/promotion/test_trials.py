@@ -12,8 +12,7 @@ RIGHT = {n: str(10 * n) for n in range(8)}
 
 
 def drawn(rng: random.Random, share: float, other: int = 12) -> list[list[str | None]]:
-    """8 questions × 16 samples: each the question's own answer with probability ``share``, else
-    one of a few."""
+    """8 questions × 16 samples: with probability ``share`` the question's own answer."""
     return [
         [RIGHT[n] if rng.random() < share else str(rng.randrange(other)) for _ in range(16)]
         for n in range(len(RIGHT))
@@ -86,8 +85,7 @@ def test_a_better_and_an_equal_model_are_shown_to_be_no_worse() -> None:
 
 
 def test_trials_that_go_on_and_on_hardly_ever_err_once() -> None:
-    """One bad candidate after another meets the same served version: in all they pass with a
-    chance below α."""
+    """Bad candidates, one after another: the chance that any of them passes is below α."""
     rng = random.Random(5)
     passed = 0
     for _ in range(60):

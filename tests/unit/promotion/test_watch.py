@@ -28,8 +28,7 @@ def seen(watch: Watch, version: int, answers: list[str], question: int, length: 
 def run(
     watch: Watch, version: int, share: float, groups: int, *, length: int = 4, seed: int = 0
 ) -> None:
-    """Groups of eight, each sample the question's answer with probability ``share``, else
-    something else or nothing."""
+    """Groups of eight; each sample is the question's answer with probability ``share``."""
     rng = random.Random(seed + version)
     for n in range(groups):
         said = [

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
-from ttrl_server.registry import folders
+from ttrl_server.registry import folders, names
 from ttrl_server.types import AdapterVersion, Probe
 
 BASE, RANK = "org/tiny", 8
@@ -51,51 +51,22 @@ def stage(
     """A folder ``.tmp-…`` with the four files; ``weights`` as bytes is the file itself."""
     folder = root / f".tmp-{len(list(root.iterdir()))}"
     folder.mkdir()
-    if isinstance(weights, bytes):
-        (folder / "adapter_model.safetensors").write_bytes(weights)
-    else:
-        save_file(weights or tensors(seed), folder / "adapter_model.safetensors")
-    (folder / "adapter_config.json").write_text(json.dumps(CONFIG | (config or {})))
-    (folder / "probe.json").write_bytes(msgspec.json.encode(PROBE) if probe is None else probe)
-    (folder / "trainer.pt").write_bytes(b"optimiser state")
+    data = weights if isinstance(weights, bytes) else save(weights or tensors(seed))
+    (folder / names.WEIGHTS).write_bytes(data)
+    (folder / names.CONFIG).write_text(json.dumps(CONFIG | (config or {})))
+    (folder / names.PROBE).write_bytes(msgspec.json.encode(PROBE) if probe is None else probe)
+    (folder / names.TRAINER_STATE).write_bytes(b"optimiser state")
     return folder
 
 
-def publish(
-    root: Path,
-    number: int = 1,
-    staged: Path | None = None,
-    *,
-    rank: int = RANK,
-    parent: int | None = None,
-) -> AdapterVersion:
-    return folders.publish(
-        root,
-        staged or stage(root, seed=number),
-        number=number,
-        base_model=BASE,
-        parent=number - 1 if parent is None else parent,
-        rank=rank,
-        step=number,
-        metrics={"loss": 0.25},
-    )
+def publish(root: Path, number: int = 1, staged: Path | None = None, **more: Any) -> AdapterVersion:
+    """Version ``number``; ``more``: what is to differ in its manifest."""
+    usual: dict[str, Any] = {"base_model": BASE, "parent": number - 1, "rank": RANK}
+    usual |= {"step": number, "metrics": {"loss": 0.25}}
+    staged = staged or stage(root, seed=number)
+    return folders.publish(root, staged, number=number, **usual | more)
 
 
-def safetensors_file(entries: dict[str, tuple[str, list[int], bytes]]) -> bytes:
-    """A file of the safetensors format from name → (dtype, shape, data): numpy cannot write
-    bfloat16."""
-    header, data = {}, b""
-    for name, (dtype, shape, part) in entries.items():
-        header[name] = {
-            "dtype": dtype,
-            "shape": shape,
-            "data_offsets": [len(data), len(data) + len(part)],
-        }
-        data += part
-    text = json.dumps(header).encode()
-    return len(text).to_bytes(8, "little") + text + data
-
-
-def bfloat16(values: np.ndarray[Any, Any]) -> bytes:
-    """The upper halves of the 32-bit floats."""
-    return (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16).tobytes()
+def folder(number: int) -> str:
+    """The name of a folder that need not be there."""
+    return f"v{number:06d}-{number:08d}"

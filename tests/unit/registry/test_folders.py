@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
 import subprocess
 import sys
@@ -14,9 +13,9 @@ import pytest
 from tests.unit.registry.build import BASE, publish, stage
 from ttrl_server.errors import RejectedVersion
 from ttrl_server.registry import folders, preflight
-from ttrl_server.types import AdapterVersion
 
 ROOT = Path(__file__).parents[3]
+FILES = ["adapter_config.json", "adapter_model.safetensors", "probe.json", "trainer.pt"]
 
 PUBLISH_AND_DIE_BEFORE_THE_RENAME = """
 import os, signal, sys
@@ -34,23 +33,13 @@ publish(Path(sys.argv[1]))
 
 def test_a_published_version_is_read_as_it_was_described(tmp_path: Path) -> None:
     version = publish(tmp_path, 7)
-    digest = hashlib.sha256(
-        (tmp_path / version.folder / "adapter_model.safetensors").read_bytes()
-    ).hexdigest()
-    assert version.folder == f"v000007-{digest[:8]}"
-    assert version.sha256["adapter_model.safetensors"] == digest
-    assert set(version.sha256) == {
-        "adapter_config.json",
-        "adapter_model.safetensors",
-        "probe.json",
-        "trainer.pt",
+    assert version.sha256 == {
+        name: hashlib.sha256((tmp_path / version.folder / name).read_bytes()).hexdigest()
+        for name in FILES
     }
-    assert (version.number, version.parent, version.base_model, version.metrics) == (
-        7,
-        6,
-        BASE,
-        {"loss": 0.25},
-    )
+    assert version.folder == f"v000007-{version.sha256['adapter_model.safetensors'][:8]}"
+    assert (version.number, version.parent, version.base_model) == (7, 6, BASE)
+    assert version.metrics == {"loss": 0.25}
     assert folders.read(tmp_path, version.folder) == version
     assert [path.name for path in tmp_path.iterdir()] == [version.folder]
 
@@ -63,11 +52,9 @@ def test_a_number_is_used_once_even_for_other_weights(tmp_path: Path) -> None:
     assert again.is_dir()
 
 
-def test_a_publisher_killed_before_the_rename_leaves_only_what_sweep_removes(
-    tmp_path: Path,
-) -> None:
+def test_a_publisher_that_is_killed_leaves_only_what_sweep_removes(tmp_path: Path) -> None:
     command = [sys.executable, "-c", PUBLISH_AND_DIE_BEFORE_THE_RENAME, str(tmp_path)]
-    died = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+    died = subprocess.run(command, cwd=ROOT, check=False)
     assert died.returncode == -signal.SIGKILL
     (leftover,) = tmp_path.iterdir()
     assert leftover.name.startswith(".tmp-")
@@ -76,9 +63,7 @@ def test_a_publisher_killed_before_the_rename_leaves_only_what_sweep_removes(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "name", ["adapter_config.json", "adapter_model.safetensors", "probe.json", "trainer.pt"]
-)
+@pytest.mark.parametrize("name", FILES)
 def test_a_version_without_one_of_its_files_is_not_published(tmp_path: Path, name: str) -> None:
     staged = stage(tmp_path)
     (staged / name).unlink()
@@ -95,16 +80,7 @@ def test_a_file_nobody_knows_is_not_published(tmp_path: Path) -> None:
 
 def test_a_step_that_diverged_is_not_published(tmp_path: Path) -> None:
     with pytest.raises(RejectedVersion, match="metric loss is nan"):
-        folders.publish(
-            tmp_path,
-            stage(tmp_path),
-            number=1,
-            base_model=BASE,
-            parent=0,
-            rank=8,
-            step=1,
-            metrics={"loss": float("nan")},
-        )
+        publish(tmp_path, metrics={"loss": float("nan")})
 
 
 def test_only_a_staged_folder_of_this_root_is_published(tmp_path: Path) -> None:
@@ -133,9 +109,7 @@ def test_a_link_in_place_of_a_version_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "manifest", [None, b"", b"{", b"[]", b'{"number": "1"}', b"\xff", b'{"a":' + b"[" * 100_000]
 )
-def test_a_manifest_that_is_missing_or_malformed_rejects_the_version(
-    tmp_path: Path, manifest: bytes | None
-) -> None:
+def test_a_missing_or_malformed_manifest_is_refused(tmp_path: Path, manifest: bytes | None) -> None:
     path = tmp_path / publish(tmp_path).folder / "manifest.json"
     path.unlink()
     if manifest is not None:
@@ -151,9 +125,7 @@ def test_a_manifest_of_another_folder_rejects_the_version(tmp_path: Path) -> Non
         folders.read(tmp_path, "v000002-00000000")
 
 
-def test_sweep_removes_what_nothing_refers_to_and_leaves_what_is_not_its_own(
-    tmp_path: Path,
-) -> None:
+def test_sweep_removes_only_its_own_that_nothing_refers_to(tmp_path: Path) -> None:
     served, orphan = publish(tmp_path, 1), publish(tmp_path, 2)
     staged = stage(tmp_path)
     (tmp_path / "ledger.jsonl").touch()
@@ -163,15 +135,10 @@ def test_sweep_removes_what_nothing_refers_to_and_leaves_what_is_not_its_own(
     outside.mkdir()
     (outside / "precious").touch()
     (tmp_path / ".tmp-link").symlink_to(outside)
-    assert folders.sweep(tmp_path, {served.folder}) == sorted(
-        [staged.name, ".tmp-link", orphan.folder]
-    )
-    assert {path.name for path in tmp_path.iterdir()} == {
-        served.folder,
-        "ledger.jsonl",
-        "README.md",
-        "mine",
-    }
+    gone = sorted([staged.name, ".tmp-link", orphan.folder])
+    assert folders.sweep(tmp_path, {served.folder}) == gone
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {served.folder, "ledger.jsonl", "README.md", "mine"}
     assert (outside / "precious").exists()
 
 
@@ -183,7 +150,7 @@ def test_a_removed_version_may_be_removed_again(tmp_path: Path) -> None:
 
 
 def test_a_version_without_its_trainer_state_can_still_be_served(tmp_path: Path) -> None:
-    version: AdapterVersion = publish(tmp_path)
+    version = publish(tmp_path)
     folders.strip_trainer_state(tmp_path, version.folder)
     folders.strip_trainer_state(tmp_path, version.folder)
     assert not (tmp_path / version.folder / "trainer.pt").exists()

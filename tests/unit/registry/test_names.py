@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from ttrl_server.registry.names import (
-    folder_name,
-    number_in,
-    number_of_folder,
-    number_of_pin,
-    numbers_among,
-    version_name,
-)
+from ttrl_server.registry import names
+from ttrl_server.registry.names import number_in, number_of_folder
 
 
 @pytest.mark.parametrize("number", [0, 1, 7, 1_000_000])
 def test_what_is_spelt_is_parsed(number: int) -> None:
-    name = version_name("org/tiny@x", number)
-    assert number_in(name) == number_of_pin(name.rpartition("@")[2]) == number
-    assert number_of_folder(folder_name(number, "ab12cd34" * 8)) == number_in(
-        folder_name(number, "ab12cd34" * 8)
-    )
+    name = names.version_name("org/tiny@x", number)
+    assert number_in(name) == names.number_of_pin(name.rpartition("@")[2]) == number
+    folder = names.folder_name(number, "ab12cd34" * 8)
+    assert number_of_folder(folder) == number_in(folder) == number
 
 
 @pytest.mark.parametrize(
@@ -36,6 +29,5 @@ def test_what_a_person_means(text: str, number: int | None) -> None:
 
 
 def test_only_versions_of_this_model_are_found_among_an_engines_names() -> None:
-    assert numbers_among(
-        {"tiny@v3", "tiny@base", "tiny", "other@v4", "xtiny@v5", "tiny@v6x"}, "tiny"
-    ) == {3}
+    loaded = {"tiny@v3", "tiny@base", "tiny", "other@v4", "xtiny@v5", "tiny@v6x"}
+    assert names.numbers_among(loaded, "tiny") == {3}

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
+from tests.unit.registry.build import BASE, folder
 from ttrl_server.registry.ledger import Ledger
 from ttrl_server.registry.past import Past
 from ttrl_server.registry.retention import doomed
 
-BASE = "org/tiny"
-
-
-def folder(number: int) -> str:
-    return f"v{number:06d}-0000000{number}"
-
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    """Seven promoted versions, a second each, and three rejected ones after them."""
-    now = iter(range(1000))
-    opened = Ledger(tmp_path, clock=lambda: float(next(now)))
-    for number in range(1, 8):
-        opened.propose(number, folder(number), BASE)
-        opened.promote(number, folder(number), BASE)
-    for number in (8, 9):
-        opened.propose(number, folder(number), BASE)
-        opened.reject(number, folder(number), BASE, "gate", "worse")
-    return opened
+def ledger(ledger: Ledger) -> Ledger:
+    """Seven promoted versions, and two rejected ones after them."""
+    for number in range(1, 10):
+        ledger.propose(number, folder(number), BASE)
+        if number <= 7:
+            ledger.promote(number, folder(number), BASE, {})
+        else:
+            ledger.reject(number, folder(number), BASE, "gate", "worse")
+    return ledger
 
 
 def numbers(ledger: Ledger, **rule: object) -> tuple[list[int], list[int]]:
@@ -44,7 +35,7 @@ def test_the_newest_stay(ledger: Ledger) -> None:
 
 def test_what_is_served_pinned_in_use_and_the_last_good_stay(ledger: Ledger) -> None:
     ledger.pin(1, folder(1), BASE)
-    ledger.roll_back(4, BASE, "worse")
+    ledger.roll_back(4, BASE, "worse", by="operator")
     assert numbers(ledger, in_use={2}) == ([5], [])  # 3 is the last good one now
     ledger.unpin(1, BASE)
     assert numbers(ledger, in_use={2}) == ([1, 5], [])
@@ -52,9 +43,7 @@ def test_what_is_served_pinned_in_use_and_the_last_good_stay(ledger: Ledger) -> 
 
 def test_age_beats_number_but_not_what_is_wanted(ledger: Ledger) -> None:
     assert numbers(ledger, keep=9) == ([], [])
-    promoted, rejected = numbers(ledger, keep=9, older_than=1e9)
-    assert promoted == [1, 2, 3, 4, 5]
-    assert rejected == [8, 9]
+    assert numbers(ledger, keep=9, older_than=1e9) == ([1, 2, 3, 4, 5], [8, 9])
 
 
 def test_a_rejected_folder_that_went_is_gone_for_good_and_its_verdict_stays(ledger: Ledger) -> None:
@@ -64,16 +53,14 @@ def test_a_rejected_folder_that_went_is_gone_for_good_and_its_verdict_stays(ledg
     assert ledger.judgement(8) == "rejected"
 
 
-def test_what_fell_is_never_rolled_back_to_and_what_the_operator_left_may_be(
-    ledger: Ledger,
-) -> None:
+def test_what_fell_never_returns_and_what_the_operator_left_may(ledger: Ledger) -> None:
     ledger.roll_back(6, BASE, "an operator's choice", by="operator")
     ledger.roll_back(5, BASE, "worse", by="watch")
     assert ledger.fallen(BASE) == {6}
     assert ledger.left(BASE) == {6, 7}
     assert ledger.last_good(BASE) == 4
     with pytest.raises(Exception, match="v6 cannot be rolled back to"):
-        ledger.roll_back(6, BASE, "again")
+        ledger.roll_back(6, BASE, "again", by="operator")
     ledger.roll_back(7, BASE, "again", by="operator")
     assert ledger.served(BASE) == (7, folder(7))
 
@@ -92,5 +79,5 @@ def test_a_version_that_is_served_again_counts_as_left_no_more(ledger: Ledger) -
     ledger.roll_back(7, BASE, "and forth again", by="operator")
     assert ledger.left(BASE) == set()
     assert ledger.last_good(BASE) == 6
-    ledger.promote(8, folder(8), BASE, by="operator")
+    ledger.overrule(8, folder(8), BASE, "a person knows better")
     assert ledger.forced(BASE) == {8}

@@ -3,78 +3,60 @@ instead."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import shlex
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import python
+from tests.unit.settings.conftest import CPU, parse, written
 from ttrl_server.commands import serve
 from ttrl_server.errors import ConfigError
-from ttrl_server.settings import sources
-from ttrl_server.settings.config import Config
-
-CPU = ["--model", "org/tiny", "--hardware", "cpu"]
 
 
-def parse(*argv: str) -> Config:
-    return sources.parse(list(argv)).config
-
-
-def refusal(*argv: str) -> str:
+def refusal(line: str) -> str:
     """The one line that a wrong command line ends in."""
     with pytest.raises(ConfigError) as error:
-        sources.parse(list(argv))
+        parse(line)
     message = str(error.value)
     assert len(message.splitlines()) == 1
     return message
 
 
-def written(text: str) -> str:
-    path = Path.cwd() / "settings.yaml"
-    path.write_text(text)
-    return str(path)
-
-
 @pytest.mark.parametrize(
-    ("argv", "says"),
+    ("line", "says"),
     [
-        (["--vote.sampels", "3"], ["--vote.sampels", "3", "--help"]),
-        (["--vote.sample", "3"], ["--vote.sample"]),  # no abbreviations
-        (["stray"], ["stray"]),
-        (["--vote.samples"], ["--vote.samples"]),
-        (["--vote.samples", "many"], ["vote.samples", "'many'", "integer"]),
-        (["--vote.samples", "0"], ["vote.samples", "'0'"]),
-        (
-            ["--vote.policy", "sometimes"],
-            ["vote.policy", "'sometimes'", "'auto', 'always' or 'never'"],
-        ),
-        (["--vote.samples", "300"], ["vote.samples", "300", "vote.max_samples 256"]),
-        (["--train.samples", "65"], ["train.samples", "65", "64", "vote.samples"]),
-        (["--limits.samples-in-flight", "63"], ["limits.samples_in_flight", "63", "64"]),
-        (["--train.rank", "0"], ["train.rank", "'0'"]),
-        (["--train.rank", "513"], ["train.rank", "'513'", "512"]),
-        (["--vote.level", "1"], ["vote.level", "1"]),
-        (
-            ["--vote.weighting", "confidence", "--vote.stop", "beta"],
-            ["vote.stop beta", "exact or none"],
-        ),
-        (["--train.learning-rate", "nan"], ["train.learning_rate", "'nan'", "finite"]),
-        (["--train.learning-rate", "inf"], ["train.learning_rate", "'inf'", "finite"]),
-        (["--api.host", "0.0.0.0"], ["api.host", "0.0.0.0", "--api-key"]),
-        (["--hardware", "tpu"], ["hardware", "'tpu'"]),
-        (["--gpus", "0"], ["gpus", "'0'"]),
-        (["--gpus", "many"], ["gpus", "'many'"]),
-        (["--engine.devices", "a"], ["engine.devices", "'a'"]),
-        (["--config", "missing.yaml"], ["--config", "missing.yaml", "cannot be read"]),
-        (["--config", "."], ["--config", "cannot be read"]),
+        ("--vote.sampels 3", ["--vote.sampels", "3", "--help"]),
+        ("--vote.sample 3", ["--vote.sample"]),  # no abbreviations
+        ("stray", ["stray"]),
+        ("--vote.samples", ["--vote.samples"]),  # no value
+        ("--model", ["--model"]),
+        ("--config", ["--config"]),
+        ("--vote.samples many", ["vote.samples", "'many'", "integer"]),
+        ("--vote.samples 0", ["vote.samples", "'0'"]),
+        ("--vote.policy sometimes", ["vote.policy", "'sometimes'", "'auto', 'always' or 'never'"]),
+        ("--vote.samples 300", ["vote.samples", "300", "vote.max_samples 256"]),
+        ("--train.samples 65", ["train.samples", "65", "64", "vote.samples"]),
+        ("--limits.samples-in-flight 63", ["limits.samples_in_flight", "63", "64"]),
+        ("--train.rank 0", ["train.rank", "'0'"]),
+        ("--train.rank 513", ["train.rank", "'513'", "512"]),
+        ("--vote.level 1", ["vote.level", "1"]),
+        ("--vote.weighting confidence --vote.stop beta", ["vote.stop beta", "exact or none"]),
+        ("--train.learning-rate nan", ["train.learning_rate", "'nan'", "finite"]),
+        ("--train.learning-rate inf", ["train.learning_rate", "'inf'", "finite"]),
+        ("--api.host 0.0.0.0", ["api.host", "0.0.0.0", "--api-key"]),
+        ("--hardware tpu", ["hardware", "'tpu'"]),
+        ("--gpus 0", ["gpus", "'0'"]),
+        ("--gpus many", ["gpus", "'many'"]),
+        ("--engine.devices a", ["engine.devices", "'a'"]),
+        ("--config missing.yaml", ["--config", "missing.yaml", "cannot be read"]),
+        ("--config .", ["--config", "cannot be read"]),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line_with_the_setting_and_the_value(
-    argv: list[str], says: list[str]
+    line: str, says: list[str]
 ) -> None:
-    message = refusal(*CPU, *argv)
+    message = refusal(f"{CPU} {line}")
     assert [part for part in says if part not in message] == []
 
 
@@ -102,13 +84,13 @@ def test_a_mistake_on_the_command_line_is_one_line_with_the_setting_and_the_valu
 def test_a_mistake_in_the_file_is_one_line_with_the_setting_and_the_value(
     text: str, says: list[str]
 ) -> None:
-    message = refusal(*CPU, "--config", written(text))
+    message = refusal(f"{CPU} --config {written(text)}")
     assert [part for part in says if part not in message] == []
 
 
 def test_a_file_that_is_not_text_is_one_line() -> None:
     Path("binary.yaml").write_bytes(b"\xff\xfe\x00")
-    assert "binary.yaml: cannot be read" in refusal(*CPU, "--config", "binary.yaml")
+    assert "binary.yaml: cannot be read" in refusal("--config binary.yaml")
 
 
 @pytest.mark.parametrize(
@@ -124,82 +106,74 @@ def test_a_mistake_in_the_environment_is_one_line_with_the_setting_and_the_value
     name: str, value: str, says: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
-    message = refusal(*CPU)
+    message = refusal(CPU)
     assert [part for part in says if part not in message] == []
 
 
 def test_a_missing_model_is_named_with_what_to_write() -> None:
-    message = refusal("--hardware", "cpu")
+    message = refusal("--hardware cpu")
     assert "model: missing; pass --model" in message
     assert "qwen3-8b" in message
 
 
-@pytest.mark.parametrize("flag", ["--model", "--config"])
-def test_a_flag_without_its_value_is_one_line_too(flag: str) -> None:
-    assert flag in refusal("--hardware", "cpu", flag)
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("--engine.devices 0,1", "train.devices is empty while learning is on"),
+        ("--train.devices 0", "engine.devices is empty"),
+        (
+            "--engine.devices 0,0 --train.devices 1",
+            "engine.devices is [0, 0]: a GPU is named twice",
+        ),
+        (
+            "--engine.devices 0,1,2 --train.devices 3 --engine.tensor-parallel 2",
+            "engine.devices has 3 GPUs, not a multiple of engine.tensor_parallel (2)",
+        ),
+        ("--engine.devices 0,1 --train.launch elsewhere", "no api.admin_key"),
+    ],
+)
+def test_gpus_that_are_not_there_for_both_sides_are_named(line: str, says: str) -> None:
+    assert says in refusal(f"--model m --hardware cuda {line}")
 
 
-def test_gpus_that_are_not_there_for_both_sides_are_named() -> None:
-    cuda = ["--model", "m", "--hardware", "cuda"]
-    assert "train.devices is empty while learning is on" in refusal(
-        *cuda, "--engine.devices", "0,1"
-    )
-    assert "engine.devices is empty" in refusal(*cuda, "--train.devices", "0")
-    teams = refusal(
-        *cuda, "--engine.devices", "0,1,2", "--train.devices", "3", "--engine.tensor-parallel", "2"
-    )
-    assert "engine.devices has 3 GPUs, not a multiple of engine.tensor_parallel (2)" in teams
-    elsewhere = ["--train.launch", "elsewhere"]
-    assert "no api.admin_key" in refusal(*cuda, "--engine.devices", "0,1", *elsewhere)
-    assert (
-        parse(*cuda, "--engine.devices", "0,1", *elsewhere, "--api.admin-key", "k").train.devices
-        == []
-    )
+def test_trainers_elsewhere_need_a_key_and_no_gpu_here() -> None:
+    cuda = "--model m --hardware cuda --engine.devices 0,1"
+    assert parse(f"{cuda} --train.launch elsewhere --api.admin-key k").train.devices == []
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
 def test_only_a_loopback_address_may_go_without_a_key(host: str) -> None:
-    assert parse(*CPU, "--host", host).api.keys == []
-    assert parse(*CPU, "--host", "::", "--api-key", "k").api.keys == ["k"]
-    assert "api.host is ::" in refusal(*CPU, "--host", "::")
-
-
-def test_the_console_command_ends_with_code_2_and_that_one_line() -> None:
-    for argv in (
-        ["--train.rank", "0"],
-        ["--config", "missing.yaml"],
-        ["--nope"],
-        ["--host", "0.0.0.0"],
-    ):
-        command = [sys.executable, "-m", "ttrl_server.commands.serve", *CPU, *argv]
-        source = str(Path(sources.__file__).parents[2])
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env=os.environ | {"PYTHONPATH": source},
-        )
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith("ttrl-serve: ")
-        assert len(done.stderr.splitlines()) == 1
+    assert parse(f"{CPU} --host {host}").api.keys == []
+    assert parse(f"{CPU} --host :: --api-key k").api.keys == ["k"]
+    assert "api.host is ::" in refusal(f"{CPU} --host ::")
 
 
 @pytest.mark.parametrize(
-    "text", ["api: {keys: s3cret}", "api: {admin_key: [s3cret]}", "engine: {key: [s3cret]}"]
+    "line", ["--train.rank 0", "--config missing.yaml", "--nope", "--host 0.0.0.0"]
 )
-def test_a_secret_that_is_spelt_wrongly_is_not_repeated_in_the_message(text: str) -> None:
-    message = refusal(*CPU, "--config", written(text))
-    assert "key" in message
-    assert "s3cret" not in message
+def test_the_console_command_ends_with_code_2_and_that_one_line(line: str) -> None:
+    done = python("-m", "ttrl_server.commands.serve", *shlex.split(f"{CPU} {line}"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("ttrl-serve: ")
+    assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_secret_of_the_environment_is_not_repeated_either(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("text", "environment"),
+    [
+        ("api: {keys: s3cret}", {}),
+        ("api: {admin_key: [s3cret]}", {}),
+        ("engine: {key: [s3cret]}", {}),
+        ("{}", {"TTRL_API__KEYS": "s3cret"}),
+    ],
+)
+def test_a_secret_that_is_spelt_wrongly_is_not_repeated_in_the_message(
+    text: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TTRL_API__KEYS", "s3cret")
-    message = refusal(*CPU)
-    assert "keys" in message
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    message = refusal(f"{CPU} --config {written(text)}")
+    assert "key" in message
     assert "s3cret" not in message
 
 
@@ -208,7 +182,7 @@ def test_a_start_without_both_cpu_plugins_is_refused(
     monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
     """vLLM loads the plugins that VLLM_PLUGINS names; none when it is set and empty."""
-    config = parse("--model", "org/tiny", "--hardware", "cpu")
+    config = parse(CPU)
     monkeypatch.setenv("VLLM_PLUGINS", named)
     with pytest.raises(ConfigError, match="VLLM_PLUGINS"):
         serve._check_machine(config)

@@ -23,6 +23,6 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def store(url: str, clock: Clock) -> Iterator[Experiences]:
-    opened = Experiences.open(url, clock=clock)
+    opened = Experiences(url, clock=clock)
     yield opened
     opened.close()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ttrl_server.settings.sections import TrainConfig
 from ttrl_server.training.algorithms.core import Aggregate, Algorithm, Knobs, Tokens
 
 Rows = Sequence[Sequence[float]]
@@ -17,7 +17,7 @@ Rows = Sequence[Sequence[float]]
 
 def knobs(algorithm: Algorithm, **changed: Any) -> Knobs:
     """The algorithm's own clip, no penalty, truncation at 2."""
-    return replace(Knobs(*algorithm.clip), **changed)
+    return algorithm.knobs(TrainConfig.model_validate({"kl": 0} | changed))
 
 
 def tokens_of(
@@ -48,21 +48,18 @@ def flat(rows: Rows) -> Tensor:
 def weights(tokens: Tokens, how: Aggregate, length: int = 1) -> Tensor:
     """[N] share of each token where these completions are the whole batch."""
     completions = len(tokens.lengths)
-    each = {
-        "token": tokens.lengths.sum(),
-        "sequence": completions * tokens.lengths,
-        "constant": completions * length,
-    }
-    return 1.0 / tokens.spread(torch.ones(completions, dtype=torch.float64) * each[how])
+    if how == "token":
+        return torch.full_like(tokens.old, 1 / len(tokens.old))
+    lengths = tokens.lengths if how == "sequence" else torch.full_like(tokens.lengths, length)
+    return 1.0 / tokens.spread(completions * lengths.double())
 
 
 def loss_and_gradient(
-    algorithm: Algorithm, tokens: Tokens, settings: Knobs
+    algorithm: Algorithm, tokens: Tokens, **changed: Any
 ) -> tuple[list[float], list[float]]:
     """[N] loss of each token, and [N] derivative of the batch's loss, added up as the algorithm
     does, by log π_θ."""
-    loss = algorithm.loss(tokens, settings)
-    (gradient,) = torch.autograd.grad(
-        (loss * weights(tokens, algorithm.aggregate)).sum(), tokens.logp
-    )
+    loss = algorithm.loss(tokens, knobs(algorithm, **changed))
+    whole = (loss * weights(tokens, algorithm.aggregate)).sum()
+    (gradient,) = torch.autograd.grad(whole, tokens.logp)
     return loss.tolist(), gradient.tolist()

@@ -26,23 +26,15 @@ from ttrl_server.training.algorithms.core import Aggregate, Tokens
 LENGTHS = ((1,), (3, 1, 7, 4), (12, 12), (5, 2, 9, 1, 1, 30))
 LONGEST = 32
 
+BY_SEQUENCE = {"loss_type": "grpo", "importance_sampling_level": "sequence"}
 GRPO_CASES: list[tuple[str, Aggregate, float, dict[str, Any]]] = [
     # ours, how tokens add up, how far π_θ is from π_old (nats a token), TRL's settings
     ("grpo", "sequence", 0.3, {"loss_type": "grpo", "epsilon": 0.2}),
     ("grpo", "token", 0.3, {"loss_type": "dapo", "epsilon": 0.2}),
     ("grpo", "constant", 0.3, {"loss_type": "dr_grpo", "epsilon": 0.2}),
     ("dapo", "token", 0.3, {"loss_type": "dapo", "epsilon": 0.2, "epsilon_high": 0.28}),
-    (
-        "gspo",
-        "sequence",
-        1e-3,  # some completions inside the narrow window, some beyond
-        {
-            "loss_type": "grpo",
-            "importance_sampling_level": "sequence",
-            "epsilon": 3e-4,
-            "epsilon_high": 4e-4,
-        },
-    ),
+    # some completions inside the narrow window, some beyond
+    ("gspo", "sequence", 1e-3, BY_SEQUENCE | {"epsilon": 3e-4, "epsilon_high": 4e-4}),
     ("cispo", "token", 1.5, {"loss_type": "cispo", "epsilon_high": 5.0}),
 ]
 
@@ -61,9 +53,8 @@ def test_a_loss_of_the_grpo_family_is_trls(
     trainer.beta = beta
     for seed, lengths in enumerate(LENGTHS * 2):
         tokens = random_tokens(seed, lengths, drift, with_reference=beta > 0)
-        compare(
-            ours(name, tokens, aggregate, importance="off", kl=beta), trls(trainer, tokens), tokens
-        )
+        loss = ours(name, tokens, aggregate, importance="off", kl=beta)
+        compare(loss, trls(trainer, tokens), tokens)
 
 
 @pytest.mark.parametrize("importance", ["truncate", "mask"])
@@ -75,21 +66,15 @@ def test_an_importance_correction_is_trls_of_the_same_name(importance: str, tmp_
     for seed, lengths in enumerate(LENGTHS * 2):
         tokens = random_tokens(seed, lengths, drift=1.0)
         ratio = torch.exp(tokens.logp.detach() - tokens.old)
-        correction = (
-            ratio.clamp(max=2.0)
-            if importance == "truncate"
-            else ratio * ((ratio >= 0.5) & (ratio <= 2.0))
-        )
-        theirs = trls(
-            trainer,
-            tokens,
-            old_per_token_logps=padded(tokens.logp.detach(), tokens),
-            importance_sampling_ratio=padded(correction, tokens),
-        )
-        found = ours(
-            "grpo", tokens, "token", importance=importance, cap=2.0, clip_low=1.0, clip_high=1e9
-        )
-        compare(found, theirs, tokens)
+        correction = ratio * ((ratio >= 0.5) & (ratio <= 2.0))
+        if importance == "truncate":
+            correction = ratio.clamp(max=2.0)
+        inputs = {
+            "old_per_token_logps": padded(tokens.logp.detach(), tokens),
+            "importance_sampling_ratio": padded(correction, tokens),
+        }
+        found = ours("grpo", tokens, "token", importance=importance, clip_low=1.0, clip_high=1e9)
+        compare(found, trls(trainer, tokens, **inputs), tokens)
 
 
 def test_rloos_loss_is_trls(tmp_path: Path) -> None:
@@ -110,9 +95,8 @@ def compare(loss: Tensor, theirs: Tensor, tokens: Tokens) -> None:
 
 def ours(name: str, tokens: Tokens, aggregate: Aggregate, **changed: Any) -> Tensor:
     algorithm = ALGORITHMS[name]
-    return (
-        algorithm.loss(tokens, knobs(algorithm, **changed)) * weights(tokens, aggregate, LONGEST)
-    ).sum()
+    loss = algorithm.loss(tokens, knobs(algorithm, **changed))
+    return (loss * weights(tokens, aggregate, LONGEST)).sum()
 
 
 def trls(trainer: Any, tokens: Tokens, **inputs: Tensor) -> Tensor:
@@ -121,19 +105,14 @@ def trls(trainer: Any, tokens: Tokens, **inputs: Tensor) -> Tensor:
     logp = padded(tokens.logp, tokens)
     ids = torch.zeros_like(logp, dtype=torch.long)
     mask = padded(torch.ones_like(tokens.old), tokens).long()
-    trainer._get_per_token_logps_and_entropies = lambda *args, **kwargs: (
-        logp,
-        torch.zeros_like(logp),
-        None,
-    )
+    scored = logp, torch.zeros_like(logp), None
+    trainer._get_per_token_logps_and_entropies = lambda *args, **kwargs: scored
     batch = {
         "prompt_ids": ids[:, :1],
         "prompt_mask": torch.ones_like(mask[:, :1]),
         "completion_ids": ids,
         "completion_mask": mask,
-        "advantages": torch.stack(
-            [piece[0] for piece in tokens.advantage.split(tokens.lengths.tolist())]
-        ),
+        "advantages": padded(tokens.advantage, tokens)[:, 0],
         "old_per_token_logps": padded(tokens.old, tokens),
         "ref_per_token_logps": None if tokens.ref is None else padded(tokens.ref, tokens),
         "num_items_in_batch": tokens.lengths.sum(),
@@ -173,30 +152,18 @@ def grpo_trainer(directory: Path, **settings: Any) -> Any:
 
 
 def built(trainer: Any, config: Any, directory: Path, **settings: Any) -> Any:
-    shape = LlamaConfig(
-        vocab_size=4,
-        hidden_size=8,
-        intermediate_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        pad_token_id=0,
-    )
+    widths = {"vocab_size": 4, "hidden_size": 8, "intermediate_size": 8}
+    layers = {"num_hidden_layers": 1, "num_attention_heads": 1, "pad_token_id": 0}
     words = Tokenizer(WordLevel({"<pad>": 0, "</s>": 1, "a": 2}, unk_token="<pad>"))
-    batches = {
-        "per_device_train_batch_size": 2,
-        "num_generations": 2,
-        "max_completion_length": LONGEST,
-    }
+    ends = {"pad_token": "<pad>", "eos_token": "</s>"}
+    settings |= {"per_device_train_batch_size": 2, "num_generations": 2}
+    settings |= {"max_completion_length": LONGEST, "use_cpu": True, "bf16": False}
     made = trainer(
-        model=LlamaForCausalLM(shape),
+        model=LlamaForCausalLM(LlamaConfig(**widths, **layers)),
         reward_funcs=lambda **_: [0.0],
-        args=config(
-            str(directory), use_cpu=True, bf16=False, report_to="none", **batches, **settings
-        ),
+        args=config(str(directory), report_to="none", **settings),
         train_dataset=Dataset.from_list([{"prompt": "a"}] * 2),
-        processing_class=PreTrainedTokenizerFast(
-            tokenizer_object=words, pad_token="<pad>", eos_token="</s>"
-        ),
+        processing_class=PreTrainedTokenizerFast(tokenizer_object=words, **ends),
     )
     made.current_gradient_accumulation_steps = 1  # As Trainer.train sets it.
     return made

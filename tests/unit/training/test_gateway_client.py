@@ -2,61 +2,45 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import msgspec
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
+from tests.integration.fake_vllm import Serving
 from tests.unit.training.tiny import tiny_batch
 from ttrl_server.errors import ConfigError, LeaseLost, TtrlError
 from ttrl_server.training import gateway
 from ttrl_server.training.gateway import Gateway
+from ttrl_server.training.messages import Outcome
 from ttrl_server.types import Parent
 
 
-class Script(ThreadingHTTPServer):
+class Script(Serving):
     """Answers in order with (status, body); keeps what was asked."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
         self.answers: list[tuple[int, bytes]] = []
         self.asked: list[tuple[str, str | None, Any]] = []
+        super().__init__(Starlette(routes=[Route("/{path:path}", self.answer, methods=["POST"])]))
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Script
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append((self.path, self.headers["Authorization"], body))
-        status, answer = self.server.answers.pop(0)
-        self.send_response(status)
-        if status != 204:
-            self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *args: Any) -> None:
-        pass
+    async def answer(self, request: Request) -> Response:
+        asked = request.url.path, request.headers["Authorization"], await request.json()
+        self.asked.append(asked)
+        status, body = self.answers.pop(0)
+        return Response(body, status)
 
 
 @pytest.fixture
 def server() -> Iterator[Script]:
     script = Script()
-    thread = threading.Thread(target=script.serve_forever)
-    thread.start()
     yield script
-    script.shutdown()
-    script.server_close()
-    thread.join()
+    script.stop()
 
 
 def test_a_leased_batch_arrives_whole(server: Script) -> None:
@@ -69,27 +53,20 @@ def test_a_leased_batch_arrives_whole(server: Script) -> None:
 
 
 def test_a_verdict_names_the_version_to_go_on_from(server: Script) -> None:
-    server.answers = [
-        (200, b'{"state":"rejected","reason":"probe: off","parent":{"number":3,"folder":"v3"}}')
-    ]
+    said = b'{"state":"rejected","reason":"probe: off","parent":{"number":3,"folder":"v3"}}'
+    server.answers = [(200, said)]
     outcome = Gateway(server.url, "key").propose("b1", "v4", {"loss": 0.1})
-    assert (outcome.state, outcome.reason, outcome.parent) == (
-        "rejected",
-        "probe: off",
-        Parent(3, "v3"),
-    )
+    assert outcome == Outcome("rejected", "probe: off", Parent(3, "v3"))
     assert server.asked[0][2] == {"batch": "b1", "folder": "v4", "metrics": {"loss": 0.1}}
 
 
 def test_a_lease_that_is_gone_is_lease_lost_on_every_route(server: Script) -> None:
     server.answers = [(409, b"{}")] * 3
     client = Gateway(server.url, "key")
-    with pytest.raises(LeaseLost):
-        client.renew("b1")
-    with pytest.raises(LeaseLost):
-        client.propose("b1", "v1", {})
-    with pytest.raises(LeaseLost):
-        client.skip("b1", "nothing", {})
+    calls: list[Any] = [[client.renew], [client.propose, "v1", {}], [client.skip, "nothing", {}]]
+    for call, *told in calls:
+        with pytest.raises(LeaseLost):
+            call("b1", *told)
 
 
 def test_a_refused_key_is_a_wrong_setting(server: Script) -> None:

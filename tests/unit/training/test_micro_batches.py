@@ -15,9 +15,8 @@ def test_groups_without_an_advantage_are_left_out_and_counted() -> None:
     )
     todo = plan(batch, tiny_config().train, ranks=1)
     assert (todo.groups, todo.groups_skipped, todo.tokens) == (1, 2, 5)
-    assert {micro.prompt for micro in todo.ranks[0]} == {
-        batch.experiences[1].group.prompt_token_ids
-    }
+    learned = batch.experiences[1].group.prompt_token_ids
+    assert {micro.prompt for micro in todo.ranks[0]} == {learned}
 
 
 def test_a_batch_with_nothing_to_learn_has_no_passes() -> None:
@@ -32,9 +31,8 @@ def test_only_the_rollouts_with_a_reward_train() -> None:
 
 
 def test_an_empty_rollout_counts_in_the_mean_but_is_not_run() -> None:
-    [[micro]] = plan(
-        batch_of(experience(None, 4, (2, 0), (1, 0))), tiny_config().train, ranks=1
-    ).ranks
+    batch = batch_of(experience(None, 4, (2, 0), (1, 0)))
+    [[micro]] = plan(batch, tiny_config().train, ranks=1).ranks
     assert [completion.advantage for completion in micro.completions] == [0.5]
 
 
@@ -46,9 +44,8 @@ def test_every_completion_runs_once_within_the_budget_and_ranks_make_equally_man
     todo = plan(batch, tiny_config(micro_batch_tokens=budget).train, ranks)
     real = [micro for rank in todo.ranks for micro in rank if micro.weight]
     ran = sorted(completion.token_ids for micro in real for completion in micro.completions)
-    assert ran == sorted(
-        rollout.token_ids for e in batch.experiences for rollout in e.group.rollouts
-    )
+    rollouts = [rollout for e in batch.experiences for rollout in e.group.rollouts]
+    assert ran == sorted(rollout.token_ids for rollout in rollouts)
     assert all(micro.cost <= budget or len(micro.completions) == 1 for micro in real)
     assert len({len(rank) for rank in todo.ranks}) == 1
     assert todo.tokens == sum(micro.tokens for micro in real)

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from peft import PeftModel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.unit.training.tiny import VOCABULARY, tiny_config, tiny_policy
+from tests.unit.training.tiny import VOCABULARY, slope, tiny_config, tiny_policy
 from ttrl_server.errors import ConfigError
 from ttrl_server.training import logprobs
-from ttrl_server.training.logprobs import Scorer, check_head, chosen_logprobs, completion_logprobs
+from ttrl_server.training.logprobs import Scorer, check_head, chosen_logprobs
 from ttrl_server.training.policy import trained_parameters
 from ttrl_server.training.reference import naive_logprobs
 
@@ -25,13 +25,6 @@ def policy() -> PeftModel:
     return tiny_policy(tiny_config())
 
 
-def gradient(policy: PeftModel, loss: torch.Tensor) -> torch.Tensor:
-    policy.zero_grad()
-    loss.backward()
-    found = [p.grad for p in trained_parameters(policy).values()]
-    return torch.cat([g.flatten() for g in found if g is not None])
-
-
 @settings(max_examples=25)
 @given(
     prompt=sequences,
@@ -41,14 +34,11 @@ def gradient(policy: PeftModel, loss: torch.Tensor) -> torch.Tensor:
 def test_a_prompt_computed_once_gives_the_log_probabilities_and_gradients_of_the_naive_pass(
     policy: PeftModel, prompt: tuple[int, ...], completions: list[tuple[int, ...]], seed: int
 ) -> None:
-    fast = completion_logprobs(policy, prompt, completions, 0.6)
-    naive = torch.cat(
-        [naive_logprobs(policy, prompt, completion, 0.6) for completion in completions]
-    )
+    fast, _ = Scorer(policy)(prompt, completions, 0.6)
+    naive = torch.cat([naive_logprobs(policy, prompt, ids, 0.6) for ids in completions])
     weights = torch.randn(len(naive), generator=torch.Generator().manual_seed(seed))
     assert (fast - naive).abs().max() < 1e-4
-    g_fast = gradient(policy, (weights * fast).sum())
-    g_naive = gradient(policy, (weights * naive).sum())
+    g_fast, g_naive = (slope(policy, (weights * logp).sum()) for logp in (fast, naive))
     assert torch.cosine_similarity(g_fast, g_naive, dim=0) >= 0.99999
     assert (g_fast.norm() / g_naive.norm()).item() == pytest.approx(1, abs=1e-4)
 
@@ -60,14 +50,12 @@ def test_chunks_do_not_change_what_is_computed(monkeypatch: pytest.MonkeyPatch) 
     whole = chosen_logprobs(head, states, ids, 0.5)
     monkeypatch.setattr(logprobs, "CHUNK_BYTES", 1)
     pieces = chosen_logprobs(head, states, ids, 0.5)
-    assert torch.allclose(whole, pieces, atol=1e-6)
-    assert torch.allclose(whole, plain, atol=1e-6)
     above = torch.randn(40)
-    slopes = [
-        torch.autograd.grad((above * value).sum(), states)[0] for value in (plain, whole, pieces)
-    ]
-    assert torch.allclose(slopes[0], slopes[1], atol=1e-6)
-    assert torch.allclose(slopes[0], slopes[2], atol=1e-6)
+    (expected,) = torch.autograd.grad((above * plain).sum(), states)
+    for logp in (whole, pieces):
+        assert torch.allclose(logp, plain, atol=1e-6)
+        (found,) = torch.autograd.grad((above * logp).sum(), states)
+        assert torch.allclose(found, expected, atol=1e-6)
 
 
 def test_no_tensor_of_all_tokens_times_the_vocabulary_ever_exists(
@@ -88,7 +76,7 @@ def test_no_tensor_of_all_tokens_times_the_vocabulary_ever_exists(
 
     policy = tiny_policy(tiny_config())
     with Sees():
-        completion_logprobs(policy, (1, 2, 3), [tuple(range(100))], 1.0).sum().backward()
+        Scorer(policy)((1, 2, 3), [tuple(range(100))], 1.0)[0].sum().backward()
     assert 0 < most <= 16 or most == policy.config.hidden_size  # the output head's own weights
 
 
@@ -97,16 +85,10 @@ def test_a_checkpointed_pass_gives_the_same_gradients(
     policy: PeftModel, temperature: float
 ) -> None:
     prompt, completions = (1, 2, 3), [(4, 5), (6, 7, 8, 9), (10,)]
-    weights = torch.randn(7)
-    slopes = [
-        gradient(
-            policy,
-            (
-                weights * Scorer(policy)(prompt, completions, temperature, checkpointed=flag)[0]
-            ).sum(),
-        )
-        for flag in (False, True)
-    ]
+    weights, slopes = torch.randn(7), []
+    for flag in (False, True):
+        logp, _ = Scorer(policy)(prompt, completions, temperature, checkpointed=flag)
+        slopes.append(slope(policy, (weights * logp).sum()))
     assert torch.allclose(*slopes, atol=1e-4)
     assert not any(module.training for module in policy.modules())
 
@@ -114,14 +96,11 @@ def test_a_checkpointed_pass_gives_the_same_gradients(
 def test_a_model_that_bends_its_logits_is_refused(policy: PeftModel) -> None:
     check_head(policy)
     causal = policy.get_base_model()
-    bent = causal.register_forward_hook(
-        lambda module, args, out: setattr(out, "logits", out.logits.tanh())
-    )
-    try:
-        with pytest.raises(ConfigError, match="LlamaForCausalLM"):
-            check_head(policy)
-    finally:
-        bent.remove()
+    with (
+        causal.register_forward_hook(lambda _m, _a, out: setattr(out, "logits", out.logits.tanh())),
+        pytest.raises(ConfigError, match="LlamaForCausalLM"),
+    ):
+        check_head(policy)
 
 
 def test_the_reference_policy_is_the_base_model_and_leaves_the_adapter_trainable(

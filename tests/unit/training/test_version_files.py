@@ -13,53 +13,40 @@ import torch
 from peft import PeftModel
 from safetensors import safe_open
 
-from tests.unit.training.tiny import (
-    batch_of,
-    experience,
-    tiny_base,
-    tiny_batch,
-    tiny_config,
-    tiny_policy,
-)
+from tests.unit.training import tiny
 from ttrl_server.training import publish, state
 from ttrl_server.training.logprobs import Scorer
 from ttrl_server.training.reference import naive_logprobs
 from ttrl_server.types import Probe
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def policy() -> PeftModel:
-    return tiny_policy(tiny_config(model="org/tiny"))
+    return tiny.tiny_policy(tiny.tiny_config(model="org/tiny"))
 
 
-def test_peft_loads_the_files_and_they_score_as_the_probe_says(
-    policy: PeftModel, tmp_path: Path
-) -> None:
-    known = publish.probe(Scorer(policy), tiny_batch(policy))
-    folder = publish.write_files(tmp_path, policy, state.initial(policy), known)
-    assert {path.name for path in folder.iterdir()} == {
-        "adapter_config.json",
-        "adapter_model.safetensors",
-        "probe.json",
-        "trainer.pt",
-    }
+@pytest.fixture(scope="module")
+def folder(policy: PeftModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    known = publish.probe(Scorer(policy), tiny.tiny_batch(policy))
+    root = tmp_path_factory.mktemp("adapters")
+    return publish.write_files(root, policy, state.initial(policy), known)
+
+
+def test_peft_loads_the_files_and_they_score_as_the_probe_says(folder: Path) -> None:
+    files = {"adapter_config.json", "adapter_model.safetensors", "probe.json", "trainer.pt"}
+    assert {path.name for path in folder.iterdir()} == files
     read = msgspec.json.decode((folder / "probe.json").read_bytes(), type=Probe)
-    loaded = PeftModel.from_pretrained(tiny_base(), str(folder))
-    for ids, start, on, off in zip(
-        read.token_ids, read.start, read.adapter_logprobs, read.base_logprobs, strict=True
-    ):
+    loaded = PeftModel.from_pretrained(tiny.tiny_base(), str(folder))
+    for k, (ids, start) in enumerate(zip(read.token_ids, read.start, strict=True)):
         with torch.no_grad():
-            assert naive_logprobs(loaded, ids[:start], ids[start:], 1.0).tolist() == pytest.approx(
-                on, abs=1e-4
-            )
+            on = naive_logprobs(loaded, ids[:start], ids[start:], 1.0).tolist()
             with loaded.disable_adapter():
-                base = naive_logprobs(loaded, ids[:start], ids[start:], 1.0)
-        assert base.tolist() == pytest.approx(off, abs=1e-4)
+                off = naive_logprobs(loaded, ids[:start], ids[start:], 1.0).tolist()
+        assert on == pytest.approx(read.adapter_logprobs[k], abs=1e-4)
+        assert off == pytest.approx(read.base_logprobs[k], abs=1e-4)
 
 
-def test_names_and_settings_are_the_ones_vllm_reads(policy: PeftModel, tmp_path: Path) -> None:
-    known = publish.probe(Scorer(policy), tiny_batch(policy))
-    folder = publish.write_files(tmp_path, policy, state.initial(policy), known)
+def test_names_and_settings_are_the_ones_vllm_reads(folder: Path) -> None:
     with safe_open(folder / "adapter_model.safetensors", "pt") as file:
         names = set(file.keys())
     assert "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight" in names
@@ -71,13 +58,12 @@ def test_names_and_settings_are_the_ones_vllm_reads(policy: PeftModel, tmp_path:
     assert settings["modules_to_save"] is None
 
 
-def test_a_probe_takes_few_short_sequences_from_as_many_questions_as_there_are(
-    policy: PeftModel,
-) -> None:
-    batch = batch_of(
-        experience(None, 150, (60, 60), (1, 0), seed=1), experience(None, 4, (9, 9), (1, 0), seed=2)
+def test_a_probe_takes_few_short_sequences_from_many_questions(policy: PeftModel) -> None:
+    long, short = (
+        tiny.experience(None, 150, (60, 60), (1, 0)),
+        tiny.experience(None, 4, (9, 9), (1, 0)),
     )
-    known = publish.probe(Scorer(policy), batch)
+    known = publish.probe(Scorer(policy), tiny.batch_of(long, short))
     assert [len(ids) for ids in known.token_ids] == [24, 13, 24, 13]
     assert known.start == (12, 4, 12, 4)
     assert [len(scores) for scores in known.adapter_logprobs] == [12, 9, 12, 9]

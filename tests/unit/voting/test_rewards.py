@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from ttrl_server.answers import Asked
-from ttrl_server.voting import feedback, labelled, signed
+from ttrl_server.types import Vote
+from ttrl_server.voting import agreement, feedback, labelled, signed
 from ttrl_server.voting.tally import vote
 
 WINDOW = {"majority": 0.5, "margin": 0.15, "rare": 0.15}
 
 
-def counted(answers: str, chosen_last: bool = False):  # type: ignore[no-untyped-def]
+def counted(answers: str) -> Vote:
     """One answer a letter, a dot for none."""
     return vote([None if letter == "." else letter for letter in answers], [-1.0] * len(answers))
 
@@ -30,6 +31,7 @@ def test_a_signed_reward_has_a_consensus_window(answers: str, earned: tuple[floa
 
 
 def test_only_the_rollouts_that_train_earn() -> None:
+    assert agreement(counted("abaa"), 2) == (1, 0)
     assert signed(counted("aaab"), 2, **WINDOW) == (1, 1)
     assert labelled(counted("aaab"), "b", 3, Asked()) == (0, 0, 0)
     assert feedback(counted("baaa"), 1, 2) == (0, 1)
@@ -40,10 +42,7 @@ def test_a_label_rewards_what_is_equivalent_to_it() -> None:
     assert labelled(outcome, "\\frac{1}{2}", 4, Asked()) == (1, 1, 0, 0)
 
 
-@pytest.mark.parametrize("score", [1, -1])
-def test_a_persons_score_is_for_every_rollout_with_the_returned_answer(score: int) -> None:
-    assert feedback(counted("abaa"), score, 4) == (score, 0, score, score)
-
-
-def test_a_persons_score_on_an_answer_without_a_vote_is_for_that_rollout_alone() -> None:
-    assert feedback(counted("..."), -1, 3) == (-1, 0, 0)
+def test_a_persons_score_is_for_every_rollout_with_the_returned_answer() -> None:
+    assert feedback(counted("abaa"), 1, 4) == (1, 0, 1, 1)
+    assert feedback(counted("abaa"), -1, 4) == (-1, 0, -1, -1)
+    assert feedback(counted("..."), -1, 3) == (-1, 0, 0)  # without a vote for that rollout alone

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ttrl_server.types import StopRule
 from ttrl_server.voting.stopping import _evidence, decided, needed, settled
 
+RULES: list[StopRule] = ["exact", "beta", "certificate"]
 LABELS = st.lists(st.sampled_from([None, "a", "b", "c"]), min_size=1, max_size=32)
 
 
@@ -29,13 +31,8 @@ def test_whatever_comes_after_an_exact_stop_the_winner_stays(
     total = len(labels)
     for drawn in range(total):
         if decided("exact", 0.99, labels[:drawn], total):
-            rest = data.draw(
-                st.lists(
-                    st.sampled_from([None, "a", "b", "z"]),
-                    min_size=total - drawn,
-                    max_size=total - drawn,
-                )
-            )
+            left, late = total - drawn, st.sampled_from([None, "a", "b", "z"])
+            rest = data.draw(st.lists(late, min_size=left, max_size=left))
             assert winner(labels[:drawn] + rest) == winner(labels[:drawn]) is not None
             return
 
@@ -83,16 +80,14 @@ def test_under_even_odds_the_evidence_is_expected_to_stay_as_it_is(wins: int, lo
 
 
 def test_a_certificate_is_hardly_ever_wrong_however_often_it_is_looked_at() -> None:
-    """The likeliest answer has 0.3 and its rival 0.28: a rule that peeks carelessly would
-    certify the rival often."""
+    """A rule that peeks carelessly would often certify the rival, which is nearly as likely."""
     order = random.Random(0)
     wrong = 0
     for _ in range(1_000):
         labels = order.choices(["right", "rival", "other", None], [0.3, 0.28, 0.22, 0.2], k=128)
-        stop = next(
-            (n for n in range(1, 129) if decided("certificate", 0.9, labels[:n], 10**6)), None
-        )
-        wrong += stop is not None and winner(list(labels[:stop])) != "right"
+        seen = (labels[:n] for n in range(1, 129))
+        stop = next((some for some in seen if decided("certificate", 0.9, some, 10**6)), None)
+        wrong += stop is not None and winner(stop) != "right"
     assert wrong / 1_000 <= 0.1
 
 
@@ -103,20 +98,20 @@ def test_answers_that_appear_late_must_show_more() -> None:
     assert decided("certificate", 0.99, late + ["a"] * 6, 64)
 
 
-def test_nothing_is_decided_by_samples_without_an_answer() -> None:
-    for rule in ("exact", "beta", "certificate"):
-        assert not decided(rule, 0.9, [None] * 40, 64)
+@pytest.mark.parametrize("rule", RULES)
+def test_nothing_is_decided_by_samples_without_an_answer(rule: StopRule) -> None:
+    assert not decided(rule, 0.9, [None] * 40, 64)
 
 
-@given(LABELS, st.sampled_from(["exact", "beta", "certificate"]))
+@given(LABELS, st.sampled_from(RULES))
 def test_what_is_needed_is_the_least_after_which_the_rule_can_fire(
-    labels: list[str | None], rule: str
+    labels: list[str | None], rule: StopRule
 ) -> None:
     total, drawn = 64, len(labels)
-    more = needed(rule, 0.99, labels, total)  # type: ignore[arg-type]
+    more = needed(rule, 0.99, labels, total)
     leader = next(iter(Counter(x for x in labels if x is not None).most_common(1)), ("a", 0))[0]
     assert 1 <= more <= total - drawn
     for fewer in range(1, more):
-        assert not decided(rule, 0.99, labels + [leader] * fewer, total)  # type: ignore[arg-type]
+        assert not decided(rule, 0.99, labels + [leader] * fewer, total)
     if more < total - drawn:
-        assert decided(rule, 0.99, labels + [leader] * more, total)  # type: ignore[arg-type]
+        assert decided(rule, 0.99, labels + [leader] * more, total)

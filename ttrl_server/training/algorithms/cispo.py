@@ -22,13 +22,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ttrl_server.training.algorithms.core import (
-    Algorithm,
-    Knobs,
-    Tokens,
-    importance_weight,
-    with_penalty,
-)
+from ttrl_server.training.algorithms import core
+from ttrl_server.training.algorithms.core import Algorithm, Knobs, Tokens
 from ttrl_server.training.algorithms.grpo import advantages
 
 
@@ -37,8 +32,8 @@ def loss(tokens: Tokens, knobs: Knobs) -> Tensor:
     ratio = torch.exp(tokens.logp.detach() - tokens.old)
     weight = ratio.clamp(1 - knobs.clip_low, 1 + knobs.clip_high)
     if knobs.importance == "mask":
-        weight = weight * importance_weight(ratio, knobs)
-    return with_penalty(-weight * tokens.advantage * tokens.logp, tokens, knobs)
+        weight = weight * core.importance_weight(ratio, knobs)
+    return core.with_penalty(-weight * tokens.advantage * tokens.logp, tokens, knobs)
 
 
 CISPO = Algorithm(advantages, loss, clip=(1.0, 4.0))

@@ -26,7 +26,6 @@ from ttrl_server.settings.sections import TrainConfig
 Aggregate = Literal["token", "sequence", "constant"]
 """The weight of a token, in this order: 1 / tokens of the batch; 1 / (completions · tokens of the
 token's completion); 1 / (completions · L)."""
-Importance = Literal["truncate", "mask", "off"]
 Rewards = Sequence[Sequence[float]]
 """[Q][G] rewards of a batch, group by group."""
 Advantages = tuple[tuple[float, ...], ...]
@@ -59,17 +58,11 @@ class Tokens:
         return per_completion.repeat_interleave(self.lengths)
 
 
-@dataclass(frozen=True, slots=True)
-class Knobs:
-    """The parameters of a loss, with defaults filled in. TrainConfig explains each."""
+class Knobs(TrainConfig):
+    """The settings, with the algorithm's own clip where they name none."""
 
     clip_low: float
     clip_high: float
-    kl: float = 0.0
-    importance: Importance = "truncate"
-    cap: float = 2.0
-    gae_lambda: float = 1.0
-    value_weight: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,35 +83,26 @@ class Algorithm:
     """Needs a reward model on the same base."""
 
     def knobs(self, cfg: TrainConfig) -> Knobs:
-        """The loss parameters from the settings, with this algorithm's clip as the default."""
         low, high = self.clip
-        return Knobs(
-            clip_low=low if cfg.clip_low is None else cfg.clip_low,
-            clip_high=high if cfg.clip_high is None else cfg.clip_high,
-            kl=cfg.kl,
-            importance=cfg.importance,
-            cap=cfg.importance_cap,
-            gae_lambda=cfg.gae_lambda,
-            value_weight=cfg.value_weight,
-        )
+        own = {"clip_low": low, "clip_high": high}
+        return Knobs.model_validate(own | cfg.model_dump(exclude_none=True))
 
 
 def importance_weight(ratio: Tensor, knobs: Knobs) -> Tensor:
     """w of the module's formula, with the shape of ``ratio`` and without a graph."""
-    ratio = ratio.detach()
+    ratio, cap = ratio.detach(), knobs.importance_cap
     if knobs.importance == "truncate":
-        return (knobs.cap / ratio).clamp(max=1.0)
+        return (cap / ratio).clamp(max=1.0)
     if knobs.importance == "mask":
-        return ((ratio <= knobs.cap) & (ratio >= 1 / knobs.cap)).to(ratio.dtype)
+        return ((ratio <= cap) & (ratio >= 1 / cap)).to(ratio.dtype)
     return torch.ones_like(ratio)
 
 
 def clipped(ratio: Tensor, advantage: Tensor, knobs: Knobs) -> Tensor:
     """−w · min(ρ A, clip(ρ, 1 − ε_low, 1 + ε_high) A), PPO's surrogate (arXiv 1707.06347, eq. 7)
     as a loss."""
-    surrogate = torch.minimum(
-        ratio * advantage, ratio.clamp(1 - knobs.clip_low, 1 + knobs.clip_high) * advantage
-    )
+    bounded = ratio.clamp(1 - knobs.clip_low, 1 + knobs.clip_high)
+    surrogate = torch.minimum(ratio * advantage, bounded * advantage)
     return -importance_weight(ratio, knobs) * surrogate
 
 

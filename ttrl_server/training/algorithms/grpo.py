@@ -22,31 +22,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ttrl_server.training.algorithms.core import (
-    Advantages,
-    Algorithm,
-    Knobs,
-    Rewards,
-    Tokens,
-    centred,
-    clipped,
-    scaled,
-    with_penalty,
-)
+from ttrl_server.training.algorithms import core
+from ttrl_server.training.algorithms.core import Advantages, Algorithm, Knobs, Rewards, Tokens
 
 
 def advantages(rewards_QG: Rewards, std_normalise: bool = False) -> Advantages:
     """[Q][G]; all zero in a group whose rewards are all the same. The std is the population's."""
-    return tuple(
-        scaled(centred(rewards_G)) if std_normalise else centred(rewards_G)
-        for rewards_G in rewards_QG
-    )
+    centred_QG = tuple(core.centred(rewards_G) for rewards_G in rewards_QG)
+    return tuple(map(core.scaled, centred_QG)) if std_normalise else centred_QG
 
 
 def loss(tokens: Tokens, knobs: Knobs) -> Tensor:
     """[N] the loss of the module's formula."""
     ratio = torch.exp(tokens.logp - tokens.old)
-    return with_penalty(clipped(ratio, tokens.advantage, knobs), tokens, knobs)
+    return core.with_penalty(core.clipped(ratio, tokens.advantage, knobs), tokens, knobs)
 
 
 GRPO = Algorithm(advantages, loss, clip=(0.2, 0.2))

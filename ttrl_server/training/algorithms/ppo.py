@@ -19,19 +19,13 @@ the loss and not part of the reward.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
 
-from ttrl_server.training.algorithms.core import (
-    Advantages,
-    Algorithm,
-    Knobs,
-    Rewards,
-    Tokens,
-    clipped,
-    with_penalty,
-)
+from ttrl_server.training.algorithms import core
+from ttrl_server.training.algorithms.core import Advantages, Algorithm, Knobs, Rewards, Tokens
 
 
 def advantages(rewards_QG: Rewards, std_normalise: bool = False) -> Advantages:
@@ -48,15 +42,12 @@ def loss(tokens: Tokens, knobs: Knobs) -> Tensor:
     lengths = tokens.lengths.tolist()
     pieces = zip(tokens.advantage.split(lengths), value.split(lengths), strict=True)
     # Each token of a completion has the completion's reward; GAE needs the reward once.
-    rows = [
-        gae(reward[-1].item(), value_T.tolist(), knobs.gae_lambda) for reward, value_T in pieces
-    ]
-    advantage = value.new_tensor([number for row in rows for number in row])
+    rows = (gae(r_T[-1].item(), value_T.tolist(), knobs.gae_lambda) for r_T, value_T in pieces)
+    advantage = value.new_tensor(list(chain.from_iterable(rows)))
     ratio = torch.exp(tokens.logp - tokens.old)
     value_loss = 0.5 * (tokens.value - (advantage + value)).square()
-    return with_penalty(
-        clipped(ratio, advantage, knobs) + knobs.value_weight * value_loss, tokens, knobs
-    )
+    both = core.clipped(ratio, advantage, knobs) + knobs.value_weight * value_loss
+    return core.with_penalty(both, tokens, knobs)
 
 
 def gae(reward: float, value_T: Sequence[float], decay: float) -> list[float]:

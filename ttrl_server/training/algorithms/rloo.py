@@ -19,21 +19,11 @@ over tokens. There is no division by a std.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from ttrl_server.training.algorithms.core import (
-    Advantages,
-    Algorithm,
-    Knobs,
-    Rewards,
-    Tokens,
-    centred,
-    clipped,
-    with_penalty,
-)
+from ttrl_server.training.algorithms import core
+from ttrl_server.training.algorithms.core import Advantages, Algorithm, Knobs, Rewards, Tokens
 
 LARGEST_LOG_RATIO = 20.0
 """Nats. A log-ratio summed over thousands of tokens can overflow float32's exp, and inf · 0 is NaN.
@@ -41,22 +31,19 @@ A completion above this limit has no gradient."""
 
 
 def advantages(rewards_QG: Rewards, std_normalise: bool = False) -> Advantages:
-    """[Q][G]"""
-    return tuple(leave_one_out(rewards_G) for rewards_G in rewards_QG)
-
-
-def leave_one_out(rewards_G: Sequence[float]) -> tuple[float, ...]:
-    """[G] r_i − mean_{j ≠ i} r_j = (r_i − mean(r)) · G / (G − 1); 0 in a group of one, which has
-    no baseline."""
-    samples = len(rewards_G)
-    return tuple(value * samples / max(1, samples - 1) for value in centred(rewards_G))
+    """[Q][G] r_i − mean_{j ≠ i} r_j = (r_i − mean(r)) · G / (G − 1); 0 in a group of one, which
+    has no baseline."""
+    return tuple(
+        tuple(value * len(group_G) / max(1, len(group_G) - 1) for value in core.centred(group_G))
+        for group_G in rewards_QG
+    )
 
 
 def loss(tokens: Tokens, knobs: Knobs) -> Tensor:
     """[N] the loss of the module's formula; only the penalty differs within a completion."""
     log_ratio_B = tokens.sums(tokens.logp - tokens.old).clamp(max=LARGEST_LOG_RATIO)
     ratio = tokens.spread(torch.exp(log_ratio_B))
-    return with_penalty(clipped(ratio, tokens.advantage, knobs), tokens, knobs)
+    return core.with_penalty(core.clipped(ratio, tokens.advantage, knobs), tokens, knobs)
 
 
 RLOO = Algorithm(advantages, loss, clip=(0.2, 0.2), aggregate="sequence")
