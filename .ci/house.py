@@ -3,7 +3,8 @@
     python .ci/house.py [FOLDER]
 
 The last line is JSON. A function counts as single-use when it is private (``_name``) and its module
-names it just once besides its definition; the share is of all functions in server and client.
+names it just once besides its definition; the share is of all functions in server and client. Cases
+that tests read from data files count as lines too.
 """
 
 from __future__ import annotations
@@ -48,6 +49,9 @@ def measure(root: Path) -> dict[str, object]:
         part: [line for path in paths for line in path.read_text().splitlines()]
         for part, paths in files.items()
     }
+    counts = {part: len(found) for part, found in lines.items()}
+    cases = (path for path in (root / "tests").rglob("data/*") if path.is_file())
+    counts["test data"] = sum(len(path.read_text().splitlines()) for path in cases)
     return {
         "functions": len(lengths),
         "median_lines": statistics.median(lengths),
@@ -56,8 +60,8 @@ def measure(root: Path) -> dict[str, object]:
         "single_use_share": round(alone / len(lengths), 3),
         "wide_lines": sum(len(line) > WIDE for part in lines.values() for line in part),
         "root_modules": sum(1 for _ in (root / "ttrl_server").glob("[!_]*.py")),
-        "lines": {part: len(found) for part, found in lines.items()},
-        "lines_in_all": sum(map(len, lines.values())),
+        "lines": counts,
+        "lines_in_all": sum(counts.values()),
     }
 
 

@@ -26,8 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "clients")]
 import structlog  # noqa: E402
 
 from tests.integration.conftest import Gateway, small  # noqa: E402
-from tests.integration.fake_vllm import Serving  # noqa: E402
-from tests.integration.test_learning_loop import engine, lease, publish  # noqa: E402
+from tests.integration.fake_vllm import FakeVLLM, Serving  # noqa: E402
 
 
 class Walk:
@@ -60,15 +59,15 @@ def walks(folder: Path) -> dict[str, list[tuple[str, str]]]:
     """The three ways, each through a gateway that has gone it once before."""
     from ttrl_server.settings.config import Config
 
-    walk, fake = Walk(), engine()
+    walk, fake = Walk(), FakeVLLM()
     serving = Serving(fake.app())
     sections = {"gate": {"canary_share": 0}, "engine": {"url": serving.url}}
     gateway = Gateway(Config(**(small(folder) | sections)), fake)
 
     def propose() -> None:
         gateway.ask()
-        batch = lease(gateway)
-        body = {"batch": batch.id, "folder": publish(gateway, batch.number)}
+        batch = gateway.lease()
+        body = {"batch": batch.id, "folder": gateway.publish(batch)}
         proposals.append(body)
 
     proposals: list[dict[str, Any]] = []

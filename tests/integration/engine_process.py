@@ -8,6 +8,7 @@ next one does not.
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -15,15 +16,12 @@ import uvicorn
 
 from tests.integration.fake_vllm import FakeVLLM
 
-FOR_EVER_S = 3600.0
-
 
 def main(socket: str, mark: str = "") -> None:
-    """Serves until it is ended."""
-    engine = FakeVLLM(shift=lambda model: 0.0 if model == "tiny@base" else 0.25)
+    engine = FakeVLLM()
     if mark and not Path(mark).exists():
         Path(mark).touch()
-        engine.load_s = FOR_EVER_S
+        engine.load_s = math.inf
     uvicorn.run(engine.app(), uds=socket, log_level="warning")
 
 

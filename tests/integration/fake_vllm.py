@@ -25,13 +25,13 @@ class FakeVLLM:
     """Answers sample number i of its life with ``text(i)``; ``seen`` holds every request as
     (path, body)."""
 
-    text: Callable[[int], str] = lambda i: "The answer is 7."
+    text: Callable[[int], str] = lambda i: "7" if i % 4 else "9"
     of_version: dict[str, Callable[[int], str]] = field(default_factory=dict)
     """What a version says instead of ``text``."""
     delay_s: float = 0.0
     load_s: float = 0.0
-    slow: Callable[[int], float] = lambda i: 0.0
-    """Seconds that sample i takes beyond ``delay_s``."""
+    held: Callable[[int], bool] = lambda i: False
+    """Whether sample i is held back; asked again and again."""
     nats: Callable[[int], float] = lambda i: 0.5
     """−log p of every token of sample i."""
     surprise: Callable[[int], float] = lambda i: 1.0
@@ -41,8 +41,8 @@ class FakeVLLM:
     running: int = 0
     most_running: int = 0
     drawn: int = 0
-    shift: Callable[[str], float] = lambda model: 0.0
-    """Nats a version adds to every scored token."""
+    shift: float = 0.25
+    """Nats an adapter adds to every scored token; so many does the probe of every built version."""
 
     def paths(self) -> list[str]:
         return [path for path, _ in self.seen]
@@ -73,8 +73,11 @@ class FakeVLLM:
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:
-            if not await _sleep_unless_gone(request, self.delay_s + self.slow(number)):
-                return Response(status_code=499)
+            begun = time.monotonic()
+            while self.held(number) or time.monotonic() < begun + self.delay_s:
+                if await request.is_disconnected():
+                    return Response(status_code=499)
+                await asyncio.sleep(0.02)
         finally:
             self.running -= 1
         text = self.of_version.get(body["model"], self.text)(number)
@@ -87,7 +90,7 @@ class FakeVLLM:
         return JSONResponse({"choices": [choice | {"logprobs": logprobs}]})
 
     def _score(self, body: dict[str, Any]) -> dict[str, Any]:
-        value = -1.0 + self.shift(body["model"])
+        value = -1.0 if body["model"] == "tiny@base" else -1.0 + self.shift
         rows = [None, *({str(token): {"logprob": value}} for token in body["prompt"][1:])]
         return {"choices": [{"prompt_logprobs": rows}]}
 
@@ -127,15 +130,6 @@ class FakeVLLM:
         )
 
 
-async def _sleep_unless_gone(request: Request, seconds: float) -> bool:
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
-        if await request.is_disconnected():
-            return False
-        await asyncio.sleep(min(left, 0.02))
-    return True
-
-
 class Serving:
     """An ASGI app on a loopback port, in a thread of its own, until ``stop``."""
 
@@ -147,12 +141,13 @@ class Serving:
         while not self._server.started:
             assert self._thread.is_alive(), "the server died at its start"
             time.sleep(0.01)
-        self.port: int = self._server.servers[0].sockets[0].getsockname()[1]
+        port = self._server.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+    def end(self) -> None:
+        """It stops by itself, soon."""
+        self._server.should_exit = True
 
     def stop(self) -> None:
-        self._server.should_exit = True
+        self.end()
         self._thread.join(10)

@@ -12,6 +12,7 @@ proposal has been answered, so that a life makes good what the death before it l
 from __future__ import annotations
 
 import builtins
+import contextlib
 import io
 import json
 import os
@@ -20,27 +21,10 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
-
-POINTS = {
-    "load": ("base", "parent"),
-    "forward": ("learning", "probing"),
-    "step": ("before the weights move", "after the weights moved"),
-    "save": (
-        "adapter_model.safetensors",
-        "trainer.pt",
-        "manifest.json",
-        "probe.json",
-        "adapter_config.json",
-    ),
-    "rename": ("before", "after"),
-    "propose": ("unsent", "received", "answered"),
-}
-"""Where a trainer can be killed, in which variants. ``received``: the proposal is in the ledger,
-its answer unread."""
 
 
 class Life:
@@ -61,10 +45,7 @@ class Life:
         def noted(*args: Any) -> Any:
             batch = lease(*args)
             if batch is not None:
-                line = {
-                    "number": batch.number,
-                    "experiences": [experience.id for experience in batch.experiences],
-                }
+                line = [batch.number, [experience.id for experience in batch.experiences]]
                 with self._journal.open("a") as journal:
                     journal.write(json.dumps(line) + "\n")
             return batch
@@ -75,15 +56,18 @@ class Life:
         """Lays the trap: at once for ``load``, else when the first proposal has been answered."""
         from ttrl_server.training.gateway import Gateway
 
-        propose, trap = Gateway.propose, TRAPS.get(self.point)
-        if self.point == "load" and trap:
+        if self.point not in POINTS:
+            return
+        trap, _ = POINTS[self.point]
+        if self.point == "load":
             trap(self)
+            return
+        propose = Gateway.propose
 
         def then_trapped(*args: Any) -> Any:
             outcome = propose(*args)
             _replace(Gateway, "propose", propose)
-            if self.point != "load" and trap:
-                trap(self)
+            trap(self)
             return outcome
 
         _replace(Gateway, "propose", then_trapped)
@@ -135,38 +119,30 @@ def _forward(life: Life) -> None:
 def _step(life: Life) -> None:
     from torch.optim import optimizer
 
-    before = life.variant.startswith("before")
-    hook = (
-        optimizer.register_optimizer_step_pre_hook
-        if before
-        else optimizer.register_optimizer_step_post_hook
-    )
-    hook(lambda *_: life.die())
+    if life.variant.startswith("before"):
+        optimizer.register_optimizer_step_pre_hook(lambda *_: life.die())
+    else:
+        optimizer.register_optimizer_step_post_hook(lambda *_: life.die())
 
 
 def _save(life: Life) -> None:
     """With one half of the file written."""
     opened = io.open
 
-    class HalfWritten:
-        def __init__(self, file: Any) -> None:
-            self._file = file
-
-        def __enter__(self) -> HalfWritten:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            self._file.close()
-
-        def write(self, data: Any) -> NoReturn:
-            self._file.write(data[: len(data) // 2])
-            self._file.flush()
+    @contextlib.contextmanager
+    def half_written(file: Any) -> Iterator[Any]:
+        def write(data: Any) -> NoReturn:
+            file.write(data[: len(data) // 2])
+            file.flush()
             life.die()
+
+        with file:
+            yield SimpleNamespace(write=write)
 
     def treacherous(file: Any, mode: str = "r", *args: Any, **more: Any) -> Any:
         found = opened(file, mode, *args, **more)
         wanted = "w" in mode and isinstance(file, str | Path) and Path(file).name == life.variant
-        return HalfWritten(found) if wanted else found
+        return half_written(found) if wanted else found
 
     _replace(io, "open", treacherous)
     _replace(builtins, "open", treacherous)
@@ -178,19 +154,15 @@ def _rename(life: Life) -> None:
 
 
 def _propose(life: Life) -> None:
-    from ttrl_server.training.gateway import Gateway
-
-    if life.variant == "received":
-        _die_once_received(life)
-    else:
-        life.dies_in(Gateway, "propose", after=life.variant == "answered")
-
-
-def _die_once_received(life: Life) -> None:
-    """In the midst of the call: the request is sent, the gateway has written it down, no answer
-    has been read."""
+    """``received``: the request is sent, the gateway has written it down, no answer has been
+    read."""
     import httpx
 
+    from ttrl_server.training.gateway import Gateway
+
+    if life.variant != "received":
+        life.dies_in(Gateway, "propose", after=life.variant == "answered")
+        return
     post = httpx.Client.post
 
     def traced(client: httpx.Client, url: str, **more: Any) -> Any:
@@ -210,14 +182,16 @@ def _replace(owner: Any, name: str, by: Callable[..., Any]) -> None:
     setattr(owner, name, by)
 
 
-TRAPS: dict[str, Callable[[Life], None]] = {
-    "load": _load,
-    "forward": _forward,
-    "step": _step,
-    "save": _save,
-    "rename": _rename,
-    "propose": _propose,
+WEIGHTS = "adapter_model.safetensors"
+POINTS: dict[str, tuple[Callable[[Life], None], tuple[str, ...]]] = {
+    "load": (_load, ("base", "parent")),
+    "forward": (_forward, ("learning", "probing")),
+    "step": (_step, ("before the weights move", "after the weights moved")),
+    "save": (_save, (WEIGHTS, "trainer.pt", "manifest.json", "probe.json", "adapter_config.json")),
+    "rename": (_rename, ("before", "after")),
+    "propose": (_propose, ("unsent", "received", "answered")),
 }
+"""Where a trainer can be killed, and in which variants."""
 
 
 # ---------------------------------------------------------------- the processes
@@ -278,7 +252,7 @@ def ask(socket_path: str, order: str, config: str) -> int:
     life = int(answers.readline())
 
     def pass_on(number: int, _frame: object) -> None:
-        with suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):
             os.kill(life, number)
 
     signal.signal(signal.SIGTERM, pass_on)

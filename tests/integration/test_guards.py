@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
+import httpx
 import pytest
 
-from tests.integration.conftest import Gateway, ones
+from tests.integration.conftest import ADMIN, Gateway, Start, ones, problem
 from tests.integration.fake_vllm import FakeVLLM
-from tests.integration.test_learning_loop import engine, lease, publish
-from ttrl_server.types import Batch
 
-Start = Callable[..., Gateway]
-HELD_BACK = {"gate": {"canary_share": 0.5, "canary_least": 1, "canary_samples": 8, "canary_z": 2}}
+HELD_BACK = {"canary_share": 0.5, "canary_least": 1, "canary_samples": 8, "canary_z": 2}
 
 
-def step(gateway: Gateway, **figures: float) -> dict[str, Any]:
-    """One batch leased and its version proposed; the gate's judgement."""
-    batch = lease(gateway)
-    proposal = {"batch": batch.id, "folder": publish(gateway, batch.number), "metrics": figures}
-    return dict(gateway.admin("train/propose", proposal).json())
+def feedback(gateway: Gateway, answer: str, headers: Any = None, **given: Any) -> httpx.Response:
+    return gateway.http.post("/v1/feedback", json={"id": answer, **given}, headers=headers)
 
 
-def feedback(gateway: Gateway, answer: str, **given: Any) -> Any:
-    return gateway.http.post("/v1/feedback", json={"id": answer, **given})
-
-
-def saying(answer: str, index: int) -> str:
-    """Three of four samples say it."""
-    return answer if index % 4 else "9"
-
-
-def waiting(gateway: Gateway) -> Batch | None:
-    reply = gateway.admin("train/lease", {"worker": "test"})
-    return msgspec.msgpack.decode(reply.content, type=Batch) if reply.status_code == 200 else None
+def saying(answer: str, other: str = "9", every: int = 4) -> Callable[[int], str]:
+    """All samples say it, but one of so many."""
+    return lambda i: answer if i % every else other
 
 
 # ---------------------------------------------------------------- rewards
@@ -55,21 +39,21 @@ def waiting(gateway: Gateway) -> Batch | None:
 def test_feedback_replaces_the_votes_rewards(
     start: Start, given: dict[str, Any], rewards: tuple[int, ...]
 ) -> None:
-    gateway = start(engine())
+    gateway = start()
     answer = gateway.ask().json()["id"]
     reply = feedback(gateway, answer, **given)
     assert reply.json() == {"id": answer, "object": "feedback", "train": "queued"}
-    (experience,) = lease(gateway).experiences
+    (experience,) = gateway.lease().experiences
     assert experience.rewards == rewards
     assert feedback(gateway, answer, **given).status_code == 409
 
 
 def test_feedback_makes_something_of_a_group_the_vote_could_not_use(start: Start) -> None:
-    gateway = start(engine(), guard={"min_majority": 1.0})
+    gateway = start(guard={"min_majority": 1.0})
     answer = gateway.ask().json()
     assert answer["ttrl"]["train"] == "no_consensus"
     assert feedback(gateway, answer["id"], label="7").json()["train"] == "queued"
-    assert lease(gateway).experiences[0].rewards == (0, 1, 1, 1)
+    assert gateway.lease().experiences[0].rewards == (0, 1, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -89,91 +73,77 @@ def test_feedback_makes_something_of_a_group_the_vote_could_not_use(start: Start
 def test_bad_feedback_is_refused_with_the_offending_name(
     gateway: Gateway, body: dict[str, Any], status: int, param: str
 ) -> None:
-    reply = gateway.http.post("/v1/feedback", json=body)
-    assert reply.status_code == status
-    assert reply.json()["error"]["param"] == param
+    assert problem(gateway.http.post("/v1/feedback", json=body), "param") == (status, param)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_held_back_question_is_not_trained_on_for_a_verdict_either(start: Start) -> None:
     gateway = start(FakeVLLM(text=lambda i: "7"), gate={"canary_share": 0.999})
     answer = gateway.ask().json()
     assert answer["ttrl"]["train"] == "unanimous"
     assert feedback(gateway, answer["id"], label="9").json()["train"] == "held_back"
-    assert waiting(gateway) is None
+    assert gateway.waiting() is None
 
 
 def test_a_server_may_take_no_labels(start: Start) -> None:
-    gateway = start(engine(), train={"feedback": False})
-    refused = gateway.ask(ttrl={"label": "9"})
-    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "ttrl.label")
+    gateway = start(train={"feedback": False})
+    assert problem(gateway.ask(ttrl={"label": "9"}), "param") == (400, "ttrl.label")
     assert feedback(gateway, gateway.ask().json()["id"], score=1).status_code == 409
 
 
 def test_nobody_judges_the_answers_of_another_key(start: Start) -> None:
-    gateway = start(engine(), api={"admin_key": "admin-key", "keys": ["one", "two"]})
+    gateway = start(api={"admin_key": ADMIN, "keys": ["one", "two"]})
     mine, theirs = ({"authorization": f"Bearer {key}"} for key in ("one", "two"))
-    body = {"model": "tiny", "messages": [{"role": "user", "content": "3 + 4?"}]}
-    answer = gateway.http.post("/v1/chat/completions", json=body, headers=mine).json()["id"]
-    given = {"id": answer, "score": 1}
-    assert gateway.http.post("/v1/feedback", json=given, headers=theirs).status_code == 404
-    assert gateway.http.post("/v1/feedback", json=given, headers=mine).status_code == 200
+    answer = gateway.ask(headers=mine).json()["id"]
+    assert feedback(gateway, answer, theirs, score=1).status_code == 404
+    assert feedback(gateway, answer, mine, score=1).status_code == 200
 
 
 def test_a_given_label_is_learned_from_instead_of_the_vote(start: Start) -> None:
-    gateway = start(engine())
-    assert gateway.ask(ttrl={"label": "9"}).json()["ttrl"]["train"] == "queued"
-    assert lease(gateway).experiences[0].rewards == (1, 0, 0, 0)
+    gateway = start()
+    assert gateway.evidence(ttrl={"label": "9"})["train"] == "queued"
+    assert gateway.lease().experiences[0].rewards == (1, 0, 0, 0)
 
 
 def test_a_signed_reward_punishes_rare_answers(start: Start) -> None:
     fake = FakeVLLM(text=lambda i: "9" if i == 0 else "7")
-    gateway = start(fake, train={"reward": "signed"}, vote={"samples": 8, "stop": "none"})
+    gateway = start(fake, train={"reward": "signed"}, vote={"stop": "none"})
     gateway.ask()
-    assert lease(gateway).experiences[0].rewards == (-1, 1, 1, 1)
+    assert gateway.lease().experiences[0].rewards == (-1, 1, 1, 1)
 
 
 # ---------------------------------------------------------------- questions
 
 
 def test_one_question_waits_once(start: Start) -> None:
-    gateway = start(engine(), guard={"max_copies": 1})
-    trained = [gateway.ask().json()["ttrl"]["train"] for _ in range(2)]
-    assert trained == ["queued", "duplicate"]
-    lease(gateway)
-    assert gateway.ask().json()["ttrl"]["train"] == "queued"
+    gateway = start(guard={"max_copies": 1})
+    assert [gateway.evidence()["train"] for _ in range(2)] == ["queued", "duplicate"]
+    gateway.lease()
+    assert gateway.evidence()["train"] == "queued"
 
 
 def test_a_question_whose_majority_keeps_changing_is_frozen(start: Start) -> None:
-    fake = engine()
-    for number in range(1, 4):
-        fake.of_version[f"tiny@v{number}"] = functools.partial(saying, str(number))
-    gateway = start(fake)
-    found = []
-    for _ in range(3):
-        found.append(gateway.ask().json()["ttrl"]["train"])
-        step(gateway) if found[-1] == "queued" else None
-    assert found == ["queued", "queued", "frozen"]
+    of_version = {f"tiny@v{number}": saying(str(number)) for number in (1, 2)}
+    gateway = start(FakeVLLM(of_version=of_version))
+    gateway.promote()
+    gateway.promote()
+    assert gateway.evidence()["train"] == "frozen"
     assert gateway.status()["groups"]["kept/frozen"] == 1
     assert 'ttrl_groups_total{verdict="frozen"}' in gateway.http.get("/metrics").text
 
 
 def test_a_lineage_takes_so_many_questions_and_no_more(start: Start) -> None:
-    gateway = start(engine(), guard={"max_questions": 2})
-    asked = [ones(1), ones(2), ones(3), ones(2)]
-    assert [gateway.ask(text).json()["ttrl"]["train"] for text in asked] == [
-        "queued",
-        "queued",
-        "lineage_full",
-        "queued",
-    ]
+    gateway = start(guard={"max_questions": 2})
+    trained = [gateway.evidence(ones(n))["train"] for n in (1, 2, 3, 2)]
+    assert trained == ["queued", "queued", "lineage_full", "queued"]
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_lineage_ends_after_so_many_versions_and_serves_the_last(start: Start) -> None:
-    gateway = start(engine(), guard={"max_updates": 1})
+    gateway = start(guard={"max_updates": 1})
+    gateway.promote()
     gateway.ask()
-    step(gateway)
-    gateway.ask()
-    assert waiting(gateway) is None
+    assert gateway.waiting() is None
     status = gateway.status()
     assert (status["learning"], status["served"]["number"]) == (False, 1)
     assert status["reason"].startswith("lineage_full")
@@ -185,32 +155,27 @@ def test_a_lineage_ends_after_so_many_versions_and_serves_the_last(start: Start)
 
 def held_back_gateway(start: Start, candidate: str, **guard: Any) -> Gateway:
     """Half of the questions are held back; enough were asked for some of each kind."""
-    fake = engine()
-    fake.of_version = {f"tiny@v{n}": lambda i: candidate if i % 4 else "9" for n in range(1, 9)}
-    gateway = start(fake, **HELD_BACK, guard={"max_copies": 100} | guard)
-    found = [gateway.ask(ones(n)).json()["ttrl"]["train"] for n in range(1, 13)]
-    assert set(found) == {"queued", "held_back"}
+    fake = FakeVLLM(of_version={f"tiny@v{n}": saying(candidate) for n in (1, 2)})
+    gateway = start(fake, gate=HELD_BACK, guard=guard)
+    assert {gateway.evidence(ones(n))["train"] for n in range(1, 13)} == {"queued", "held_back"}
     return gateway
 
 
 def test_a_candidate_that_leaves_the_base_models_answers_is_not_served(start: Start) -> None:
     gateway = held_back_gateway(start, "1000")
-    judgement = step(gateway)
+    judgement = gateway.propose(gateway.lease())
     assert judgement["state"] == "rejected"
     assert "held-back questions" in judgement["reason"]
-    assert gateway.status()["served"]["name"] == "tiny@base"
+    assert gateway.served == "tiny@base"
     assert gateway.engine.loaded == set()
     assert gateway.status()["groups"]["kept/held_back"] >= 1
 
 
 def test_a_candidate_that_keeps_to_them_is_served(start: Start) -> None:
     gateway = held_back_gateway(start, "7")
-    assert step(gateway)["state"] == "promoted"
-    priorities = {
-        body["priority"]
-        for path, body in gateway.engine.seen
-        if body.get("model") == "tiny@v1" and "priority" in body
-    }
+    assert gateway.propose(gateway.lease())["state"] == "promoted"
+    asked = [body for _, body in gateway.engine.seen if body.get("model") == "tiny@v1"]
+    priorities = {body["priority"] for body in asked if "priority" in body}
     assert priorities == {1}  # behind every client's sample
 
 
@@ -218,39 +183,20 @@ def test_a_candidate_that_keeps_to_them_is_served(start: Start) -> None:
 def test_sentinels_stand_for_what_the_traffic_does_not_ask(
     start: Start, candidate: str, state: str
 ) -> None:
-    fake = engine()
-    fake.of_version["tiny@v1"] = lambda i: candidate
+    fake = FakeVLLM(of_version={"tiny@v1": lambda i: candidate})
     gateway = start(fake, gate={"sentinels": True})
     gateway.ask()
-    judgement = step(gateway)
+    judgement = gateway.propose(gateway.lease())
     assert judgement["state"] == state
     assert ("sentinel questions" in judgement["reason"]) == (state == "rejected")
-
-
-def labelled_gateway(
-    start: Start, folder: Path, candidate: str, questions: int, **gate: Any
-) -> Gateway:
-    """Three of four samples of the base model are right; the candidate always says one thing."""
-    path = folder / "labelled.jsonl"
-    path.write_text(
-        "".join(
-            json.dumps({"prompt": f"{n} + 7 - {n}?", "answer": "7.0"}) + "\n"
-            for n in range(questions)
-        )
-    )
-    fake = engine()
-    fake.of_version["tiny@v1"] = lambda i: candidate
-    gateway = start(fake, gate={"labelled": path, **gate})
-    gateway.ask()
-    return gateway
 
 
 @pytest.mark.parametrize(
     ("candidate", "questions", "mode", "says"),
     [
-        ("7", 60, "strict", ""),
-        ("9", 60, "strict", "is worse: 0.000 right, the base model 0.7"),
-        ("9", 60, "lenient", "is worse"),
+        ("7", 30, "strict", ""),
+        ("9", 30, "strict", "is worse: 0.000 right, the base model 0.7"),
+        ("9", 30, "lenient", "is worse"),
         ("7", 2, "strict", "not shown to be within gate.margin"),
         ("9", 2, "lenient", ""),  # too few to show anything
     ],
@@ -258,25 +204,26 @@ def labelled_gateway(
 def test_a_labelled_set_has_its_say(
     start: Start, tmp_path: Path, candidate: str, questions: int, mode: str, says: str
 ) -> None:
-    gateway = labelled_gateway(start, tmp_path, candidate, questions, mode=mode)
-    judgement = step(gateway)
+    """Three of four samples of the base model are right; the candidate always says one thing."""
+    path = tmp_path / "labelled.jsonl"
+    rows = [{"prompt": f"{n} + 7 - {n}?", "answer": "7.0"} for n in range(questions)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    fake = FakeVLLM(of_version={"tiny@v1": lambda i: candidate})
+    gateway = start(fake, gate={"labelled": path, "mode": mode, "canary_samples": 4})
+    gateway.ask()
+    judgement = gateway.propose(gateway.lease())
     assert judgement["state"] == ("rejected" if says else "promoted")
     assert says in judgement["reason"]
     if not says:
-        figures = gateway.service.promotions.ledger.figures(1)
-        assert {
-            "labelled_right",
-            "gate_seconds",
-            "gate_tokens",
-            "gate_length",
-            "probe_change",
-        } <= figures.keys()
+        figures = gateway.service.promotions.ledger.figures(1).keys()
+        assert {"labelled_right", "gate_seconds", "gate_tokens"} <= figures
+        assert {"gate_length", "probe_change"} <= figures
 
 
 def test_candidates_refused_in_a_row_end_learning_and_serving_goes_on(start: Start) -> None:
     gateway = held_back_gateway(start, "1000", refusals=2)
-    assert step(gateway)["state"] == "rejected"
-    assert step(gateway)["state"] == "rejected"
+    for _ in range(2):
+        assert gateway.propose(gateway.lease())["state"] == "rejected"
     assert gateway.status()["reason"].startswith("held_back")
     assert gateway.ask().status_code == 200
 
@@ -284,60 +231,55 @@ def test_candidates_refused_in_a_row_end_learning_and_serving_goes_on(start: Sta
 # ---------------------------------------------------------------- alarms
 
 
+@pytest.mark.usefixtures("impatient")
 def test_three_steps_that_are_not_finite_end_learning_and_serving_goes_on(start: Start) -> None:
-    gateway = start(engine())
+    gateway = start()
     for _ in range(3):
         gateway.ask()
-        batch = lease(gateway)
-        gateway.admin(
-            "train/skip", {"batch": batch.id, "reason": "not finite", "metrics": {"groups": 1}}
-        )
+        body = {"batch": gateway.lease().id, "reason": "not finite", "metrics": {"groups": 1}}
+        gateway.admin("train/skip", body)
     assert gateway.status()["reason"].startswith("diverged")
     assert 'ttrl_alarms_total{alarm="diverged"} ' in gateway.http.get("/metrics").text
     assert gateway.ask().status_code == 200
-    assert waiting(gateway) is None
+    assert gateway.waiting() is None
+
+
+LONG = saying("The answer is 7.", "The answer is 9.")
+SURER = saying("The answer is 7.", "The answer is 9.", every=8)
+SHORT = saying("7", every=8)
+"""Surer than at first, and much shorter."""
 
 
 def test_collapse_ends_learning_and_goes_back_to_the_last_good_version(start: Start) -> None:
-    fake = engine()
-    fake.text = lambda i: "The answer is 7." if i % 4 else "The answer is 9."
-    fake.of_version["tiny@v1"] = lambda i: "The answer is 7." if i % 8 else "The answer is 9."
-    # Surer than at first, and much shorter.
-    fake.of_version["tiny@v2"] = lambda i: "7" if i % 8 else "9"
+    fake = FakeVLLM(text=LONG, of_version={"tiny@v1": SURER, "tiny@v2": SHORT})
     gateway = start(fake, vote={"stop": "none"}, guard={"watch_groups": 1, "min_length": 0.2})
     for served in range(3):
-        assert gateway.ask().json()["ttrl"]["train"] == "queued"
-        assert step(gateway)["state"] == "promoted"
+        gateway.promote()
         assert gateway.status()["learning"] is (served < 2)
-    status = gateway.status()
-    assert status["reason"].startswith("collapse: v2: majority")
-    assert status["served"]["number"] == 1
-    assert gateway.ask().json()["ttrl"]["adapter"] == "tiny@v1"
+    assert gateway.status()["reason"].startswith("collapse: v2: majority")
+    assert gateway.served == "tiny@v1"
+    assert gateway.evidence()["adapter"] == "tiny@v1"
 
 
 def test_other_questions_are_no_collapse(start: Start) -> None:
-    fake = engine()
-    fake.text = lambda i: "The answer is 7." if i % 4 else "The answer is 9."
-    fake.of_version["tiny@v1"] = lambda i: "7" if i % 8 else "9"
+    fake = FakeVLLM(text=LONG, of_version={"tiny@v1": SHORT})
     gateway = start(fake, vote={"stop": "none"}, guard={"watch_groups": 1, "min_length": 0.5})
-    gateway.ask(ones(1))
-    step(gateway)
-    gateway.ask(ones(2))
-    assert step(gateway)["state"] == "promoted"
+    gateway.promote(ones(1))
+    gateway.promote(ones(2))
     assert gateway.status()["learning"] is True
 
 
 def test_a_step_far_from_the_base_model_ends_learning(start: Start) -> None:
-    gateway = start(engine(), guard={"max_kl": 1})
+    gateway = start(guard={"max_kl": 1})
     gateway.ask()
-    step(gateway, kl_base=3.0)
+    gateway.propose(gateway.lease(), kl_base=3.0)
     assert gateway.status()["reason"].startswith("kl: 3 nats")
-    assert gateway.status()["served"]["number"] == 0
+    assert gateway.served == "tiny@base"
 
 
 def test_an_odd_importance_ratio_is_said_and_learning_goes_on(start: Start) -> None:
-    gateway = start(engine())
+    gateway = start()
     gateway.ask()
-    step(gateway, ratio=3.0)
+    gateway.propose(gateway.lease(), ratio=3.0)
     assert 'ttrl_alarms_total{alarm="importance"}' in gateway.http.get("/metrics").text
     assert gateway.status()["learning"] is True

@@ -3,16 +3,13 @@ nothing else notices."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import httpx
-
-from tests.integration.conftest import Gateway
+from tests.integration.conftest import Gateway, Start
 from tests.integration.fake_vllm import FakeVLLM
 
-GOOD = r"Hence \boxed{\frac{1}{\sqrt{2}}}"
 MONSTERS: list[Callable[[int], str]] = [
     lambda i: rf"\boxed{{{i + 2}^{{5^{{5^{{5^5}}}}}}}}",
     lambda i: r"\boxed{" + r"\frac{x}{" * 60 + str(i) + "}" * 60 + "}",
@@ -23,34 +20,32 @@ MONSTERS: list[Callable[[int], str]] = [
     lambda i: rf"\boxed{{\sum_{{k=1}}^{{10^{{{i}9}}}} \frac{{1}}{{k}}}}",
     lambda i: f"\\boxed{{\x00\u202e{i}\u200f\\sqrt{{{i}}}}}",
 ]
+HARMLESS = [r"Hence \boxed{\frac{1}{\sqrt{2}}}", r"\boxed{\frac{\sqrt2}{2}}", r"\boxed{3}"]
 
 
-def ask(gateway: Gateway, content: str) -> dict[str, object]:
-    evidence = gateway.ask(content, ttrl={"samples": 64, "stop": "none"}).json()["ttrl"]
-    assert isinstance(evidence, dict)
-    return evidence
+def said(i: int) -> str:
+    """64 monsters, and then what people say."""
+    return MONSTERS[i % len(MONSTERS)](i) if i < 64 else HARMLESS[i % 3]
+
+
+def evidence(gateway: Gateway, content: str) -> dict[str, Any]:
+    return gateway.evidence(content, ttrl={"samples": 64, "stop": "none"})
 
 
 def test_64_monsters_in_one_group_are_answered_and_the_next_question_is_untouched(
-    start: Callable[..., Gateway],
+    start: Start,
 ) -> None:
-    texts = [MONSTERS[i % len(MONSTERS)](i) for i in range(64)]
-    fake = FakeVLLM(
-        text=lambda i: (
-            texts[i] if i < 64 else [GOOD, r"\boxed{\frac{\sqrt2}{2}}", r"\boxed{3}"][i % 3]
-        )
-    )
-    gateway = start(fake, vote={"samples": 64}, train={"samples": 32})
-    hostile = ask(gateway, "What now?")
+    gateway = start(FakeVLLM(text=said), vote={"samples": 64}, train={"samples": 32})
+    hostile = evidence(gateway, "What now?")
     assert hostile["votes"] == 64
     assert hostile["train"] != "queued" or hostile["stopped"] == "full"
-    after = ask(gateway, "And now?")
+    after = evidence(gateway, "And now?")
     assert (after["stopped"], after["train"]) == ("full", "queued")
-    assert sorted(after["counts"].values()) == [21, 43]  # type: ignore[attr-defined]
+    assert sorted(after["counts"].values()) == [21, 43]
     assert gateway.http.get("/ready").status_code == 200
 
 
-def test_model_text_is_never_executed(start: Callable[..., Gateway], tmp_path: Path) -> None:
+def test_model_text_is_never_executed(start: Start, tmp_path: Path) -> None:
     marker = tmp_path / "executed"
     spells = [
         f"__import__('os').system('touch {marker}')",
@@ -58,29 +53,11 @@ def test_model_text_is_never_executed(start: Callable[..., Gateway], tmp_path: P
         rf"\sqrt{{open('{marker}','w')}}",
     ]
     gateway = start(FakeVLLM(text=lambda i: rf"\boxed{{{spells[i % 3]}}}"))
-    assert sum(ask(gateway, "What?")["counts"].values()) == 64  # type: ignore[attr-defined]
+    assert sum(evidence(gateway, "What?")["counts"].values()) == 64
     assert not marker.exists()
 
 
-async def test_a_hostile_group_does_not_hold_up_an_ordinary_one(
-    start: Callable[..., Gateway],
-) -> None:
-    fake = FakeVLLM(
-        text=lambda i: (
-            MONSTERS[i % 8](i) if i < 64 else r"\boxed{\sqrt{8}}" if i % 3 else r"\boxed{2\sqrt{2}}"
-        )
-    )
-    gateway = start(fake, vote={"samples": 64}, train={"samples": 32})
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as http:
-        bodies = [
-            {
-                "model": "tiny",
-                "messages": [{"role": "user", "content": f"{i}"}],
-                "ttrl": {"samples": 64},
-            }
-            for i in (1, 2)
-        ]
-        replies = [
-            asyncio.create_task(http.post("/v1/chat/completions", json=body)) for body in bodies
-        ]
-        assert [reply.status_code for reply in await asyncio.gather(*replies)] == [200, 200]
+def test_a_hostile_group_does_not_hold_up_an_ordinary_one(start: Start) -> None:
+    gateway = start(FakeVLLM(text=said), vote={"samples": 64}, train={"samples": 32})
+    asking = [gateway.aside(gateway.ask, f"{i}", ttrl={"samples": 64}) for i in (1, 2)]
+    assert [reply.result().status_code for reply in asking] == [200, 200]

@@ -1,8 +1,5 @@
 """kill -9 of the real trainer at load, forward, step, save, rename and propose, in turn, under the
-real supervisor.
-
-Each point is struck three times (half a minute in all); ``TTRL_KILLS=20`` makes it twenty (two and
-a half minutes).
+real supervisor: three times each; ``TTRL_KILLS=20`` makes it twenty.
 
 A real gateway over real HTTP, with a real store and ledger, starts, watches and restarts the
 trainer; only the pauses between two lives are cut. The trainer is the real one on a tiny random
@@ -33,7 +30,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from tests.integration import mortal_trainer
-from tests.integration.conftest import Gateway
+from tests.integration.conftest import Gateway, Start
 from tests.integration.fake_vllm import CONTEXT, FakeVLLM
 from tests.integration.mortal_trainer import POINTS
 from ttrl_server.process import inherited
@@ -66,36 +63,26 @@ class ProbedVLLM(FakeVLLM):
 
     async def tokenize(self, request: Request) -> Response:
         """One token a character: no two questions are the same."""
-        ids = [
-            ord(character) for character in (await self._body(request))["messages"][-1]["content"]
-        ]
+        body = await self._body(request)
+        ids = [*map(ord, body["messages"][-1]["content"])]
         return JSONResponse({"tokens": ids, "count": len(ids), "max_model_len": CONTEXT})
 
     async def load(self, request: Request) -> Response:
         body = await self._body(request)
-        probe = msgspec.json.decode(
-            (Path(body["lora_path"]) / "probe.json").read_bytes(), type=Probe
-        )
-        for model, rows in (
-            ("tiny@base", probe.base_logprobs),
-            (body["lora_name"], probe.adapter_logprobs),
-        ):
-            self._scores |= {
-                (model, ids): row for ids, row in zip(probe.token_ids, rows, strict=True)
-            }
+        file = Path(body["lora_path"]) / "probe.json"
+        probe = msgspec.json.decode(file.read_bytes(), type=Probe)
+        rows = zip(probe.token_ids, probe.base_logprobs, probe.adapter_logprobs, strict=True)
+        for ids, without, adapted in rows:
+            self._scores["tiny@base", ids] = without
+            self._scores[body["lora_name"], ids] = adapted
         return await super().load(request)
 
     def _score(self, body: dict[str, Any]) -> dict[str, Any]:
         ids = tuple(body["prompt"])
         known = self._scores["tiny@base" if body["model"] == "tiny" else body["model"], ids]
         nats = [-1.0] * (len(ids) - len(known)) + list(known)
-        rows = [
-            None,
-            *(
-                {str(token): {"logprob": value}}
-                for token, value in list(zip(ids, nats, strict=True))[1:]
-            ),
-        ]
+        scored = zip(ids[1:], nats[1:], strict=True)
+        rows = [None, *({str(token): {"logprob": value}} for token, value in scored)]
         return {"choices": [{"prompt_logprobs": rows}]}
 
 
@@ -117,9 +104,8 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
     env |= {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
     argv = [sys.executable, "-m", mortal_trainer.__name__, "nursery", str(it.socket), str(it.model)]
     with it.log.open("w") as log:
-        process = subprocess.Popen(
-            argv, cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True
-        )
+        own: dict[str, Any] = {"stdout": log, "stderr": log, "start_new_session": True}
+        process = subprocess.Popen(argv, cwd=ROOT, env=env, **own)
     try:
         Gateway.until(lambda: it.socket.exists() or process.poll() is not None, PATIENCE_S)
         assert process.poll() is None, it.log.read_text()[-3000:]
@@ -138,18 +124,12 @@ class Lives:
     folder: Path
     begun: int = 0
 
-    def command(
-        self, _config: Config, config_file: Path, _url: str
-    ) -> tuple[list[str], dict[str, str]]:
+    def command(self, _: Config, config_file: Path, url: str) -> tuple[list[str], dict[str, str]]:
         """In place of ``trainer_command``."""
         self.begun += 1
         script = [sys.executable, "-I", "-S", mortal_trainer.__file__, "ask"]
-        return [
-            *script,
-            str(self.nursery.socket),
-            str(self.order(self.begun)),
-            str(config_file),
-        ], {}
+        files = (self.nursery.socket, self.order(self.begun), config_file)
+        return [*script, *map(str, files)], {}
 
     def order(self, life: int) -> Path:
         return self.folder / f"{life}.json"
@@ -163,10 +143,9 @@ class Lives:
 
     def leases(self) -> list[tuple[int, list[str]]]:
         """(number, experiences) of every batch a trainer was given."""
-        lines = (
-            map(json.loads, self.journal.read_text().splitlines()) if self.journal.exists() else ()
-        )
-        return [(line["number"], line["experiences"]) for line in lines]
+        if not self.journal.exists():
+            return []
+        return [tuple(json.loads(line)) for line in self.journal.read_text().splitlines()]
 
     def send(self, **order: str) -> int:
         """Lets the waiting life go on; returns its number."""
@@ -193,7 +172,7 @@ def lives(nursery: Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 class Books:
     """All that is on disk: the adapters folder, the ledger and the store."""
 
-    staged: list[Path]
+    staged: set[str]
     visible: set[str]
     events: list[Event]
     consumed: list[tuple[int, str, list[str]]]
@@ -211,12 +190,12 @@ class Books:
         )
         held = "SELECT id FROM experiences WHERE batch = ? AND state = 'consumed'"
         it = cls(
-            staged=[root / name for name in names if name.startswith(".tmp")],
+            staged={name for name in names if name.startswith(".tmp")},
             visible={name for name in names if name.startswith("v")},
             events=[msgspec.json.decode(line, type=Event) for line in lines],
             consumed=[
-                (n, folder, [i for (i,) in store.execute(held, (seq,))])
-                for seq, n, folder in consumed
+                (number, folder, [group for (group,) in store.execute(held, (seq,))])
+                for seq, number, folder in consumed
             ],
             groups=Counter(state for (state,) in store.execute("SELECT state FROM experiences")),
         )
@@ -226,17 +205,12 @@ class Books:
     def of(self, event: str) -> list[tuple[int, str | None]]:
         return [(e.number, e.folder) for e in self.events if e.event == event]
 
-    @property
-    def unproposed(self) -> set[str]:
-        proposed = {folder for _, folder in self.of("proposed")}
-        return {folder for folder in self.visible if folder not in proposed}
-
 
 @dataclass
 class House:
     """A gateway, its trainers, and what has been seen of both."""
 
-    start: Callable[..., Gateway]
+    start: Start
     lives: Lives
     engine: ProbedVLLM = field(default_factory=ProbedVLLM)
     asked: int = 0
@@ -245,17 +219,13 @@ class House:
 
     def open(self) -> None:
         life = self.lives.begun
-        train = {
-            "launch": "here",
-            "questions": QUESTIONS,
-            "max_wait_s": 3600,
-            "learning_rate": 1e-5,
-        }
+        batches = {"questions": QUESTIONS, "min_group": 4, "max_wait_s": 3600}
+        process = {"launch": "here", "cpu_threads": 1, "niceness": 0}
         self.gateway = self.start(
             self.engine,
             model=str(self.lives.nursery.model),
             vote={"samples": 4, "stop": "none"},
-            train=train | {"min_group": 4, "cpu_threads": 1, "niceness": 0},
+            train=batches | process | {"learning_rate": 1e-5},
             adapters={"keep": 10_000},
         )
         self.until(lambda: self.lives.begun > life)
@@ -292,9 +262,7 @@ class House:
     def await_death(self, life: int) -> None:
         """Until the supervisor has mourned, and what was proposed has its judgement."""
         self.until(lambda: self.lives.begun > life)
-        assert self.lives.died_as_ordered(life), (
-            f"life {life} did not die where it should: {self.log()}"
-        )
+        assert self.lives.died_as_ordered(life), f"life {life} died elsewhere: {self.log()}"
         self.until(lambda: not self.gateway.status()["training"])
 
     def log(self) -> str:
@@ -305,32 +273,26 @@ class House:
         books = self.books()
         for folder in sorted(books.visible - self.whole.keys()):
             self.whole[folder] = whole_version(self.gateway.config, folder)
-        assert (
-            books.of("proposed")
-            == books.of("promoted")
-            == [(n, folder) for n, folder, _ in books.consumed]
-        )
-        line = [self.whole[folder] for _, folder, _ in books.consumed]
-        assert [version.parent for version in line] == [0, *(version.number for version in line)][
-            : len(line)
-        ]
+        consumed = [(number, folder) for number, folder, _ in books.consumed]
+        assert books.of("proposed") == books.of("promoted") == consumed
+        line = [self.whole[folder] for _, folder in consumed]
+        parents = [0, *(version.number for version in line)]
+        assert [version.parent for version in line] == parents[:-1]
         assert [version.step for version in line] == list(range(1, len(line) + 1))
         self.check_groups(books)
         return books
 
     def swept(self) -> bool:
         """Whether what a dead trainer left, half a folder or one that nobody proposed, is gone."""
-        books = Books.read(self.gateway.config)
-        return not books.staged and not books.unproposed
+        books = self.books()
+        return not books.staged and books.visible == {folder for _, folder in books.of("proposed")}
 
     def check_groups(self, books: Books) -> None:
         """What the versions in line learned from, as the trainers saw it, is what the store
         counts, each group once."""
         given = self.lives.leases()
-        assert len({number for number, _ in given}) == len(given), (
-            "a version number was given to two batches"
-        )
         batches = dict(given)
+        assert len(batches) == len(given), "a version number was given to two batches"
         for number, _, experiences in books.consumed:
             assert len(experiences) == QUESTIONS
             assert sorted(batches[number]) == sorted(experiences)
@@ -344,9 +306,8 @@ def whole_version(config: Config, folder: str) -> AdapterVersion:
     """A version folder that the gate would let in, and whose optimiser took as many steps as its
     manifest says."""
     version = folders.read(config.adapters_root, folder)
-    preflight.check(
-        config.adapters_root, version, base_model=config.base_model, max_rank=config.train.rank
-    )
+    limits: dict[str, Any] = {"base_model": config.base_model, "max_rank": config.train.rank}
+    preflight.check(config.adapters_root, version, **limits)
     kept = torch.load(config.adapters_root / folder / "trainer.pt", weights_only=True)
     assert kept["step"] == version.step
     return version
@@ -357,12 +318,12 @@ def whole_version(config: Config, folder: str) -> AdapterVersion:
 
 @pytest.mark.timeout(120 + 15 * KILLS * len(POINTS))
 def test_a_trainer_killed_anywhere_is_followed_by_one_that_learns_on_and_every_batch_counts_once(
-    start: Callable[..., Gateway], lives: Lives
+    start: Start, lives: Lives
 ) -> None:
     house = House(start, lives)
     house.open()
     for turn in range(KILLS):
-        for point, variants in POINTS.items():
+        for point, (_, variants) in POINTS.items():
             kill(house, point, variants[turn % len(variants)])
         restart(house)
     house.fill()

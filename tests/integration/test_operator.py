@@ -6,64 +6,54 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from tests.integration.conftest import ADMIN, Gateway, ones
-from tests.integration.test_guards import step
-from tests.integration.test_learning_loop import engine, lease, promote_one, publish
-from ttrl_server.promotion.watch import Watcher
-from ttrl_server.types import Batch
+from tests.integration.conftest import ADMIN, Gateway, Start, ones, problem
+from ttrl_server.commands import adapters
 
-Start = Callable[..., Gateway]
+OPERATOR = {"authorization": f"Bearer {ADMIN}"}
 
 
 def look(gateway: Gateway, path: str = "") -> Any:
-    return gateway.http.get(
-        f"/ttrl/v1/adapters{path}", headers={"authorization": f"Bearer {ADMIN}"}
-    )
+    return gateway.http.get(f"/ttrl/v1/adapters{path}", headers=OPERATOR)
 
 
-def cli(*argv: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ttrl_server.commands.adapters", *map(str, argv)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+class Command:
+    """``ttrl-adapters`` in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def prints(self, *argv: object) -> str:
+        self._monkeypatch.setattr(sys, "argv", ["ttrl-adapters", *map(str, argv)])
+        with capture_logs():  # the gateway's, which runs in this process too
+            self._capsys.readouterr()
+            adapters.main()
+            return self._capsys.readouterr().out
+
+    def says(self, *argv: object) -> dict[str, Any]:
+        return dict(json.loads(self.prints(*argv, "--json")))
+
+    def refuses(self, *argv: object) -> str:
+        with pytest.raises(SystemExit) as ended:
+            self.prints(*argv)
+        return str(ended.value)
 
 
-def said(*argv: object) -> dict[str, Any]:
-    done = cli(*argv, "--json")
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout))
-
-
-def refused(*argv: object) -> str:
-    done = cli(*argv)
-    assert done.returncode == 1, done.stdout
-    assert "Traceback" not in done.stderr
-    return done.stderr
-
-
-def watcher(gateway: Gateway) -> Watcher:
-    assert gateway.service.learning
-    return gateway.service.learning.watcher
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capsys)
 
 
 def with_versions(start: Start, promoted: int, **sections: Any) -> Gateway:
-    gateway = start(engine(), **sections)
+    gateway = start(**sections)
     for _ in range(promoted):
-        promote_one(gateway)
+        gateway.promote()
     return gateway
-
-
-def refused_version(gateway: Gateway) -> None:
-    """The next version is refused for its answers."""
-    gateway.engine.of_version[f"tiny@v{gateway.status()['promoted'] + 1}"] = lambda i: "1000"
-    gateway.ask()
-    assert step(gateway)["state"] == "rejected"
 
 
 # ---------------------------------------------------------------- over HTTP
@@ -91,152 +81,147 @@ def test_versions_are_listed_and_shown_with_manifest_gate_and_history(start: Sta
 
 def test_a_version_that_is_not_there_is_404_with_the_nearest_named(start: Start) -> None:
     gateway = with_versions(start, 2)
-    reply = look(gateway, "/9")
-    assert reply.status_code == 404
-    assert "the nearest is v2" in reply.json()["error"]["message"]
+    status, message = problem(look(gateway, "/9"), "message")
+    assert status == 404
+    assert "the nearest is v2" in message
     gateway.until(lambda: gateway.engine.loaded == {"tiny@v2"})
-    pinned = gateway.ask(model="tiny@v1")
-    assert pinned.status_code == 404
-    assert "the nearest is tiny@v2" in pinned.json()["error"]["message"]
+    status, message = problem(gateway.ask(model="tiny@v1"), "message")
+    assert status == 404
+    assert "the nearest is tiny@v2" in message
     assert look(gateway, "/nonsense").status_code == 400
 
 
 def test_a_pinned_version_is_answered_whatever_is_served_also_after_a_restart(start: Start) -> None:
     gateway = with_versions(start, 1)
-    assert gateway.admin("adapters/v1/pin", {}).json()["pinned"] is True
-    promote_one(gateway)
-    promote_one(gateway)
+    assert gateway.admin("adapters/v1/pin").json()["pinned"] is True
+    gateway.promote()
+    gateway.promote()
     gateway.until(lambda: gateway.engine.loaded == {"tiny@v1", "tiny@v3"})
-    assert gateway.ask(model="tiny@v1").json()["ttrl"]["adapter"] == "tiny@v1"
-    assert [m["id"] for m in gateway.http.get("/v1/models").json()["data"]] == [
-        "tiny",
-        "tiny@base",
-        "tiny@v1",
-        "tiny@v3",
-    ]
+    assert gateway.evidence(model="tiny@v1")["adapter"] == "tiny@v1"
+    models = [model["id"] for model in gateway.http.get("/v1/models").json()["data"]]
+    assert models == ["tiny", "tiny@base", "tiny@v1", "tiny@v3"]
     gateway.stop()
-    again = start(engine())
-    assert again.ask(model="tiny@v1").json()["ttrl"]["adapter"] == "tiny@v1"
-    assert again.ask().json()["ttrl"]["adapter"] == "tiny@v3"
-    assert again.admin("adapters/v1/unpin", {}).json()["pinned"] is False
+    again = start()
+    assert again.evidence(model="tiny@v1")["adapter"] == "tiny@v1"
+    assert again.evidence()["adapter"] == "tiny@v3"
+    assert again.admin("adapters/v1/unpin").json()["pinned"] is False
     again.until(lambda: again.engine.loaded == {"tiny@v3"})
 
 
 def test_pins_leave_room_for_a_swap(start: Start) -> None:
     gateway = with_versions(start, 2, engine={"max_loras": 4})
-    assert gateway.admin("adapters/1/pin", {}).status_code == 200
-    full = gateway.admin("adapters/2/pin", {})
-    assert (full.status_code, full.json()["error"]["code"]) == (409, "no_room")
-    promote_one(gateway)  # and a swap still finds its place
-    assert gateway.admin("adapters/3/unpin", {}).status_code == 409
+    assert gateway.admin("adapters/1/pin").status_code == 200
+    assert problem(gateway.admin("adapters/2/pin")) == (409, "no_room")
+    gateway.promote()  # and a swap still finds its place
+    assert gateway.admin("adapters/3/unpin").status_code == 409
 
 
 def test_a_retired_version_is_gone_for_good(start: Start) -> None:
     gateway = with_versions(start, 2)
-    assert gateway.admin("adapters/2/retire", {}).status_code == 409  # it is served
-    assert gateway.admin("adapters/1/retire", {"reason": "old"}).json() == {
-        "number": 1,
-        "state": "retired",
-    }
-    assert gateway.admin("adapters/1/promote", {}).status_code == 404
+    assert gateway.admin("adapters/2/retire").status_code == 409  # it is served
+    retired = gateway.admin("adapters/1/retire", {"reason": "old"})
+    assert retired.json() == {"number": 1, "state": "retired"}
+    assert gateway.admin("adapters/1/promote").status_code == 404
     assert gateway.admin("adapters/rollback", {"to": 1}).status_code == 409
-    promote_one(gateway)
+    gateway.promote()
     gateway.until(lambda: not list(gateway.config.adapters_root.glob("v000001-*")))
 
 
 def test_an_operator_may_overrule_a_judgement_but_not_a_fact(start: Start) -> None:
     gateway = with_versions(start, 1, gate={"sentinels": True})
-    refused_version(gateway)
-    assert "force" in gateway.admin("adapters/2/promote", {}).json()["error"]["message"]
-    assert (
-        gateway.admin("adapters/2/promote", {"force": True, "reason": "I know"}).json()["served"]
-        is True
-    )
-    assert gateway.ask().json()["ttrl"]["adapter"] == "tiny@v2"
-    gateway.engine.of_version.clear()
-    gateway.engine.shift = lambda model: 0.0
+    gateway.engine.of_version["tiny@v2"] = lambda i: "1000"
     gateway.ask()
-    assert step(gateway)["state"] == "rejected"  # by the probe
+    assert gateway.propose(gateway.lease())["state"] == "rejected"  # for its answers
+    assert "force" in problem(gateway.admin("adapters/2/promote"), "message")[1]
+    forced = gateway.admin("adapters/2/promote", {"force": True, "reason": "I know"})
+    assert forced.json()["served"] is True
+    assert gateway.evidence()["adapter"] == "tiny@v2"
+    gateway.engine.of_version.clear()
+    gateway.engine.shift = 0.0
+    gateway.ask()
+    assert gateway.propose(gateway.lease())["state"] == "rejected"  # by the probe
     assert gateway.admin("adapters/3/promote", {"force": True}).status_code == 409
 
 
 def test_a_rollback_without_a_number_goes_to_the_last_good_version(start: Start) -> None:
     gateway = with_versions(start, 2)
-    assert gateway.admin("adapters/rollback", {}).json() == {"served": "tiny@v1"}
-    assert gateway.admin("adapters/rollback", {}).json() == {"served": "tiny@base"}
-    assert gateway.admin("adapters/2/promote", {}).json()["served"] is True
-    events = [(e.event, e.by) for e in gateway.service.promotions.ledger.events("org/tiny")][-3:]
-    assert events == [("rolled_back", "operator")] * 3
+    assert gateway.admin("adapters/rollback").json() == {"served": "tiny@v1"}
+    assert gateway.admin("adapters/rollback").json() == {"served": "tiny@base"}
+    assert gateway.admin("adapters/2/promote").json()["served"] is True
+    events = gateway.service.promotions.ledger.events("org/tiny")[-3:]
+    assert [(e.event, e.by) for e in events] == [("rolled_back", "operator")] * 3
 
 
 def test_every_action_is_audited_with_the_requests_id(start: Start) -> None:
     gateway = with_versions(start, 1)
-    headers = {"authorization": f"Bearer {ADMIN}", "x-request-id": "ticket-42"}
+    headers = OPERATOR | {"x-request-id": "ticket-42"}
     with capture_logs() as logs:
         gateway.http.post("/ttrl/v1/adapters/1/retire", json={}, headers=headers)
         gateway.http.post("/ttrl/v1/adapters/rollback", json={"to": 0}, headers=headers)
-    noted = [
-        {k: entry[k] for k in ("action", "version", "by")}
-        for entry in logs
-        if entry["event"] == "audit"
+    audits = [entry for entry in logs if entry["event"] == "audit"]
+    assert [(entry["action"], entry["version"], entry["by"]) for entry in audits] == [
+        ("retire", 1, "ticket-42"),
+        ("rollback", 0, "ticket-42"),
     ]
-    assert noted == [
-        {"action": "retire", "version": 1, "by": "ticket-42"},
-        {"action": "rollback", "version": 0, "by": "ticket-42"},
-    ]
-    assert "refused" in next(entry for entry in logs if entry["event"] == "audit")
+    assert "refused" in audits[0]
 
 
 # ---------------------------------------------------------------- the command
 
 
-def test_the_command_acts_on_a_running_gateway(start: Start) -> None:
+def test_the_command_is_there_and_fails_without_a_traceback(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", adapters.__name__, "ls", "--dir", str(tmp_path)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("ttrl-adapters: ")
+    assert done.stderr.endswith("is this an adapters folder?\n")
+
+
+def test_the_command_acts_on_a_running_gateway(start: Start, command: Command) -> None:
     gateway = with_versions(start, 2)
     on = ("--base-url", gateway.url, "--admin-key", ADMIN)
-    assert [v["number"] for v in said("ls", *on)["versions"]] == [2, 1]
-    assert said("show", "v1", *on)["name"] == "tiny@v1"
-    assert said("rollback", *on) == {"served": "tiny@v1"}
-    assert said("promote", "2", *on)["served"] is True
-    assert said("pin", "1", *on)["pinned"] is True
-    assert said("unpin", "1", *on)["pinned"] is False
-    assert said("retire", "1", *on) == {"number": 1, "state": "retired"}
-    assert "the nearest is v2" in refused("show", "7", *on)
-    assert "admin key" in refused("ls", "--base-url", gateway.url)
-    assert "v2" in cli("ls", *on).stdout
+    assert [v["number"] for v in command.says("ls", *on)["versions"]] == [2, 1]
+    assert command.says("show", "v1", *on)["name"] == "tiny@v1"
+    assert command.says("rollback", *on) == {"served": "tiny@v1"}
+    assert command.says("promote", "2", *on)["served"] is True
+    assert command.says("pin", "1", *on)["pinned"] is True
+    assert command.says("unpin", "1", *on)["pinned"] is False
+    assert command.says("retire", "1", *on) == {"number": 1, "state": "retired"}
+    assert "the nearest is v2" in command.refuses("show", "7", *on)
+    assert "admin key" in command.refuses("ls", "--base-url", gateway.url)
+    assert "v2" in command.prints("ls", *on)
 
 
-def test_the_command_acts_on_the_folder_alone_and_the_next_start_obeys(start: Start) -> None:
+def test_the_command_acts_on_the_folder_alone_and_the_next_start_obeys(
+    start: Start, command: Command
+) -> None:
     gateway = with_versions(start, 2)
     where = ("--dir", gateway.config.adapters_root)
     # Looking needs nobody's leave.
-    assert [row["number"] for row in said("ls", *where)["versions"]] == [2, 1]
-    assert "belongs to a gateway that is running" in refused("rollback", *where)
+    assert [row["number"] for row in command.says("ls", *where)["versions"]] == [2, 1]
+    assert "belongs to a gateway that is running" in command.refuses("rollback", *where)
     gateway.stop()
-    assert said("rollback", *where)["number"] == 1
-    again = start(engine())
-    assert again.ask().json()["ttrl"]["adapter"] == "tiny@v1"
+    assert command.says("rollback", *where)["number"] == 1
+    again = start()
+    assert again.evidence()["adapter"] == "tiny@v1"
     again.stop()
-    assert said("promote", "v2", *where)["served"] is True
-    assert said("show", "2", *where)["events"][-1]["by"] == "operator"
-    assert "there are v2, v1" in refused("pin", "7", *where)
-    assert "is not a version" in refused("show", "x", *where)
+    assert command.says("promote", "v2", *where)["served"] is True
+    assert command.says("show", "2", *where)["events"][-1]["by"] == "operator"
+    assert "there are v2, v1" in command.refuses("pin", "7", *where)
+    assert "is not a version" in command.refuses("show", "x", *where)
 
 
 def test_a_version_is_exported_and_pushed_without_what_is_only_ours(
-    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Start, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gateway = with_versions(start, 1)
     where = ("--dir", gateway.config.adapters_root)
-    said("export", "1", tmp_path / "out", *where)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "adapter_config.json",
-        "adapter_model.safetensors",
-    ]
-    assert "not empty" in refused("export", "1", tmp_path / "out", *where)
+    exported = ["adapter_config.json", "adapter_model.safetensors"]
+    command.says("export", "1", tmp_path / "out", *where)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == exported
+    assert "not empty" in command.refuses("export", "1", tmp_path / "out", *where)
 
     import huggingface_hub
-
-    from ttrl_server.commands import adapters
 
     uploads: list[dict[str, Any]] = []
 
@@ -249,141 +234,143 @@ def test_a_version_is_exported_and_pushed_without_what_is_only_ours(
             return "https://hub/owner/name"
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
-    monkeypatch.setattr(sys, "argv", ["ttrl-adapters", "push", "1", "owner/name", *map(str, where)])
-    adapters.main()
+    command.says("push", "1", "owner/name", *where)
     assert uploads[0] == {"repository": "owner/name", "private": False, "exist_ok": True}
-    assert uploads[1]["files"] == ["adapter_config.json", "adapter_model.safetensors"]
+    assert uploads[1]["files"] == exported
 
 
 # ---------------------------------------------------------------- learning that was ended
 
 
-def test_an_alarm_outlives_a_restart_until_a_person_resumes_learning(start: Start) -> None:
-    gateway = start(engine(), guard={"max_kl": 1})
+def alarmed(start: Start) -> Gateway:
+    """Learning has been ended by a step that went too far."""
+    gateway = start(guard={"max_kl": 1})
     gateway.ask()
-    step(gateway, kl_base=3.0)
+    gateway.propose(gateway.lease(), kl_base=3.0)
+    return gateway
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_alarm_outlives_a_restart_until_a_person_resumes_learning(
+    start: Start, command: Command
+) -> None:
+    gateway = alarmed(start)
     why = gateway.status()["reason"]
     assert why.startswith("kl: 3 nats")
     gateway.stop()
-    again = start(engine())
+    again = start()
     assert (again.status()["learning"], again.status()["reason"]) == (False, why)
     again.ask()
-    assert again.admin("train/lease", {"worker": "test"}).status_code == 204
+    assert again.waiting() is None
     assert again.http.post("/ttrl/v1/learning/resume").status_code == 401
-    assert said("resume", "--base-url", again.url, "--admin-key", ADMIN)["learning"] is True
-    assert promote_one(again)
+    on = ("--base-url", again.url, "--admin-key", ADMIN)
+    assert command.says("resume", *on)["learning"] is True
+    assert again.promote()
     again.stop()
-    assert start(engine()).status()["learning"] is True
+    assert start().status()["learning"] is True
 
 
-def test_learning_is_resumed_on_the_folder_alone(start: Start) -> None:
-    gateway = start(engine(), guard={"max_kl": 1})
-    gateway.ask()
-    step(gateway, kl_base=3.0)
+def test_learning_is_resumed_on_the_folder_alone(start: Start, command: Command) -> None:
+    gateway = alarmed(start)
     gateway.stop()
-    assert said("resume", "--dir", gateway.config.adapters_root) == {
-        "learning": "goes on at the next start"
-    }
-    assert start(engine()).status()["learning"] is True
+    said = command.says("resume", "--dir", gateway.config.adapters_root)
+    assert said == {"learning": "goes on at the next start"}
+    assert start().status()["learning"] is True
 
 
 # ---------------------------------------------------------------- a version that falls
 
 
-def fallen_gateway(start: Start) -> Gateway:
-    """v1 is sound; v2 passes the gate, and is nonsense on everything clients ask."""
+def watched(start: Start) -> Gateway:
+    """v1 is served, and eight questions were asked of it."""
     gateway = with_versions(start, 1, guard={"watch_groups": 4, "watch_window": 8})
-    for n in range(8):
-        gateway.ask(ones(n + 1))
-    gateway.engine.of_version["tiny@v2"] = lambda i: "I cannot say."
-    promote_one(gateway)
+    for n in range(1, 9):
+        gateway.ask(ones(n))
     return gateway
+
+
+def fallen(start: Start) -> Gateway:
+    """v1 is sound; v2 passes the gate, and is nonsense on everything clients ask."""
+    gateway = watched(start)
+    gateway.engine.of_version["tiny@v2"] = lambda i: "I cannot say."
+    gateway.promote()
+    return gateway
+
+
+def until_watched(gateway: Gateway) -> None:
+    assert gateway.service.learning
+    watcher = gateway.service.learning.watcher
+    gateway.until(lambda: not watcher.looking)
 
 
 def test_a_regression_that_passed_the_gate_is_gone_back_from_within_one_window(
     start: Start,
 ) -> None:
-    gateway = fallen_gateway(start)
-    asked = 0
-    while gateway.status()["served"]["number"] == 2:
-        assert asked < 8, "not within one window"
-        gateway.ask(ones(asked % 8 + 1))
-        asked += 1
-        gateway.until(lambda: not watcher(gateway).looking)
-    assert gateway.status()["served"]["name"] == "tiny@v1"
+    gateway = fallen(start)
+    for n in range(1, 9):
+        gateway.ask(ones(n))
+        until_watched(gateway)
+        if gateway.served != "tiny@v2":
+            break
+    assert gateway.served == "tiny@v1"
     assert gateway.status()["learning"] is True  # and goes on, from v1
     shown = look(gateway, "/2").json()
-    assert shown["state"] == "fallen"
-    assert shown["events"][-1]["by"] == "watch"
+    assert (shown["state"], shown["events"][-1]["by"]) == ("fallen", "watch")
     assert "v2 fell" in shown["events"][-1]["reason"]
     assert gateway.admin("adapters/2/promote", {"force": True}).status_code == 409
-    assert promote_one(gateway).parent.number == 1  # type: ignore[union-attr]
+    parent = gateway.promote().parent
+    assert parent
+    assert parent.number == 1
 
 
 def test_harder_questions_are_no_fall(start: Start) -> None:
     """The new version is as good as the base model on them, which is asked before anybody goes
     back."""
-    gateway = fallen_gateway(start)
+    gateway = fallen(start)
     gateway.engine.text = lambda i: "I cannot say."
-    for n in range(8):
-        gateway.ask(ones(n + 1))
-        gateway.until(lambda: not watcher(gateway).looking)
-    assert gateway.status()["served"]["number"] == 2
+    for n in range(1, 9):
+        gateway.ask(ones(n))
+        until_watched(gateway)
+    assert gateway.served == "tiny@v2"
 
 
 def test_a_step_from_a_version_that_was_left_does_not_bring_it_back(start: Start) -> None:
     gateway = with_versions(start, 1)
     gateway.ask()
-    batch = lease(gateway)
-    folder = publish(gateway, batch.number)  # made from v1
+    batch = gateway.lease()
+    folder = gateway.publish(batch)  # made from v1
     gateway.admin("adapters/rollback", {"to": 0})
-    judgement = gateway.admin("train/propose", {"batch": batch.id, "folder": folder}).json()
+    judgement = gateway.propose(batch, folder)
     assert (judgement["state"], judgement["parent"]) == ("rejected", None)
     assert "made from v1, which is not served any more" in judgement["reason"]
-    assert gateway.status()["served"]["number"] == 0
+    assert gateway.served == "tiny@base"
 
 
 def test_samples_that_a_client_cut_short_make_no_version_fall(start: Start) -> None:
     """Both are asked again before anything is done, as they are asked by nobody in particular."""
-    gateway = with_versions(start, 1, guard={"watch_groups": 4, "watch_window": 8})
-    for n in range(8):
-        gateway.ask(ones(n + 1))
-    promote_one(gateway)
+    gateway = watched(start)
+    gateway.promote()
     # For as long as the hostile client asks.
     gateway.engine.of_version["tiny@v2"] = lambda i: "I cannot"
-    for n in range(4):
-        gateway.ask(ones(n + 1), max_tokens=2)
+    for n in range(1, 5):
+        gateway.ask(ones(n), max_tokens=2)
     del gateway.engine.of_version["tiny@v2"]
     gateway.ask(ones(5))
-    gateway.until(lambda: not watcher(gateway).looking)
-    assert gateway.status()["served"]["number"] == 2
-
-
-def proposing(gateway: Gateway, batch: Batch) -> tuple[threading.Thread, list[Any]]:
-    """The batch's version is proposed; its judgement is in the list when the thread has ended."""
-    proposal = {"batch": batch.id, "folder": publish(gateway, batch.number)}
-    judgements: list[Any] = []
-    thread = threading.Thread(
-        target=lambda: judgements.append(gateway.admin("train/propose", proposal).json())
-    )
-    thread.start()
-    return thread, judgements
+    until_watched(gateway)
+    assert gateway.served == "tiny@v2"
 
 
 def test_a_rollback_does_not_wait_for_a_candidate(start: Start) -> None:
     gateway = with_versions(start, 1, gate={"sentinels": True, "canary_samples": 4})
     gateway.ask()
-    batch = lease(gateway)
-    gateway.engine.delay_s = 2.0  # the candidate is asked for a long time
-    thread, judgements = proposing(gateway, batch)
+    gateway.engine.held = lambda i: True  # the candidate is asked for a long time
+    proposal = gateway.aside(gateway.propose, gateway.lease())
     gateway.until(lambda: gateway.engine.running > 0)
     assert gateway.admin("adapters/rollback", {"to": 0}).json() == {"served": "tiny@base"}
-    thread.join(30)
-    assert (judgements[0]["state"], judgements[0]["reason"].partition(":")[0]) == (
-        "rejected",
-        "given_up",
-    )
-    assert gateway.status()["served"]["number"] == 0
+    judgement = proposal.result()
+    assert judgement["state"] == "rejected"
+    assert judgement["reason"].startswith("given_up:")
+    assert gateway.served == "tiny@base"
     assert gateway.status()["learning"] is True
 
 
@@ -393,10 +380,9 @@ def test_a_candidate_that_is_given_up_while_it_is_loaded_does_not_stay_in_the_en
     gateway = with_versions(start, 1)
     gateway.ask()
     gateway.engine.load_s = 0.5
-    thread, judgements = proposing(gateway, lease(gateway))
+    proposal = gateway.aside(gateway.propose, gateway.lease())
     gateway.until(lambda: gateway.engine.paths().count("/v1/load_lora_adapter") == 2)
     gateway.admin("adapters/rollback", {"to": 0})
-    thread.join(30)
-    assert judgements[0]["reason"].partition(":")[0] == "given_up"
+    assert proposal.result()["reason"].startswith("given_up:")
     gateway.until(lambda: gateway.engine.paths().count("/v1/unload_lora_adapter") >= 2)
     gateway.until(lambda: gateway.engine.loaded == set())

@@ -7,7 +7,6 @@ import json
 import subprocess
 import venv
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from tests import recipes
-from tests.integration.conftest import Gateway
+from tests.integration.conftest import Gateway, Start
 from tests.integration.fake_vllm import FakeVLLM
 
 KEY = "a-clients-key"
@@ -49,10 +48,8 @@ class Pupil(FakeVLLM):
         return f"The answer is {answer if rightly else answer + 1}."
 
     async def tokenize(self, request: Request) -> Response:
-        prompt = (await self._body(request))["messages"][-1]["content"]
-        return JSONResponse(
-            {"tokens": [*map(ord, prompt)], "count": len(prompt), "max_model_len": 1024}
-        )
+        ids = [*map(ord, (await self._body(request))["messages"][-1]["content"])]
+        return JSONResponse({"tokens": ids, "count": len(ids), "max_model_len": 1024})
 
     async def completions(self, request: Request) -> Response:
         prompt = "".join(map(chr, (await self._body(request))["prompt"]))
@@ -61,31 +58,23 @@ class Pupil(FakeVLLM):
         text = self.says(prompt, rightly=agrees == (PLACES[prompt] % 4 != 3))
         ids = [*map(ord, text)]
         choice = {"text": text, "token_ids": ids, "finish_reason": "stop"}
-        return JSONResponse(
-            {"choices": [choice | {"logprobs": {"token_logprobs": [-0.5] * len(ids)}}]}
-        )
+        logprobs = {"token_logprobs": [-0.5] * len(ids)}
+        return JSONResponse({"choices": [choice | {"logprobs": logprobs}]})
 
     async def chat(self, request: Request) -> Response:
         body = await self._body(request)
         prompt = body["messages"][-1]["content"]
         text = self.says(prompt, rightly=PLACES[prompt] % 2 == 0)
-        choice = {
-            "index": 0,
-            "message": {"role": "assistant", "content": text},
-            "finish_reason": "stop",
-        }
-        about = {
-            "id": "chatcmpl-1",
-            "object": "chat.completion",
-            "created": 0,
-            "model": body["model"],
-        }
+        message = {"role": "assistant", "content": text}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        about = {"id": "chatcmpl-1", "object": "chat.completion", "created": 0}
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
-        return JSONResponse(about | {"choices": [choice], "usage": usage})
+        more = {"model": body["model"], "choices": [choice], "usage": usage}
+        return JSONResponse(about | more)
 
 
 @pytest.fixture
-def gateway(start: Callable[..., Gateway]) -> Gateway:
+def gateway(start: Start) -> Gateway:
     gateway = start(Pupil(), api={"keys": [KEY]}, vote={"deadline_s": 120})
     gateway.http.headers["authorization"] = f"Bearer {KEY}"
     return gateway
@@ -105,14 +94,8 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the ``openai`` command, from a release of the package that has it."""
     folder = tmp_path_factory.mktemp("openai")
     venv.create(folder, with_pip=True)
-    pip = [
-        str(folder / "bin" / "pip"),
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "openai<2.35",
-    ]
-    done = subprocess.run(pip, capture_output=True, text=True, timeout=240, check=False)
+    pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run([*pip, "openai<2.35"], capture_output=True, text=True, timeout=240)
     if done.returncode != 0:
         pytest.skip(f"no package index to install the command from: {done.stderr[-500:]}")
     return folder / "bin"
@@ -121,11 +104,8 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def asked(gateway: Gateway) -> Counter[str]:
     """How often the engine was asked for what: whole answers (chat) and samples of votes
     (completions)."""
-    return Counter(
-        path.rpartition("/v1/")[2]
-        for path in gateway.engine.paths()
-        if path.endswith("completions")
-    )
+    asked_for = (path.rpartition("/v1/")[2] for path in gateway.engine.paths())
+    return Counter(path for path in asked_for if path.endswith("completions"))
 
 
 def kept(gateway: Gateway) -> int:
@@ -166,19 +146,22 @@ def test_a_voted_evaluation_of_ones_own_questions_scores_the_votes_and_nothing_i
 
 
 @pytest.mark.slow
-def test_the_openai_command_prints_the_engines_own_answer_at_temperature_0(
-    command: Path, gateway: Gateway, tmp_path: Path
+@pytest.mark.parametrize(
+    ("kind", "says", "asks", "keeps"),
+    [
+        ("greedy", "The answer is 57.", {"chat/completions": 1}, 0),  # the second product: unknown
+        ("voted", "The answer is 56.", {"completions": 8}, 1),
+    ],
+)
+def test_the_openai_command_prints_the_engines_own_answer_or_the_votes_which_is_learned_from(
+    command: Path,
+    gateway: Gateway,
+    tmp_path: Path,
+    kind: str,
+    says: str,
+    asks: dict[str, int],
+    keeps: int,
 ) -> None:
-    # The second product: unknown.
-    assert "The answer is 57." in run("openai, greedy", gateway, tmp_path, path=command)
-    assert asked(gateway) == {"chat/completions": 1}
-    assert kept(gateway) == 0
-
-
-@pytest.mark.slow
-def test_the_openai_command_prints_the_votes_answer_and_is_learned_from(
-    command: Path, gateway: Gateway, tmp_path: Path
-) -> None:
-    assert "The answer is 56." in run("openai, voted", gateway, tmp_path, path=command)
-    assert asked(gateway) == {"completions": 8}
-    assert gateway.status()["groups"]["pending"] == 1
+    assert says in run(f"openai, {kind}", gateway, tmp_path, path=command)
+    assert asked(gateway) == asks
+    assert kept(gateway) == gateway.status()["groups"]["pending"] == keeps

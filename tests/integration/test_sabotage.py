@@ -6,9 +6,10 @@ Sabotage that only an engine can find is in ``tests/e2e/test_adapters.py``.
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
-import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.integration.conftest import Gateway
-from tests.integration.test_learning_loop import engine, lease, promote_one
+from tests.integration.conftest import Gateway, Start, problem
 from tests.unit.registry import build
 from ttrl_server.registry import folders
 from ttrl_server.registry.names import WEIGHTS
 from ttrl_server.types import Batch
 
-Start = Callable[..., Gateway]
 Sabotage = Callable[[Path], None]
 
 
@@ -78,105 +77,80 @@ def next_batch(gateway: Gateway) -> Batch:
     train on."""
     while gateway.ask().json()["ttrl"]["train"] != "queued":
         pass
-    return lease(gateway)
+    return gateway.lease()
+
+
+@pytest.fixture(scope="module")
+def shared(start_one: Start) -> Gateway:
+    return start_one(guard={"refusals": 0})
 
 
 def proposed(gateway: Gateway, sabotage: str) -> dict[str, Any]:
     batch, root = next_batch(gateway), gateway.config.adapters_root
-    staged, _ = BEFORE.get(sabotage, ({}, ""))
+    staged = build.stage(root, **BEFORE[sabotage][0]) if sabotage in BEFORE else None
     rank = 64 if sabotage == "rank too large" else build.RANK
-    folder = build.publish(
-        root,
-        batch.number,
-        build.stage(root, **staged),
-        rank=rank,
-        parent=batch.parent.number if batch.parent else 0,
-    ).folder
+    parent = batch.parent.number if batch.parent else 0
+    folder = build.publish(root, batch.number, staged, rank=rank, parent=parent).folder
     if sabotage in AFTER:
         AFTER[sabotage][0](root / folder)
-    return dict(gateway.admin("train/propose", {"batch": batch.id, "folder": folder}).json())
+    return gateway.propose(batch, folder)
 
 
 @pytest.mark.parametrize("sabotage", [*AFTER, *BEFORE])
 def test_a_sabotaged_version_is_refused_before_the_engine_hears_of_it(
-    start: Start, sabotage: str
+    gateway: Gateway, sabotage: str
 ) -> None:
-    gateway = start(engine())
     judgement = proposed(gateway, sabotage)
     assert judgement["state"] == "rejected"
     assert judgement["reason"].startswith("preflight: ")
     assert (AFTER | BEFORE)[sabotage][1] in judgement["reason"]
     assert "/v1/load_lora_adapter" not in gateway.engine.paths()
-    ledger = [
-        json.loads(line)
-        for line in (gateway.config.adapters_root / "ledger.jsonl").read_text().splitlines()
-    ]
-    assert (ledger[-1]["event"], ledger[-1]["stage"], ledger[-1]["by"]) == (
-        "rejected",
-        "preflight",
-        "gate",
-    )
-    assert gateway.ask().json()["ttrl"]["adapter"] == "tiny@base"
+    ledger = (gateway.config.adapters_root / "ledger.jsonl").read_text().splitlines()
+    last = [event for event in map(json.loads, ledger) if event["event"] == "rejected"][-1]
+    assert (last["stage"], last["by"]) == ("preflight", "gate")
+    assert judgement["reason"].endswith(last["reason"])
+    assert gateway.evidence()["adapter"] == "tiny@base"
 
 
-@pytest.mark.parametrize("name", ["../v000001-00000000", "v000001-00000000/..", "/etc", "", "v1"])
-def test_a_name_that_leads_elsewhere_is_no_version(start: Start, name: str) -> None:
-    gateway = start(engine())
-    gateway.ask()
-    reply = gateway.admin("train/propose", {"batch": lease(gateway).id, "folder": name})
-    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "folder")
+def test_a_name_that_leads_elsewhere_is_no_version(start: Start) -> None:
+    gateway = start()
+    batch = next_batch(gateway).id
+    names = ["../v000001-00000000", "v000001-00000000/..", "../../etc", "/etc", "", "v1"]
+    replies = [gateway.admin("train/propose", {"batch": batch, "folder": name}) for name in names]
+    assert [problem(reply, "param") for reply in replies] == [(400, "folder")] * len(names)
 
 
 def test_weights_that_do_not_fit_the_base_model_are_refused(start: Start, tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
-    save_file(
-        {"model.layers.0.self_attn.q_proj.weight": np.ones((4, 5), np.float32)},
-        model / "model.safetensors",
-    )
-    gateway = start(engine(), model=str(model), served_model_name="tiny")
-    gateway.ask()
-    batch, root = lease(gateway), gateway.config.adapters_root
+    layer = {"model.layers.0.self_attn.q_proj.weight": np.ones((4, 5), np.float32)}
+    save_file(layer, model / "model.safetensors")
+    gateway = start(model=str(model), served_model_name="tiny")
+    batch, root = next_batch(gateway), gateway.config.adapters_root
     staged = build.stage(root, config={"base_model_name_or_path": str(model)})
-    folder = folders.publish(
-        root,
-        staged,
-        number=batch.number,
-        base_model=str(model),
-        parent=0,
-        rank=8,
-        step=1,
-        metrics={},
-    ).folder
-    judgement = gateway.admin("train/propose", {"batch": batch.id, "folder": folder}).json()
+    about: dict[str, Any] = {"parent": 0, "rank": 8, "step": 1, "metrics": {}}
+    version = folders.publish(root, staged, number=batch.number, base_model=str(model), **about)
+    judgement = gateway.propose(batch, version.folder)
     assert judgement["reason"].startswith("preflight: ")
     assert "the base model's layer is [4, 5]" in judgement["reason"]
 
 
 def test_a_hundred_bad_candidates_in_a_row_cost_no_request_and_no_disk(start: Start) -> None:
-    gateway = start(engine(), guard={"refusals": 0})
-    promote_one(gateway)
-    statuses: list[int] = []
-    ending = threading.Event()
+    gateway = start(guard={"refusals": 0})
+    gateway.promote()
 
-    def load() -> None:
-        while not ending.is_set():
-            reply = gateway.ask("What is 1 + 1?", ttrl={"train": False})
-            statuses.append(
-                reply.status_code if reply.json()["ttrl"]["adapter"] == "tiny@v1" else 0
-            )
+    def judge_all() -> set[str]:
+        kinds = itertools.cycle([*AFTER, *BEFORE])
+        return {proposed(gateway, kind)["state"] for kind in itertools.islice(kinds, 100)}
 
-    asking = threading.Thread(target=load)
-    asking.start()
-    try:
-        kinds = [*AFTER, *BEFORE]
-        states = {proposed(gateway, kinds[n % len(kinds)])["state"] for n in range(100)}
-    finally:
-        ending.set()
-        asking.join(30)
-    assert states == {"rejected"}
-    assert set(statuses) == {200}
-    assert len(statuses) > 10
+    judging = gateway.aside(judge_all)
+    asked = 0
+    while not judging.done() or asked <= 10:
+        reply = gateway.ask("What is 1 + 1?", ttrl={"samples": 2, "train": False})
+        assert (reply.status_code, reply.json()["ttrl"]["adapter"]) == (200, "tiny@v1")
+        asked += 1
+        time.sleep(0.05)  # a client, not a flood: all this is one process
+    assert judging.result() == {"rejected"}
     # And the next good one is served; the worst of the rubbish goes with the swap.
-    promote_one(gateway)
+    gateway.promote()
     gateway.until(lambda: len(list(gateway.config.adapters_root.glob("v*"))) <= 8, 30)

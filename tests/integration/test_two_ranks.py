@@ -3,24 +3,26 @@ under torchrun."""
 
 from __future__ import annotations
 
-import json
+import asyncio
 import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import torch
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
+from tests.integration.conftest import Gateway
+from tests.integration.fake_vllm import Serving
 from tests.unit.training.tiny import (
     batch_of,
     drawn_batch,
@@ -44,7 +46,7 @@ from ttrl_server.training.step import build_engine, train_step
 from ttrl_server.types import Batch, Parent
 
 STAGES = (0, 1, 2, 3)
-DRAWN = 12
+DRAWN = 8
 SETTINGS: dict[str, Any] = {"micro_batch_tokens": 16, "rank": 1}
 """Micro-batches that do not divide by two, and tensors that stage 3 cannot cut evenly."""
 
@@ -68,29 +70,18 @@ def train_on_this_rank(folder: Path) -> None:
         state.restore(engine, start)
         drawn = [gradient(engine, drawn_batch(seed), cfg) for seed in range(DRAWN)]
         if ranks.leads:
-            found = {
-                "adapter": end.weights,
-                "loss": [first["loss"], second["loss"]],
-                "drawn": drawn,
-            }
+            losses = [first["loss"], second["loss"]]
+            found = {"adapter": end.weights, "loss": losses, "drawn": drawn}
             torch.save(found, folder / f"{stage}.pt")
 
 
 @pytest.fixture(scope="module")
 def trained_by_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two-ranks")
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-    ]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    argv = [*launcher, "--nproc-per-node", "2", __file__, str(folder)]
     env = os.environ | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*launcher, __file__, str(folder)], env=env, capture_output=True, text=True, timeout=200
-    )
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
@@ -102,16 +93,14 @@ def test_two_ranks_give_the_update_of_the_reference_at_every_zero_stage(
     cfg = tiny_config(**SETTINGS)
     policy = tiny_policy(cfg)
     trained = trained_parameters(policy)
-    adam = torch.optim.AdamW(
-        trained.values(), lr=cfg.train.learning_rate, weight_decay=cfg.train.weight_decay
-    )
+    about = {"lr": cfg.train.learning_rate, "weight_decay": cfg.train.weight_decay}
+    adam = torch.optim.AdamW(trained.values(), **about)
     losses = [reference_step(policy, adam, tiny_batch(None, seed), cfg.train) for seed in (0, 10)]
     got = torch.load(trained_by_two / f"{stage}.pt")
     assert got["loss"] == pytest.approx(losses, rel=1e-5)
-    worst = max(
-        (got["adapter"][name] - p.detach()).abs().max().item() for name, p in trained.items()
-    )
-    assert worst < 0.01 * cfg.train.learning_rate
+    for name, parameter in trained.items():
+        far = (got["adapter"][name] - parameter.detach()).abs().max().item()
+        assert far < 0.01 * cfg.train.learning_rate
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -130,67 +119,45 @@ def test_two_ranks_give_the_gradient_of_the_reference_for_any_lengths(
     assert learned > DRAWN / 2
 
 
-class OneRoomGateway(ThreadingHTTPServer):
-    """Hands out batches in order, promotes the first version and rejects the second; everything
+class OneRoomGateway:
+    """Hands out batches in order, promotes the first version and rejects the others; everything
     it hears is kept."""
 
     def __init__(self, batches: list[Batch]) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.batches, self.heard, self.promoted = batches, [], None
+        self.batches = batches
+        self.heard: list[tuple[str, dict[str, Any]]] = []
+        self.promoted: Parent | None = None
+        self.serving = Serving(Starlette(routes=[Route("/{path:path}", self.on, methods=["POST"])]))
 
-    batches: list[Batch]
-    heard: list[tuple[str, dict[str, Any]]]
-    promoted: Parent | None
-
-    def answer(self, route: str, body: dict[str, Any]) -> bytes | None:
-        if route != "lease" or self.batches:
-            self.heard.append((route, body))
-        if route == "lease" and self.batches:
-            return msgspec.msgpack.encode(replace(self.batches.pop(0), parent=self.promoted))
+    async def on(self, request: Request) -> Response:
+        assert request.headers["authorization"] == "Bearer s3cret"
+        route, body = request.url.path.rpartition("/")[2], await request.json()
+        if route == "lease" and not self.batches:
+            await asyncio.sleep(0.2)
+            return Response(status_code=204)
+        self.heard.append((route, body))
         if route == "lease":
-            time.sleep(0.2)
+            batch = replace(self.batches.pop(0), parent=self.promoted)
+            return Response(msgspec.msgpack.encode(batch))
         if route != "propose":
-            return None
-        if self.promoted is None:
+            return Response(status_code=204)
+        state = "rejected" if self.promoted else "promoted"
+        if state == "promoted":
             self.promoted = Parent(number_of_folder(body["folder"]) or 0, body["folder"])
-            return msgspec.json.encode({"state": "promoted", "reason": "", "parent": self.promoted})
-        return msgspec.json.encode(
-            {"state": "rejected", "reason": "worse", "parent": self.promoted}
-        )
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: OneRoomGateway
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        assert self.headers["Authorization"] == "Bearer s3cret"
-        answer = self.server.answer(self.path.rsplit("/", 1)[-1], body)
-        self.send_response(204 if answer is None else 200)
-        if answer is not None:
-            self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        with suppress(BrokenPipeError):  # The trainer was told to end while it waited.
-            self.wfile.write(answer or b"")
-
-    def log_message(self, *args: Any) -> None:
-        pass
+        judgement = {"state": state, "reason": "", "parent": self.promoted}
+        return Response(msgspec.json.encode(judgement))
 
 
 @pytest.fixture
 def gateway() -> Iterator[OneRoomGateway]:
     unanimous = batch_of(experience(None, 4, (2, 3), (1, 1), seed=7))
     wanted = [tiny_batch(None, 0), unanimous, tiny_batch(None, 10), tiny_batch(None, 10)]
-    batches = [
-        replace(batch, id=f"b{i}", number=i, lease_s=0.3) for i, batch in enumerate(wanted, start=1)
-    ]
-    server = OneRoomGateway(batches)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    numbered = enumerate(wanted, start=1)
+    it = OneRoomGateway(
+        [replace(batch, id=f"b{i}", number=i, lease_s=0.3) for i, batch in numbered]
+    )
+    yield it
+    it.serving.end()
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
@@ -199,25 +166,23 @@ def test_a_trainer_leases_learns_publishes_goes_back_after_a_rejection_and_ends_
 ) -> None:
     tiny_base().save_pretrained(tmp_path / "model")
     # Two device numbers are two ranks, on a CPU as well.
-    cfg = tiny_config(model=str(tmp_path / "model"), devices=list(range(ranks)))
-    cfg = cfg.model_copy(
-        update={"adapters": cfg.adapters.model_copy(update={"dir": tmp_path / "adapters"})}
-    )
+    cfg = tiny_config(model=str(tmp_path / "model"), devices=list(range(ranks)), niceness=0)
+    adapters = cfg.adapters.model_copy(update={"dir": tmp_path / "adapters"})
+    cfg = cfg.model_copy(update={"adapters": adapters})
     (tmp_path / "config.json").write_text(cfg.model_dump_json())
-    argv, env = trainer_command(
-        cfg, tmp_path / "config.json", f"http://127.0.0.1:{gateway.server_port}"
-    )
+    argv, env = trainer_command(cfg, tmp_path / "config.json", gateway.serving.url)
     with (tmp_path / "log").open("w") as log:
-        trainer = subprocess.Popen(
-            argv, env=inherited() | env | {"TTRL_ADMIN_KEY": "s3cret"}, stderr=log
-        )
-    wait_until(
-        lambda: [route for route, _ in gateway.heard].count("propose") == 3,
-        trainer,
-        tmp_path / "log",
-    )
+        # In a session of its own: it lowers the priority of the whole session it is in.
+        env = inherited() | env | {"TTRL_ADMIN_KEY": "s3cret"}
+        trainer = subprocess.Popen(argv, env=env, stderr=log, start_new_session=True)
+
+    def proposed_three_times() -> bool:
+        assert trainer.poll() is None, (tmp_path / "log").read_text()[-3000:]
+        return [route for route, _ in gateway.heard].count("propose") == 3
+
+    Gateway.until(proposed_three_times, 240)
     trainer.send_signal(signal.SIGTERM)
-    code = trainer.wait(timeout=20)
+    code = trainer.wait(timeout=60)
     assert ranks > 1 or code == 0  # torchrun has its own codes.
 
     said = [(route, body) for route, body in gateway.heard if route in ("propose", "skip")]
@@ -236,16 +201,6 @@ def test_a_trainer_leases_learns_publishes_goes_back_after_a_rejection_and_ends_
     # The same batch from the same parent: nothing of the rejected version was left in the engine.
     assert third.sha256["adapter_model.safetensors"] == fourth.sha256["adapter_model.safetensors"]
     assert list(cfg.adapters.dir.glob(".tmp-*")) == []
-
-
-def wait_until(
-    done: Any, trainer: subprocess.Popen[bytes], log: Path, patience_s: float = 90
-) -> None:
-    deadline = time.monotonic() + patience_s
-    while not done():
-        alive = trainer.poll() is None and time.monotonic() < deadline
-        assert alive, log.read_text()[-3000:]
-        time.sleep(0.05)
 
 
 if __name__ == "__main__":

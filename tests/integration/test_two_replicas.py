@@ -22,62 +22,55 @@ from ttrl_server.settings.config import Config
 class Pair:
     """Two engines behind one swap."""
 
-    def __init__(self, config: Config, root: Path) -> None:
-        self.engines = [
-            FakeVLLM(shift=lambda model: 0.0 if model == "tiny@base" else 0.25) for _ in range(2)
-        ]
+    def __init__(self, folder: Path, **engine: float) -> None:
+        self.root = folder / "adapters"
+        self.config = Config(
+            model="org/tiny",
+            hardware="cpu",
+            run_dir=folder / "run",
+            engine={"replicas": 2, **engine},
+            adapters={"dir": self.root},
+        )
+        self.ledger = Ledger(self.root)
+        self.fleet = Fleet(self.config, self.clients())
+        self.place = Placement(self.config, self.fleet, self.ledger, self.root)
+        self.promotions = Promotions(self.config, self.fleet, self.place, self.ledger, None)
+
+    def clients(self) -> list[EngineClient]:
+        self.engines = [FakeVLLM(), FakeVLLM()]
         self.servings = [Serving(engine.app()) for engine in self.engines]
-        self.clients = [EngineClient(url=serving.url) for serving in self.servings]
-        self.fleet = Fleet(config, self.clients)
-        self.root = root
-        ledger = Ledger(root)
-        self.place = Placement(config, self.fleet, ledger, root)
-        self.promotions = Promotions(config, self.fleet, self.place, ledger, None)
+        return [EngineClient(url=serving.url) for serving in self.servings]
 
     async def judge(self, number: int) -> Judgement:
-        return await asyncio.wait_for(
-            self.promotions.judge(number, build.publish(self.root, number).folder), 30
-        )
+        folder = build.publish(self.root, number).folder
+        return await asyncio.wait_for(self.promotions.judge(number, folder), 60)
 
 
 @pytest.fixture
 async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    root = tmp_path / "adapters"
-    root.mkdir()
-    made = Pair(
-        Config(
-            model="org/tiny",
-            hardware="cpu",
-            run_dir=tmp_path,
-            engine={"replicas": 2},
-            adapters={"dir": root},
-        ),
-        root,
-    )
-    for client, replica in zip(made.clients, made.fleet.replicas, strict=True):
-        await client.open()
+    made = Pair(tmp_path)
+    for replica in made.fleet.replicas:
+        await replica.client.open()
         await made.place.bring_up(replica)
     yield made
-    for client in made.clients:
-        await client.close()
+    for replica in made.fleet.replicas:
+        await replica.client.close()
     for serving in made.servings:
-        serving.stop()
+        serving.end()
 
 
 async def test_a_version_is_loaded_and_proved_on_both_before_either_serves_it(pair: Pair) -> None:
     assert (await pair.judge(1))[0] == "promoted"
     assert [engine.loaded for engine in pair.engines] == [{"tiny@v1"}, {"tiny@v1"}]
     assert all("/v1/completions" in engine.paths() for engine in pair.engines)
-    seen = set()
     with pair.fleet.hold() as one, pair.fleet.hold() as two:
-        seen = {(one.replica.index, one.version), (two.replica.index, two.version)}
-    assert seen == {(0, 1), (1, 1)}
+        assert {(hold.replica.index, hold.version) for hold in (one, two)} == {(0, 1), (1, 1)}
 
 
 async def test_one_engine_that_does_not_serve_what_was_trained_keeps_the_version_from_both(
     pair: Pair,
 ) -> None:
-    pair.engines[1].shift = lambda model: 0.0 if model == "tiny@base" else 9.0
+    pair.engines[1].shift = 9.0
     state, reason = await pair.judge(1)
     assert (state, reason.split(":")[0]) == ("rejected", "probe")
     assert pair.fleet.serving == 0
@@ -95,10 +88,10 @@ async def test_an_engine_that_dies_in_a_swap_leaves_the_routing_and_comes_back_w
     with pair.fleet.hold() as hold:
         assert (hold.replica.index, hold.version) == (0, 2)
     # Its supervisor starts another process, with nothing loaded.
-    again = FakeVLLM(shift=lambda model: 0.0 if model == "tiny@base" else 0.25)
+    again = FakeVLLM()
     pair.servings[1] = Serving(again.app())
-    await pair.clients[1].close()
-    dead.client = pair.clients[1] = EngineClient(url=pair.servings[1].url)
+    await dead.client.close()
+    dead.client = EngineClient(url=pair.servings[1].url)
     await dead.client.open()
     await pair.place.bring_up(dead)
     assert again.loaded == {"tiny@v2"}

@@ -5,56 +5,40 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Gateway
-from tests.integration.test_learning_loop import engine, lease, promote_one, publish
-from tests.unit.registry import build
+from tests.integration import engine_process
+from tests.integration.conftest import Start
+from tests.integration.test_two_replicas import Pair
 from ttrl_server.engine import supervisor
+from ttrl_server.engine.client import EngineClient
 from ttrl_server.engine.command import socket_path
-from ttrl_server.engine.fleet import Fleet
-from ttrl_server.engine.placement import Placement
-from ttrl_server.promotion.promotions import Promotions
-from ttrl_server.registry.ledger import Ledger
 from ttrl_server.settings.config import Config
 
 ROOT = Path(__file__).parents[2]
 
 
-class Supervised:
+class Supervised(Pair):
     """Two engines in processes of their own under the real supervisor; the first one's first
     life is wedged."""
 
     def __init__(self, folder: Path) -> None:
-        self.root = folder / "adapters"
-        self.config = Config(
-            model="org/tiny",
-            hardware="cpu",
-            run_dir=folder / "run",
-            engine={"replicas": 2, "load_timeout_s": 1, "drain_timeout_s": 1},
-            adapters={"dir": self.root},
-        )
+        super().__init__(folder, load_timeout_s=1, drain_timeout_s=1)
         self.mark = folder / "wedged"
-        self.ledger = Ledger(self.root)
-        self.fleet = Fleet(self.config, supervisor.make_clients(self.config, "key"))
-        self.place = Placement(self.config, self.fleet, self.ledger, self.root)
-        self.promotions = Promotions(self.config, self.fleet, self.place, self.ledger, None)
         self.starts = [0, 0]
         self.started_again = asyncio.Event()
+
+    def clients(self) -> list[EngineClient]:
+        return supervisor.make_clients(self.config, "key")
 
     def command(self, config: Config, replica: int) -> tuple[list[str], dict[str, str]]:
         self.starts[replica] += 1
         if self.starts[replica] > 1:
             self.started_again.set()
-        argv = [
-            sys.executable,
-            "-m",
-            "tests.integration.engine_process",
-            str(socket_path(config, replica)),
-        ]
+        argv = [sys.executable, "-m", engine_process.__name__, str(socket_path(config, replica))]
         return argv + ([str(self.mark)] if replica == 0 else []), {"PYTHONPATH": str(ROOT)}
 
     async def until_both_are_ready(self) -> None:
@@ -62,9 +46,7 @@ class Supervised:
         assert all(replica.ready for replica in self.fleet.replicas)
 
     async def promote(self, number: int) -> None:
-        judgement = await asyncio.wait_for(
-            self.promotions.judge(number, build.publish(self.root, number).folder), 60
-        )
+        judgement = await self.judge(number)
         assert judgement.state == "promoted", judgement
 
 
@@ -73,6 +55,7 @@ async def supervised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
     it = Supervised(tmp_path)
     monkeypatch.setattr(supervisor, "engine_command", it.command)
     monkeypatch.setattr(supervisor, "BACK_OFF_S", (0,))
+    monkeypatch.setattr(supervisor, "POLL_S", 0.1)
     supervisor.make_socket_dir(it.config)
     tasks = [
         asyncio.create_task(supervisor.supervise(it.config, it.fleet, it.place, replica, "key"))
@@ -115,18 +98,16 @@ async def test_an_engine_that_wedges_as_it_comes_up_holds_nobody_up(supervised: 
     assert 2 in supervised.fleet.replicas[0].loaded
 
 
-def test_an_attached_engine_that_hangs_in_a_load_goes_on_answering(
-    start: Callable[..., Gateway],
-) -> None:
+def test_an_attached_engine_that_hangs_in_a_load_goes_on_answering(start: Start) -> None:
     """It is not ours to restart; the candidate is shed, and the next one finds it again."""
-    gateway = start(engine(), engine={"load_timeout_s": 0.5})
+    gateway = start(engine={"load_timeout_s": 0.5})
     gateway.ask()
-    batch = lease(gateway)
+    batch = gateway.lease()
     gateway.engine.load_s = 2.0
-    proposal = {"batch": batch.id, "folder": publish(gateway, batch.number)}
-    shed = gateway.admin("train/propose", proposal).json()
-    assert (shed["state"], shed["reason"].partition(":")[0]) == ("rejected", "busy")
+    shed = gateway.propose(batch)
+    assert shed["state"] == "rejected"
+    assert shed["reason"].startswith("busy:")
     assert gateway.ask().status_code == 200
     gateway.engine.load_s = 0.0
-    assert promote_one(gateway)
-    assert gateway.status()["served"]["number"] == 2
+    gateway.promote()
+    assert gateway.served == "tiny@v2"
