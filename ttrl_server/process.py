@@ -40,6 +40,13 @@ def inherited() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not _OF_RANKS.fullmatch(name)}
 
 
+def owns_session() -> bool:
+    """Whether this process, or the reaper that started it, leads its session (on Linux)."""
+    leader = os.getsid(0)
+    command = Path(f"/proc/{leader}/cmdline").read_bytes().split(b"\0")
+    return leader == os.getpid() or os.fsencode(__file__) in command
+
+
 class ChildTree:
     """One command under a reaper. Its output is appended to a log file."""
 

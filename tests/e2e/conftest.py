@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -25,7 +26,7 @@ from ttrl_server.settings.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = Path(os.environ.get("TTRL_TEST_MODEL", ROOT / ".models" / "SmolLM2-135M-Instruct"))
-ADMIN = "admin-key"
+NAME, ADMIN = "smollm2-135m", "admin-key"
 
 
 class Server:
@@ -34,9 +35,8 @@ class Server:
     def __init__(self, folder: Path, flags: dict[str, Any] | None = None) -> None:
         self.folder, self.port, self.flags = folder, _free_port(), flags or {}
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=120)
-        self.openai = openai.OpenAI(
-            base_url=f"http://127.0.0.1:{self.port}/v1", api_key="unused", max_retries=0
-        )
+        url = f"http://127.0.0.1:{self.port}/v1"
+        self.openai = openai.OpenAI(base_url=url, api_key="unused", max_retries=0)
         self.process: subprocess.Popen[bytes]
 
     def start(self) -> None:
@@ -52,8 +52,7 @@ class Server:
             "--train.samples": 8,
             "--train.questions": 2,
             "--train.lease-s": 20,
-            # Eight votes of a weak model, asked again and again. Sentinels are met in
-            # test_adapters.
+            # Eight votes of a weak model, asked again and again. Sentinels come later.
             "--guard.min-majority": 0,
             "--guard.min-margin": 0,
             "--guard.min-extractable": 0,
@@ -81,15 +80,12 @@ class Server:
     def status(self) -> dict[str, Any]:
         return dict(self.http.get("/ttrl/v1/status").json())
 
-    def ask(self, content: str, **more: Any) -> Any:
+    def ask(self, content: str, model: str = NAME, **more: Any) -> Any:
         messages: Any = [{"role": "user", "content": content}]
-        return self.openai.chat.completions.create(model="smollm2-135m", messages=messages, **more)
+        return self.openai.chat.completions.create(model=model, messages=messages, **more)
 
     def greedy(self, content: str, model: str) -> str:
-        messages: Any = [{"role": "user", "content": content}]
-        reply = self.openai.chat.completions.create(
-            model=model, messages=messages, temperature=0, max_tokens=24
-        )
+        reply = self.ask(content, model=model, temperature=0, max_tokens=24)
         return str(reply.choices[0].message.content)
 
     def admin(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
@@ -104,19 +100,17 @@ class Server:
 
     def engine_gauge(self, name: str) -> float:
         """A figure of vLLM's own metrics, read on its private socket."""
-        socket = socket_path(Config(model="m", hardware="cpu", run_dir=self.folder / "run"), 0)
-        with httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://engine"
-        ) as engine:
-            lines = engine.get("/metrics").text.splitlines()
+        path = socket_path(Config(model="m", hardware="cpu", run_dir=self.folder / "run"), 0)
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as engine:
+            lines = engine.get("http://engine/metrics").text.splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name + "{"))
+
+    def learned_all(self) -> bool:
+        return not self.status()["pending"] and not self.status()["training"]
 
     def settle(self) -> None:
         """Until nothing waits to be learnt: what is served then stays."""
-        self.until(
-            lambda: self.ready() and not self.status()["pending"] and not self.status()["training"],
-            180,
-        )
+        self.until(lambda: self.ready() and self.learned_all(), 180)
 
     def learn(self, first: int, versions: int = 1) -> None:
         """Asks questions, two at a time, until so many more versions are served."""
@@ -124,23 +118,19 @@ class Server:
         for factor in range(first, first + 40, 2):
             for a in (factor, factor + 1):
                 self.ask(f"What is {a % 8 + 2} * {a // 8 + 2}? Answer with just the number.")
-            self.until(lambda: not self.status()["pending"] and not self.status()["training"])
+            self.until(self.learned_all)
             if self.status()["promoted"] >= wanted:
                 return
         raise AssertionError(f"no version was promoted: {self.log()[-3000:]}")
 
     def children(self) -> list[psutil.Process]:
-        """Every process the server has started, however deep, by the folder in its command or
-        its parent."""
+        """Every process the server has started, however deep."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def child(self, part: str) -> psutil.Process:
         """The child whose command line holds ``part``."""
-        return next(
-            p
-            for p in self.children()
-            if part in " ".join(p.cmdline()) and "process.py" not in str(p.cmdline())
-        )
+        lines = ((p, " ".join(p.cmdline())) for p in self.children())
+        return next(p for p, line in lines if part in line and "process.py" not in line)
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -148,8 +138,6 @@ class Server:
 
 
 def _free_port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -159,18 +147,8 @@ def _free_port() -> int:
 def plain_vllm(log: Path, *flags: str) -> Iterator[str]:
     """The address of vLLM as anybody starts it: without a gateway."""
     port = _free_port()
-    argv = [
-        sys.executable,
-        "-m",
-        ENTRY,
-        "--model",
-        str(MODEL),
-        "--port",
-        str(port),
-        "--dtype",
-        "float32",
-    ]
-    argv += ["--max-model-len", "1024", *flags]
+    argv = [sys.executable, "-m", ENTRY, "--model", str(MODEL), "--port", str(port)]
+    argv += ["--dtype", "float32", "--max-model-len", "1024", *flags]
     # By default it wants nearly all of the machine's memory.
     little = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1"}
     with log.open("wb") as out:
@@ -178,10 +156,8 @@ def plain_vllm(log: Path, *flags: str) -> Iterator[str]:
     try:
         deadline = time.monotonic() + 300
         while not _is_healthy(f"http://127.0.0.1:{port}"):
-            assert process.poll() is None, f"plain vLLM ended: {log.read_text()[-3000:]}"
-            assert time.monotonic() < deadline, (
-                f"plain vLLM did not start: {log.read_text()[-3000:]}"
-            )
+            starting = process.poll() is None and time.monotonic() < deadline
+            assert starting, f"plain vLLM did not start: {log.read_text()[-3000:]}"
             time.sleep(1)
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -196,14 +172,20 @@ def _is_healthy(url: str) -> bool:
         return False
 
 
+@contextmanager
+def serving(folder: Path, flags: dict[str, Any] | None = None) -> Iterator[Server]:
+    """A server that is ready, until it has been stopped."""
+    assert (MODEL / "config.json").is_file(), f"no model in {MODEL}: make model, or TTRL_TEST_MODEL"
+    server = Server(folder, flags)
+    server.start()
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.stop()
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    assert (MODEL / "config.json").is_file(), (
-        f"no model in {MODEL}: run make model, or set TTRL_TEST_MODEL"
-    )
-    assert sys.platform == "linux"
-    serving = Server(tmp_path_factory.mktemp("server"))
-    serving.start()
-    yield serving
-    if serving.process.poll() is None:
-        serving.stop()
+    with serving(tmp_path_factory.mktemp("server")) as server:
+        yield server

@@ -5,25 +5,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests import recipes
-from tests.e2e.conftest import Server, plain_vllm
+from tests.e2e.conftest import NAME, plain_vllm, serving
 
-BASE = "smollm2-135m@base"
+BASE = f"{NAME}@base"
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_greedy_score_through_the_gateway_is_plain_vllms(tmp_path: Path) -> None:
-    server = Server(tmp_path, {"--train.enabled": False})
-    server.start()
-    try:
+    with serving(tmp_path, {"--train.enabled": False}) as server:
         ours = evaluated(f"http://127.0.0.1:{server.port}", tmp_path / "ours")
-    finally:
-        server.stop()
     with plain_vllm(tmp_path / "vllm.log", "--served-model-name", BASE, "--enforce-eager") as url:
         theirs = evaluated(url, tmp_path / "theirs")
     assert ours == theirs
@@ -34,11 +29,9 @@ def evaluated(url: str, folder: Path) -> tuple[float, dict[str, str]]:
     """The score that is printed, and the reply to each question; one at a time, so that batches
     are the same."""
     changes = {recipes.ADDRESS: url, recipes.MODEL: BASE, "num_concurrent=8": "num_concurrent=1"}
-    printed = recipes.run(
-        "lm-eval, greedy", folder, changes, more="--log_samples --output_path samples"
-    )
+    keep = "--log_samples --output_path samples"
+    printed = recipes.run("lm-eval, greedy", folder, changes, more=keep)
     (log,) = folder.glob("samples/**/samples_answers_*.jsonl")
-    samples: list[dict[str, Any]] = [json.loads(line) for line in log.read_text().splitlines()]
-    return recipes.score(printed), {
-        sample["doc"]["id"]: sample["resps"][0][0] for sample in samples
-    }
+    samples = map(json.loads, log.read_text().splitlines())
+    replies = {sample["doc"]["id"]: sample["resps"][0][0] for sample in samples}
+    return recipes.score(printed), replies

@@ -1,7 +1,7 @@
 """Sabotaged versions through the front door: refused at the right stage for the right reason, none
 costs an answer.
 
-Sabotage that only an engine can find is in ``tests/e2e/test_adapters.py``.
+Sabotage that only an engine can find is in ``tests/e2e/test_whole_loop.py``.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ import structlog
 from pydantic import ValidationError
 
 from ttrl_server.errors import ConfigError, TtrlError
+from ttrl_server.process import owns_session
 from ttrl_server.settings.config import Config
 from ttrl_server.telemetry import log
 from ttrl_server.training.command import KEY_FILE, cpu_threads
@@ -90,14 +91,11 @@ def stand_back(niceness: int) -> None:
 
     Where Linux schedules sessions as groups (autogroup), a process's niceness counts only inside
     its session. The engine's session would get only half of the cores. So this function sets the
-    niceness of the trainer's session too.
+    niceness of the trainer's session too, unless a person's shell or script leads it.
     """
     ours = os.nice(niceness)
     group = Path("/proc/self/autogroup")
-    with suppress(OSError):
-        Path("/dev/tty").open("rb").close()
-        return  # started at a terminal: a person's session contains other processes too
-    if not group.exists():
+    if not group.exists() or not owns_session():
         return
     for _ in range(50):
         try:

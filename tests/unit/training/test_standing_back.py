@@ -9,16 +9,41 @@ from pathlib import Path
 
 import pytest
 
+from ttrl_server.process import ChildTree
 
-@pytest.mark.skipif(
+STAND_BACK = (
+    "import os; from pathlib import Path; from ttrl_server.training.worker import stand_back; "
+    "stand_back(7); print(os.nice(0), Path('/proc/self/autogroup').read_text())"
+)
+pytestmark = pytest.mark.skipif(
     not Path("/proc/self/autogroup").exists(), reason="this kernel schedules no sessions as groups"
 )
+
+
+def niceness(said: str) -> tuple[int, int]:
+    """Of the process, and of its session."""
+    process, *_, session = said.split()
+    return int(process), int(session)
+
+
 def test_the_whole_session_stands_back_and_not_the_process_alone() -> None:
-    code = (
-        "import os; from pathlib import Path; from ttrl_server.training.worker import stand_back; "
-        "stand_back(7); print(os.nice(0), Path('/proc/self/autogroup').read_text())"
-    )
-    said = subprocess.check_output([sys.executable, "-c", code], text=True, start_new_session=True)
-    niceness, group = said.split(maxsplit=1)
-    assert int(niceness) == min(19, os.nice(0) + 7)
-    assert group.split()[-2:] == ["nice", niceness]
+    command = [sys.executable, "-c", STAND_BACK]
+    said = subprocess.check_output(command, text=True, start_new_session=True)
+    assert niceness(said) == (min(19, os.nice(0) + 7),) * 2
+
+
+def test_a_script_that_starts_a_trainer_keeps_the_priority_of_its_session() -> None:
+    script = [
+        sys.executable,
+        "-c",
+        f"import subprocess; subprocess.run({[sys.executable, '-c', STAND_BACK]!r})",
+    ]
+    said = subprocess.check_output(script, text=True, start_new_session=True)
+    assert niceness(said) == (min(19, os.nice(0) + 7), 0)
+
+
+async def test_the_gateways_trainer_owns_its_session(tmp_path: Path) -> None:
+    tree = ChildTree("trainer", [sys.executable, "-c", STAND_BACK], {}, tmp_path / "log", grace_s=5)
+    await tree.start()
+    assert await tree.wait() == 0
+    assert niceness(tree.tail()) == (min(19, os.nice(0) + 7),) * 2
