@@ -24,7 +24,6 @@ UNGUARDED: dict[str, object] = {
     "--guard.min-margin": 0,
     "--guard.min-extractable": 0,
     "--guard.max-copies": 1000,
-    "--guard.max-flips": 1000,
     "--guard.min-entropy": 0,
     "--guard.max-entropy": 0,
     "--guard.min-length": 0,

@@ -21,6 +21,8 @@ Each table is made from runs of ttrl-replay against a server from nothing; a run
     prequential  a stream of distinct questions, each answered before anything was learned from it,
                  beside a frozen one
     families     four families learned together
+    controls     the same four at three seeds, rewarded by votes, by true labels, for any answer,
+                 and at random: how much of the gain is more than learning to answer?
 
 Each table has its picture in ``--pictures``. The last line is JSON: every case's gains.
 """
@@ -150,6 +152,22 @@ TABLES: dict[str, Table] = {
         {"families": Case(WIDE, partial(family_sets, LEARNED), batch=16, eval_samples=4)},
         tables.gains_by_family,
         tables.draw_families,
+    ),
+    "controls": Table(
+        {
+            f"{reward}_{seed}": Case(
+                WIDE | ({} if reward == "labels" else {"--train.reward": reward}),
+                partial(family_sets, LEARNED),
+                batch=16,
+                eval_samples=4,
+                mode="oracle" if reward == "labels" else "learn",
+                seed=seed,
+            )
+            for seed in range(3)
+            for reward in tables.REWARDS
+        },
+        tables.beyond_answering,
+        tables.draw_controls,
     ),
 }
 

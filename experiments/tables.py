@@ -21,6 +21,8 @@ Reports = dict[str, Report]
 Rows = tuple[str, list[list[str]]]
 """Headings with bars between them, and rows."""
 MOMENTS = ("before", "after")
+REWARDS = ("majority", "labels", "answered", "random")
+"""The last two are controls."""
 STUDENT = 4.303
 """Of two degrees of freedom, for 95 %: three seeds."""
 
@@ -178,3 +180,42 @@ def draw_families(runs: Reports, path: Path) -> None:
         for moment in MOMENTS
     }
     bars(path, names, series)
+
+
+def _held_out(runs: Reports, family: str, moment: str) -> dict[str, list[float]]:
+    """By reward: avg of the family's held-out questions, a figure a seed."""
+    by_reward: dict[str, list[float]] = {reward: [] for reward in REWARDS}
+    for case, run in runs.items():
+        by_reward[case.partition("_")[0]].append(run["held_out"][moment]["groups"][family][1])
+    return by_reward
+
+
+def _families(runs: Reports) -> list[str]:
+    return list(next(iter(runs.values()))["held_out"]["before"]["groups"])
+
+
+def beyond_answering(runs: Reports) -> Rows:
+    """Gains on held-out questions, and what votes and labels gain over a reward for any answer."""
+    columns = " | ".join(f"{reward}: gain" for reward in REWARDS)
+    rows = []
+    for family in _families(runs):
+        before, after = (_held_out(runs, family, moment) for moment in MOMENTS)
+        gain = {
+            reward: [new - old for new, old in zip(after[reward], before[reward], strict=True)]
+            for reward in REWARDS
+        }
+        beyond = (
+            [ours - control for ours, control in zip(gain[reward], gain["answered"], strict=True)]
+            for reward in ("majority", "labels")
+        )
+        first = over_seeds(before["majority"])
+        rows.append([family, first, *map(over_seeds, gain.values()), *map(over_seeds, beyond)])
+    return f"family | before | {columns} | majority: beyond answering | labels: the same", rows
+
+
+def draw_controls(runs: Reports, path: Path) -> None:
+    names = _families(runs)
+    after = {name: _held_out(runs, name, "after") for name in names}
+    series = {reward: [statistics.mean(after[n][reward]) for n in names] for reward in REWARDS}
+    first = [statistics.mean(_held_out(runs, name, "before")["majority"]) for name in names]
+    bars(path, names, series, {"before": first})

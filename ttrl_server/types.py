@@ -178,8 +178,6 @@ class Experience:
 class History:
     """What the store knows about a question before a new group of it is added."""
 
-    flips: tuple[bool, ...] = ()
-    """For each change of version, oldest first: whether the question's majority flipped."""
     waiting: int = 0
     """Number of the question's groups that wait to be trained on."""
     trained: int = 0

@@ -57,7 +57,6 @@ class Server:
             "--guard.min-margin": 0,
             "--guard.min-extractable": 0,
             "--guard.max-copies": 100,
-            "--guard.max-flips": 100,
             "--gate.canary-share": 0,
             "--gate.sentinels": False,
             **self.flags,

@@ -170,9 +170,14 @@ class Pipeline:
         if question.label is not None:
             kind = asked(last_text(question))
             return await asyncio.to_thread(voting.labelled, vote, question.label, samples, kind)
-        if self._config.train.reward == "signed":
-            least, margin = guard.min_majority, guard.min_margin
-            return voting.signed(vote, samples, majority=least, margin=margin, rare=guard.rare)
+        match self._config.train.reward:
+            case "signed":
+                least, margin = guard.min_majority, guard.min_margin
+                return voting.signed(vote, samples, majority=least, margin=margin, rare=guard.rare)
+            case "answered":
+                return voting.any_answer(vote, samples)
+            case "random":
+                return voting.at_random(question.id, samples)
         return voting.agreement(vote, samples)
 
     async def _keep(self, question: Question, experience: Experience) -> str:

@@ -38,6 +38,9 @@ def _learning(config: Config) -> str:
         return "off (nothing is voted on: vote.policy is never)"
     train = config.train
     how = f"on ({train.algorithm}, rank {train.rank}"
+    if train.reward != "majority":
+        odd = "misleads a weak model" if train.reward == "signed" else "a control"
+        how += f", train.reward {train.reward}: {odd}"
     if train.launch == "elsewhere":
         return f"{how}), waiting for ttrl-train from elsewhere"
     where = "CPU" if config.hardware == "cpu" else f"GPU {','.join(map(str, train.devices))}"

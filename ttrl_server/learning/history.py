@@ -15,9 +15,6 @@ def by_history(
         return admission
     if is_held_back(question_key(group.prompt_token_ids), gate):
         return Admission(False, "held_back")
-    if sum(history.flips[-guard.flip_window :]) >= guard.max_flips:
-        # TTRL-Guard (arXiv 2605.19444): a majority that keeps changing is no label
-        return Admission(False, "frozen")
     if history.waiting >= guard.max_copies:
         return Admission(False, "duplicate")
     full = guard.max_questions and history.distinct >= guard.max_questions

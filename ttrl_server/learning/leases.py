@@ -15,8 +15,6 @@ from typing import Any, TypeVar
 
 import structlog
 
-from ttrl_server.answers import asked
-from ttrl_server.answers.keys import key as answer_key
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.errors import LeaseLost, RejectedVersion, RequestError, StoreError
 from ttrl_server.learning.admission import UNSOUND
@@ -73,15 +71,11 @@ class Learning:
 
     async def record(self, experience: Experience, question: Question) -> str:
         """Writes the group to disk, then returns the reason of its admission."""
-        key, said = question_key(experience.group.prompt_token_ids), experience.vote.pseudo_label
-        text, follows = last_text(question), question.version is None
-        # Flips are about the served version: a pinned version's majority does not count.
-        found = answer_key(said, asked(text)) if said and follows else None
-        label = found and found.bare
-        admission = await self._in_store(self._store.add, experience, key, label, self._by_history)
+        key, text = question_key(experience.group.prompt_token_ids), last_text(question)
+        admission = await self._in_store(self._store.add, experience, key, self._by_history)
         if admission.reason == "held_back":
             self._gate.offer(experience.group, text)
-        if follows and admission.reason not in UNSOUND:
+        if question.version is None and admission.reason not in UNSOUND:
             self.watcher.see(experience.group, experience.vote, text)
         return admission.reason
 

@@ -16,7 +16,6 @@ WORDS: Mapping[str, str] = {
     "unanimous": "all samples that train earn the same, which teaches nothing: the model agrees "
     "with itself already",
     "duplicate": "the same question already waits to be learned from (guard.max_copies)",
-    "frozen": "the majority for this question keeps changing (guard.max_flips)",
     "held_back": "held back from training, to ask it to new versions (gate.canary_share)",
     "lineage_full": "this lineage has learned from the most questions that are allowed "
     "(guard.max_questions)",

@@ -138,9 +138,10 @@ class TrainConfig(Section):
     rank: int = Field(16, ge=1, le=LORA_RANKS[-1])
     """LoRA rank; the engine's buffers have this size or vLLM's next larger one."""
     alpha: int = Field(32, ge=1)
-    reward: Literal["majority", "signed"] = "majority"
+    reward: Literal["majority", "signed", "answered", "random"] = "majority"
     """majority: 1 for agreeing with the vote, else 0.
-    signed: 1, 0 or −1, with a consensus window (SCRL; see guard)."""
+    signed: 1, 0 or −1, with a consensus window (SCRL; see guard); it misleads a weak model.
+    answered, random: an experiment's controls, 1 for any answer or by a coin."""
     algorithm: AlgorithmName = "grpo"
     std_normalise: bool = False
     """Divide advantages by the group's standard deviation (DeepSeekMath).
@@ -211,10 +212,6 @@ class GuardConfig(Section):
     """Least share of a group's samples that must have an answer."""
     max_copies: int = Field(1, ge=1)
     """Most groups of one question that may wait to be trained on."""
-    flip_window: int = Field(4, ge=1, le=32)
-    """Number of latest version changes in which a question's flips are counted."""
-    max_flips: int = Field(2, ge=1)
-    """A question with so many flips is not trained on (TTRL-Guard, arXiv 2605.19444)."""
     watch_groups: int = Field(8, ge=1)
     """Fewest groups to compare a version's signals.
     They are compared with the questions' first samples, or with the groups of earlier versions."""

@@ -60,17 +60,17 @@ class Experiences:
         if self._lock:
             self._lock.close()
 
-    def add(self, experience: Experience, key: str, label: str | None, rule: Rule) -> Admission:
+    def add(self, experience: Experience, key: str, rule: Rule) -> Admission:
         """Writes an experience to disk and returns its admission; a known id is left unchanged.
 
-        ``key`` is the question's key, ``label`` the key of the pseudo-label. ``rule`` decides from
-        the question's history, in the same transaction. Raises StoreError when nothing was written.
+        ``key`` is the question's key. ``rule`` decides from the question's history, in the same
+        transaction. Raises StoreError when nothing was written.
         """
         with self._transaction() as connection:
             known = select(experiences.c.seq).where(experiences.c.id == experience.id)
             if connection.execute(known).scalar() is not None:
                 return experience.admission
-            past = questions.history(connection, key, label, experience.group.version)
+            past = questions.history(connection, key)
             decided = rule(experience.group, experience.admission, past)
             experience = replace(experience, admission=decided)
             state = "pending" if experience.admission.admitted else "kept"
@@ -81,7 +81,7 @@ class Experiences:
             lines = [codec.rollout_row(rollout) | {"experience": seq} for rollout in drawn]
             if lines:
                 connection.execute(insert(rollouts), lines)
-                questions.note(connection, seq, key, label, experience)
+                questions.note(connection, seq, key, experience)
         return experience.admission
 
     def reward_anew(

@@ -1,11 +1,9 @@
-"""Data for the guards: the flips of each question, and the signals of each version.
+"""Data for the guards: what was trained on of each question, and the signals of each version.
 
 The functions take an open transaction; ``Experiences`` calls them when it adds a group.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
@@ -13,34 +11,29 @@ from ttrl_server.store.schema import FIGURES, experiences, questions, signals
 from ttrl_server.types import Experience, History, Signals
 from ttrl_server.voting.signals import of_group
 
-FLIPS_KEPT = 32
 NO_MEASURE = frozenset({"cancelled", "aborted", "unvotable"})
 """Reasons of groups that are not counted in their version's signals."""
 
 
-def history(connection: Connection, key: str, label: str | None, version: int) -> History:
-    """The question's history, with the new vote's flip; ``label`` is its pseudo-label's key."""
-    row = _row(connection, key)
+def history(connection: Connection, key: str) -> History:
+    """The question's history before a new group of it."""
     waiting = select(func.count()).select_from(signals.join(experiences))
     waiting = waiting.where(signals.c.question == key, experiences.c.state == "pending")
+    trained = select(questions.c.trained).where(questions.c.key == key)
     distinct = select(func.count()).select_from(questions).where(questions.c.trained > 0)
     return History(
-        flips=tuple(flip == "1" for flip in _flips(row, label, version)),
         waiting=connection.execute(waiting).scalar_one(),
-        trained=row["trained"] if row else 0,
+        trained=connection.execute(trained).scalar() or 0,
         distinct=connection.execute(distinct).scalar_one(),
     )
 
 
-def note(connection: Connection, seq: int, key: str, label: str | None, added: Experience) -> None:
-    """Writes a new group's flip to its question, and its signals to its version."""
-    version, row = added.group.version, _row(connection, key)
-    values: dict[str, Any] = {"flips": _flips(row, label, version)}
-    if label is not None:
-        values |= {"label": label, "version": version}
-    values["trained"] = (row["trained"] if row else 0) + added.admission.admitted
-    known = update(questions).where(questions.c.key == key)
-    connection.execute(known.values(values) if row else insert(questions).values(key=key, **values))
+def note(connection: Connection, seq: int, key: str, added: Experience) -> None:
+    """Counts a new group of its question, and writes its signals to its version."""
+    new = int(added.admission.admitted)
+    more = update(questions).where(questions.c.key == key)
+    if not connection.execute(more.values(trained=questions.c.trained + new)).rowcount:
+        connection.execute(insert(questions).values(key=key, trained=new))
     if added.vote.pseudo_label is not None or added.admission.reason not in NO_MEASURE:
         found = of_group(added.group, added.vote)
         figures = {name: getattr(found, name) for name in ("version", *FIGURES)}
@@ -73,17 +66,3 @@ def paired(connection: Connection, version: int) -> tuple[Signals, Signals] | No
             return None
         found.append(Signals(*row))
     return found[0], found[1]
-
-
-def _row(connection: Connection, key: str) -> dict[str, Any] | None:
-    row = connection.execute(select(questions).where(questions.c.key == key)).mappings().first()
-    return dict(row) if row else None
-
-
-def _flips(row: dict[str, Any] | None, label: str | None, version: int) -> str:
-    if row is None:
-        return ""
-    past = str(row["flips"])
-    if row["version"] == version or label is None or row["label"] is None:
-        return past
-    return (past + ("1" if row["label"] != label else "0"))[-FLIPS_KEPT:]

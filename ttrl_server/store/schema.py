@@ -2,7 +2,7 @@
 
     experiences 1 ── n rollouts      an experience is a group, its vote, rewards and admission
     experiences n ── 1 batches       the batch that leases, or has consumed, the experience
-    questions, signals               each question's flips, each group's figures
+    questions, signals               each question's groups that train, each group's figures
 
     kept                             not admitted: stays as a record, with the reason
     pending → leased → consumed      admitted; a lease without a step goes back to pending
@@ -89,9 +89,7 @@ questions = Table(
     "questions",
     metadata,
     Column("key", Text, primary_key=True),
-    Column("label", Text),  # key of the latest pseudo-label
-    Column("version", Integer),  # version of that vote
-    Column("flips", Text, nullable=False),  # one 0 or 1 for each change of version, oldest first
+    Column("flips", Text, nullable=False, default=""),  # not used: stores of 0.1 have it
     Column("trained", Integer, nullable=False),  # groups admitted
     Index("questions_by_trained", "trained"),
 )

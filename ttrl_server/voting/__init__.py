@@ -8,7 +8,17 @@
 from __future__ import annotations
 
 from ttrl_server.voting.ballot import Ballot, vote_over
-from ttrl_server.voting.rewards import agreement, feedback, labelled, signed
+from ttrl_server.voting.rewards import agreement, any_answer, at_random, feedback, labelled, signed
 from ttrl_server.voting.tally import most_certain
 
-__all__ = ["Ballot", "agreement", "feedback", "labelled", "most_certain", "signed", "vote_over"]
+__all__ = [
+    "Ballot",
+    "agreement",
+    "any_answer",
+    "at_random",
+    "feedback",
+    "labelled",
+    "most_certain",
+    "signed",
+    "vote_over",
+]

@@ -6,6 +6,8 @@ method's upper bound; only its reward differs.
 
 from __future__ import annotations
 
+import random
+
 from ttrl_server.answers import Asked, keys
 from ttrl_server.types import Vote
 
@@ -33,6 +35,17 @@ def signed(
             if index < samples:
                 earned[index] = 1.0 if wins else -1.0 if share < rare else 0.0
     return tuple(earned)
+
+
+def any_answer(vote: Vote, samples: int) -> tuple[float, ...]:
+    """A control: 1 for every sample with an answer. What is gained so is learning to answer."""
+    return tuple(float(answer is not None) for answer in vote.answers[:samples])
+
+
+def at_random(question: str, samples: int) -> tuple[float, ...]:
+    """A control: 0 or 1 by a coin, which the question's id tosses."""
+    coin = random.Random(question)
+    return tuple(float(coin.getrandbits(1)) for _ in range(samples))
 
 
 def labelled(vote: Vote, label: str, samples: int, asked: Asked) -> tuple[float, ...]:

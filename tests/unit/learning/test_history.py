@@ -18,9 +18,6 @@ OPEN = GateConfig(canary_share=0)
     ("history", "reason"),
     [
         (History(), "queued"),
-        (History(flips=(True, False, False, False)), "queued"),
-        (History(flips=(True, False, False, True)), "frozen"),
-        (History(flips=(True, True, False, False, False, False)), "queued"),  # it has settled since
         (History(waiting=1, trained=1), "duplicate"),
         (History(distinct=512), "lineage_full"),
         (History(distinct=512, trained=3), "queued"),  # a question it knows

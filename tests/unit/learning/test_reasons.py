@@ -15,7 +15,7 @@ def test_every_reason_that_the_code_gives_has_words() -> None:
     files = [SERVER / "learning" / f"{n}.py" for n in ("admission", "history", "feedback")]
     files.append(SERVER / "answering" / "pipeline.py")
     given = {found for path in files for found in re.findall(reason, path.read_text())}
-    assert {"unanimous", "no_consensus", "frozen", "held_back", "off", "unvotable"} <= given
+    assert {"unanimous", "no_consensus", "duplicate", "held_back", "off", "unvotable"} <= given
     assert given - WORDS.keys() <= {"error", "prompt"}  # of a question, and of a parameter
 
 

@@ -53,7 +53,7 @@ gate:
    alpha: 0.01}
 guard:
   {min_majority: 0.5, min_margin: 0.15, rare: 0.1, min_extractable: 0.5, max_copies: 2,
-   flip_window: 8, max_flips: 3, watch_groups: 16, watch_window: 64, min_entropy: 0.1,
+   watch_groups: 16, watch_window: 64, min_entropy: 0.1,
    max_entropy: 2.0, min_length: 0.5, max_length: 2.0, max_kl: 1.0, refusals: 2, bad_steps: 2,
    max_updates: 100, max_questions: 128}
 log: {format: json, level: debug}

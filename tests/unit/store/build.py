@@ -31,4 +31,4 @@ def experience(
 
 def add(store: Experiences, given: Experience) -> None:
     """Adds it as a question of its own, whose history changes nothing."""
-    store.add(given, given.id, None, lambda group, admission, history: admission)
+    store.add(given, given.id, lambda group, admission, history: admission)

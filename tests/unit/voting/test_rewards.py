@@ -6,7 +6,7 @@ import pytest
 
 from ttrl_server.answers import Asked
 from ttrl_server.types import Vote
-from ttrl_server.voting import agreement, feedback, labelled, signed
+from ttrl_server.voting import agreement, any_answer, at_random, feedback, labelled, signed
 from ttrl_server.voting.tally import vote
 
 WINDOW = {"majority": 0.5, "margin": 0.15, "rare": 0.15}
@@ -35,6 +35,15 @@ def test_only_the_rollouts_that_train_earn() -> None:
     assert signed(counted("aaab"), 2, **WINDOW) == (1, 1)
     assert labelled(counted("aaab"), "b", 3, Asked()) == (0, 0, 0)
     assert feedback(counted("baaa"), 1, 2) == (0, 1)
+    assert any_answer(counted("ab.a"), 3) == (1, 1, 0)
+    assert len(at_random("question", 3)) == 3
+
+
+def test_a_coin_is_fair_and_tossed_by_the_question_alone() -> None:
+    tosses = [at_random(f"question {n}", 8) for n in range(200)]
+    assert 700 < sum(map(sum, tosses)) < 900
+    assert len(set(tosses)) > 100
+    assert tosses == [at_random(f"question {n}", 8) for n in range(200)]
 
 
 def test_a_label_rewards_what_is_equivalent_to_it() -> None:
