@@ -27,7 +27,7 @@ demo: model
 	@$(BIN)/python -m demo.run --model-dir $(MODEL) --out runs/demo
 
 test: model
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile tests/unit tests/integration
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile --no-loadscope-reorder tests/integration tests/unit
 	@TTRL_TEST_MODEL=$(abspath $(MODEL)) $(BIN)/python -m pytest -m 'not slow' --durations 5 tests/e2e
 
 slow: model

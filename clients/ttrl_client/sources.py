@@ -95,7 +95,7 @@ def _needed(complaint: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise Unusable(f"{complaint}: pip install 'ttrl-server[hub]'") from error
+        raise Unusable(f"{complaint}: pip install '.[hub]' in a checkout") from error
 
 
 def from_hub(source: str, called: str) -> Iterator[Placed]:

@@ -273,12 +273,16 @@ def test_other_questions_are_no_collapse(start: Start) -> None:
     assert gateway.status()["learning"] is True
 
 
-def test_a_step_far_from_the_base_model_ends_learning(start: Start) -> None:
+def test_a_candidate_far_from_the_base_model_is_never_served_and_learning_goes_on(
+    start: Start,
+) -> None:
     gateway = start(guard={"max_kl": 1})
     gateway.ask()
-    gateway.propose(gateway.lease(), kl_base=3.0)
-    assert gateway.status()["reason"].startswith("kl: 3 nats")
-    assert gateway.served == "tiny@base"
+    judgement = gateway.propose(gateway.lease(), kl_base=3.0, kl_tokens=512.0)
+    assert judgement["reason"].startswith("kl: 3 nats a token from the base model")
+    assert (gateway.served, gateway.status()["promoted"]) == ("tiny@base", 0)
+    gateway.ask()
+    assert gateway.propose(gateway.lease(), kl_base=0.5)["state"] == "promoted"
 
 
 def test_an_odd_importance_ratio_is_said_and_learning_goes_on(start: Start) -> None:

@@ -244,7 +244,7 @@ def test_a_version_is_exported_and_pushed_without_what_is_only_ours(
 
 def alarmed(start: Start) -> Gateway:
     """Learning has been ended by a step that went too far."""
-    gateway = start(guard={"max_kl": 1})
+    gateway = start(guard={"max_kl": 1, "refusals": 1})
     gateway.ask()
     gateway.propose(gateway.lease(), kl_base=3.0)
     return gateway
@@ -256,7 +256,7 @@ def test_an_alarm_outlives_a_restart_until_a_person_resumes_learning(
 ) -> None:
     gateway = alarmed(start)
     why = gateway.status()["reason"]
-    assert why.startswith("kl: 3 nats")
+    assert why.startswith("held_back: 1 candidates in a row were refused: kl: 3 nats")
     gateway.stop()
     again = start()
     assert (again.status()["learning"], again.status()["reason"]) == (False, why)

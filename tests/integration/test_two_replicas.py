@@ -43,7 +43,7 @@ class Pair:
 
     async def judge(self, number: int) -> Judgement:
         folder = build.publish(self.root, number).folder
-        return await asyncio.wait_for(self.promotions.judge(number, folder), 60)
+        return await asyncio.wait_for(self.promotions.judge(number, folder, {}), 60)
 
 
 @pytest.fixture

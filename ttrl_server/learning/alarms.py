@@ -1,4 +1,4 @@
-"""Alarms end learning: a collapse, too far from the base model, non-finite steps (docs/method.md).
+"""Alarms end learning: a collapse, refusals in a row, non-finite steps (docs/method.md).
 
 Signals are means over the questions that a version answered, compared with the first samples of
 the same questions. Answers go on; if the served version is in doubt, the alarm rolls it back. The
@@ -41,19 +41,13 @@ class Alarms:
         else:
             log.error("learning.stopped", reason=self.stopped, resume="ttrl-adapters resume")
 
-    async def after_judgement(
-        self, judgement: Judgement, figures: Mapping[str, float], parent: int
-    ) -> None:
+    async def after_judgement(self, judgement: Judgement, parent: int) -> None:
         """Checks a version that was promoted or rejected, and its ``parent``."""
         self._bad_steps = 0
-        guard, promoted = self._guard, judgement.state == "promoted"
-        refused, kl = self._ledger.refused_in_a_row(self._base), figures.get("kl_base", 0.0)
+        guard, refused = self._guard, self._ledger.refused_in_a_row(self._base)
         if judgement.reason.startswith(JUDGEMENTS) and guard.refusals and refused >= guard.refusals:
             said = f"{refused} candidates in a row were refused: {judgement.reason}"
             await self.ring("held_back", said, "sound or serving")
-        elif promoted and guard.max_kl and kl > guard.max_kl:
-            far = f"{kl:.3g} nats a token from the base model"
-            await self.ring("kl", f"{far}, more than guard.max_kl {guard.max_kl:g}", parent)
         elif trouble := outside(await self._paired(parent), guard):
             await self.ring("collapse", f"v{parent}: {trouble}", "good")
 

@@ -173,11 +173,11 @@ class Learning:
                     raise  # else this same proposal consumed it before, without a judgement
             parent = self._fleet.serving
             try:
-                judgement = await self._promotions.judge(number, folder)
+                judgement = await self._promotions.judge(number, folder, figures)
             except OSError as error:  # the ledger's disk is full: the trainer asks again
                 said = f"the judgement on {folder} could not be written ({error})"
                 raise StoreError(said) from error
-            await self.alarms.after_judgement(judgement, figures, parent)
+            await self.alarms.after_judgement(judgement, parent)
             return judgement
 
     async def _consume(self, batch: str, folder: str | None, reason: str) -> None:
@@ -233,8 +233,8 @@ class Learning:
                 figures, parent = {}, self._fleet.serving
                 with suppress(RejectedVersion):  # its folder may be missing: it is rejected then
                     figures = folders.read(self._config.adapters_root, folder).metrics
-                judgement = await self._promotions.judge(number, folder)
-                await self.alarms.after_judgement(judgement, figures, parent)
+                judgement = await self._promotions.judge(number, folder, figures)
+                await self.alarms.after_judgement(judgement, parent)
 
     def _sweep(self, proposed: list[tuple[int, str]]) -> None:
         known = {folder for _, folder in proposed} | self._ledger.folders()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Literal, NamedTuple
 
 import structlog
@@ -55,8 +55,11 @@ class Promotions:
 
     # ------------------------------------------------------------ a candidate
 
-    async def judge(self, number: int, folder: str) -> Judgement:
-        """Preflight → load and prove → examine → promote; a refusal in a step rejects it."""
+    async def judge(self, number: int, folder: str, step: Mapping[str, float]) -> Judgement:
+        """Preflight → load and prove → examine → promote; a refusal in a step rejects it.
+
+        ``step`` has the trainer's figures.
+        """
         async with self._deciding:
             if before := self.judged(number):  # the trainer asked twice; this call had to wait
                 return before
@@ -67,6 +70,7 @@ class Promotions:
                     if parent != self._fleet.serving:  # the parent's changes must not come back
                         said = f"made from v{parent}, which is not served any more"
                         raise RejectedVersion("stale", said)
+                    self._check_distance(step)
                     async with self._place.candidate(number, folder):
                         await self._place.load(number, folder)
                         figures = await self._examine(number, folder)
@@ -90,6 +94,13 @@ class Promotions:
             shown = {name: round(value, 5) for name, value in figures.items()}
             log.info("version.promoted", version=number, **shown)
             return Judgement("promoted", "")
+
+    def _check_distance(self, step: Mapping[str, float]) -> None:
+        """Raises RejectedVersion for a candidate too far from the base model (guard.max_kl)."""
+        most, kl = self._config.guard.max_kl, step.get("kl_base", 0.0)
+        if most and kl > most:
+            far = f"{kl:.3g} nats a token from the base model, more than guard.max_kl {most:g}"
+            raise RejectedVersion("kl", f"{far}, on {step.get('kl_tokens', 0):.0f} tokens")
 
     async def _examine(self, number: int, folder: str) -> Figures:
         """The gate's figures for a candidate; the engine's lock is free meanwhile.

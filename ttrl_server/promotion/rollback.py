@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 AGAIN_S = 10.0
 
-Target = int | Literal["good", "sound", "sound or serving"]
+Target = Literal["good", "sound", "sound or serving"]
 """A version's number, or the newest version that fits; else the base model.
 good: an earlier version with its signals inside the bands. sound: an earlier sound version.
 sound or serving: the served version if it is sound, else as ``sound``."""
@@ -67,8 +67,6 @@ class Rollback:
         ledger, serving = self._promotions.ledger, self._fleet.serving
         base, guard = self._config.base_model, self._config.guard
         fit = ledger.before(base, serving + 1)
-        if isinstance(target, int):
-            return target if target in fit else 0
         if target == "good":
             for number in fit:
                 pair = await self._paired(number) if number != serving else None

@@ -21,8 +21,8 @@ from ttrl_server.types import VersionState
 By = Literal["gate", "operator", "watch", "alarm", "retention", "restart"]
 """Who caused the event."""
 
-JUDGEMENTS = ("canary", "gate")
-"""Stages that refuse a candidate for its answers; an operator may overrule these stages only."""
+JUDGEMENTS = ("kl", "canary", "gate")
+"""Stages that judge what a candidate would say; an operator may overrule these stages only."""
 NO_JUDGEMENT = ("busy", "given_up", "stale")
 """Stages that refuse a candidate for reasons outside the candidate."""
 FOUND = ("watch", "alarm")

@@ -226,7 +226,7 @@ class GuardConfig(Section):
     max_length: float = Field(5, ge=0)
     """Collapse alarm, if the majority grew: most length, as a share of the first length."""
     max_kl: float = Field(5, ge=0)
-    """Alarm: most nats a token between new version and base model, on the parent's samples."""
+    """Most nats a token between a candidate and the base model, on the parent's samples."""
     refusals: int = Field(4, ge=0)
     """Learning ends after so many candidates in a row were refused for their answers."""
     bad_steps: int = Field(3, ge=1)

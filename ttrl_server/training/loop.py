@@ -98,8 +98,8 @@ def learn(learner: Learner, batch: Batch) -> None:
                     learner.gateway.skip(batch.id, reason, metrics)
             return
         learner.holds = None
-        trained, known = _result(learner, batch)
-        metrics["kl_base"] = publish.kl_to_base(known)
+        trained, known, distance = _result(learner, batch)
+        metrics |= distance
         outcome = learner.ranks.share(_propose(learner, batch, trained, known, metrics, lost))
     if outcome is not None and outcome.state == "promoted":
         learner.holds, learner.held = batch.number, trained
@@ -122,17 +122,19 @@ def hold(learner: Learner, parent: Parent | None) -> None:
     learner.holds = number
 
 
-def _result(learner: Learner, batch: Batch) -> tuple[TrainerState, Probe]:
-    """The state after the step, and the probe of the adapter that is published."""
-    trained, decay = state.capture(learner.engine), learner.cfg.train.teacher_decay
-    if not decay:
-        return trained, publish.probe(learner.engine, batch)
-    trained = state.averaged(trained, learner.held, decay)
-    state.write_weights(learner.engine, trained.served)
+def _result(learner: Learner, batch: Batch) -> tuple[TrainerState, Probe, dict[str, float]]:
+    """The state after the step; the probe of the adapter that is published, and its distance from
+    the base model."""
+    engine, decay = learner.engine, learner.cfg.train.teacher_decay
+    trained = state.capture(engine)
+    if decay:
+        trained = state.averaged(trained, learner.held, decay)
+        state.write_weights(engine, trained.served)
     try:
-        return trained, publish.probe(learner.engine, batch)
+        return trained, publish.probe(engine, batch), publish.kl_to_base(engine, batch)
     finally:
-        state.write_weights(learner.engine, trained.weights)
+        if decay:
+            state.write_weights(engine, trained.weights)
 
 
 def _propose(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from itertools import chain, islice, zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from shutil import rmtree
 
@@ -20,6 +20,8 @@ from ttrl_server.training import state
 from ttrl_server.training.state import Engine, TrainerState
 from ttrl_server.types import Batch, Probe
 
+KL_TOKENS = 256
+"""Completion tokens on which the distance from the base model is estimated: two forward passes."""
 PROBE_SEQUENCES = 4
 PROBE_TOKENS = 24
 """The engine scores these tokens twice before every swap, beside clients' requests. So they are as
@@ -55,12 +57,28 @@ def probe(engine: Engine, batch: Batch) -> Probe:
     return Probe(tuple(whole), tuple(start), scores("default"), scores(None))
 
 
-def kl_to_base(known: Probe) -> float:
-    """k3 estimate of KL(adapter ‖ base), nats a token at temperature 1, on the probe's tokens."""
-    adapter, base = map(chain.from_iterable, (known.adapter_logprobs, known.base_logprobs))
-    gaps = [off - on for on, off in zip(adapter, base, strict=True)]
-    penalties = [math.exp(gap) - gap - 1 for gap in gaps]
-    return math.fsum(penalties) / max(1, len(penalties))
+def kl_to_base(engine: Engine, batch: Batch) -> dict[str, float]:
+    """``kl_base``: k3 estimate of KL(adapter ‖ base) at temperature 1, nats a token of the parent's
+    samples, as many of each question; ``kl_tokens``: the number of these tokens.
+
+    Every rank calls this. One token that the adapter finds unlikely adds exp(base − adapter): from
+    a few tokens the estimate says little.
+    """
+    penalties: list[float] = []
+    groups = [experience.group for experience in batch.experiences]
+    for group in groups:
+        left, taken = max(1, KL_TOKENS // len(groups)), []
+        for rollout in group.rollouts:
+            if left and rollout.token_ids:
+                taken.append(rollout.token_ids[:left])
+                left -= len(taken[-1])
+        if taken:
+            prompt, adapters = group.prompt_token_ids, ("default", None)
+            with torch.no_grad():
+                on, off = (engine(prompt, taken, 1.0, adapter=which)[0] for which in adapters)
+            penalties += ((off - on).exp() - (off - on) - 1).tolist()
+    tokens = len(penalties)
+    return {"kl_base": math.fsum(penalties) / max(1, tokens), "kl_tokens": float(tokens)}
 
 
 def write_files(root: Path, policy: PeftModel, trainer: TrainerState, known: Probe) -> Path:

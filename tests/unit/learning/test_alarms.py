@@ -18,7 +18,7 @@ from ttrl_server.settings.config import Config
 from ttrl_server.settings.sections import GuardConfig
 from ttrl_server.types import Signals
 
-PROMOTED, OTHER_WEIGHTS = Judgement("promoted", ""), Judgement("rejected", "probe: other weights")
+PROMOTED = Judgement("promoted", "")
 BANDS: dict[str, Any] = {"watch_groups": 4, "min_extractable": 0.5}
 BANDS |= {"min_entropy": 0.1, "max_entropy": 3, "min_length": 0.5, "max_length": 4}
 THEN = Signals(0, 8, majority=0.4, entropy=1.0, length=10, extractable=1.0)
@@ -45,8 +45,8 @@ class Watched:
     async def paired(self, number: int) -> Pair | None:
         return self.pair
 
-    async def judged(self, judgement: Judgement, **figures: float) -> str | None:
-        await self.alarms.after_judgement(judgement, figures, 7)
+    async def judged(self, judgement: Judgement) -> str | None:
+        await self.alarms.after_judgement(judgement, 7)
         return self.alarms.stopped
 
     async def refused(self, stage: str) -> str | None:
@@ -115,7 +115,7 @@ async def test_three_bad_steps_in_a_row_end_learning(watched: Lives) -> None:
 
 async def test_candidates_refused_in_a_row_end_learning(watched: Lives) -> None:
     life = watched(refusals=2)
-    for stage in ("canary", "probe", "gate", "stale"):
+    for stage in ("canary", "probe", "kl", "stale"):
         assert await life.refused(stage) is None
     assert str(await life.refused("canary")).startswith("held_back: 2 candidates")
     assert life.gone == [("sound or serving", "alarm")]
@@ -127,14 +127,13 @@ async def test_refusals_are_counted_over_a_restart(watched: Lives) -> None:
 
 
 async def test_learning_stays_ended_until_a_person_resumes_it(watched: Lives) -> None:
-    first = watched(max_kl=1)
-    stopped = await first.judged(PROMOTED, kl_base=1.5)
-    second = watched(max_kl=1)
+    stopped = await watched(refusals=1).refused("kl")
+    second = watched(refusals=1)
     assert second.alarms.stopped == stopped
     second.alarms.resume()
     await second.alarms.until_learning()
     assert second.alarms.stopped is None
-    assert watched(max_kl=1).alarms.stopped is None
+    assert watched(refusals=1).alarms.stopped is None
 
 
 async def test_resuming_forgives_what_was_refused(watched: Lives) -> None:
@@ -143,23 +142,6 @@ async def test_resuming_forgives_what_was_refused(watched: Lives) -> None:
     await life.refused("canary")
     life.alarms.resume()
     assert await life.refused("canary") is None
-
-
-@pytest.mark.parametrize(
-    ("max_kl", "judgement", "kl", "stopped"),
-    [
-        (1, PROMOTED, 1.5, "kl: 1.5 nats"),
-        (0, PROMOTED, 99, ""),  # no bound
-        (1, OTHER_WEIGHTS, 1.5, ""),  # a refused candidate casts no doubt on what is served
-    ],
-)
-async def test_a_step_too_far_from_the_base_model_goes_back_to_its_parent(
-    watched: Lives, max_kl: float, judgement: Judgement, kl: float, stopped: str
-) -> None:
-    life = watched(max_kl=max_kl)
-    said = await life.judged(judgement, kl_base=kl)
-    assert str(said).startswith(stopped) if stopped else said is None
-    assert life.gone == ([(7, "alarm")] if stopped else [])
 
 
 @pytest.mark.parametrize(("ratio", "odd"), [(1.0, False), (0.51, False), (0.4, True), (2.5, True)])

@@ -100,9 +100,10 @@ def test_the_probe_is_of_the_teacher_that_is_served_and_the_student_is_back_afte
     learner = loop.Learner(cfg, cast(Gateway, None), ranks, engine, start, room, start)
     train_step(engine, batch, cfg.train, room)
     student = state.capture(engine)
-    trained, known = loop._result(learner, batch)
+    trained, known, distance = loop._result(learner, batch)
     assert same(state.capture(engine), student)
     taught = engine_for(cfg)
     state.write_weights(taught, trained.served)
     assert publish.probe(taught, batch) == known
     assert publish.probe(engine, batch) != known
+    assert publish.kl_to_base(taught, batch) == distance

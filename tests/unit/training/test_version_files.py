@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import resource
 import signal
 from collections.abc import Iterator
@@ -67,6 +68,27 @@ def test_a_probe_takes_few_short_sequences_from_many_questions(policy: PeftModel
     assert [len(ids) for ids in known.token_ids] == [24, 13, 24, 13]
     assert known.start == (12, 4, 12, 4)
     assert [len(scores) for scores in known.adapter_logprobs] == [12, 9, 12, 9]
+
+
+def test_the_distance_from_the_base_model_is_taken_over_all_questions(policy: PeftModel) -> None:
+    batch = tiny.tiny_batch(policy)
+    gaps = []
+    for group in (experience.group for experience in batch.experiences):
+        for rollout in group.rollouts:
+            whole = group.prompt_token_ids, rollout.token_ids
+            with torch.no_grad():
+                on = naive_logprobs(policy, *whole, 1.0)
+                with policy.disable_adapter():
+                    gaps += (naive_logprobs(policy, *whole, 1.0) - on).tolist()
+    penalties = [math.exp(gap) - gap - 1 for gap in gaps]
+    found = publish.kl_to_base(Scorer(policy), batch)
+    assert found["kl_tokens"] == len(penalties) == sum(sum(lengths) for _, lengths in tiny.LENGTHS)
+    assert found["kl_base"] == pytest.approx(sum(penalties) / len(penalties), rel=1e-3)
+
+
+def test_a_long_completion_leaves_room_for_other_questions(policy: PeftModel) -> None:
+    long, short = (tiny.experience(None, 4, (n, n), (1, 0)) for n in (200, 9))
+    assert publish.kl_to_base(Scorer(policy), tiny.batch_of(long, short))["kl_tokens"] == 128 + 18
 
 
 def test_a_disk_that_is_full_leaves_nothing_behind(policy: PeftModel, tmp_path: Path) -> None:
