@@ -53,7 +53,7 @@ def test_a_completion_never_asks_for_more_tokens_than_the_context_has_left(
 
 
 async def test_identical_questions_in_flight_share_one_group(start: Start) -> None:
-    gateway = start(FakeVLLM(text=lambda i: f"{i % 3}", delay_s=0.3))
+    gateway = start(FakeVLLM(text=lambda i: f"{i % 3}", delay_s=1.0))
     replies = await at_once(gateway, *[QUESTION] * 5)
     assert len({str(reply.json()["ttrl"]) for reply in replies}) == 1
     assert gateway.engine.drawn == 8
