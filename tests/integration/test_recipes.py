@@ -20,7 +20,9 @@ from tests.integration.fake_vllm import FakeVLLM
 
 KEY = "a-clients-key"
 HARNESSES = ["lm-eval", "Inspect", "LangChain"]
-RUN = [pytest.param("lm-eval", marks=pytest.mark.slow), "Inspect", "LangChain"]
+SLOW = pytest.param("lm-eval", marks=pytest.mark.slow)
+GREEDY = [SLOW, "Inspect", "LangChain"]
+VOTED = [SLOW, pytest.param("Inspect", marks=pytest.mark.slow), "LangChain"]
 OWN = {
     "lm-eval": "--metadata questions=mine.jsonl",
     "Inspect": "-T questions=$PWD/mine.jsonl",
@@ -123,7 +125,7 @@ def test_every_command_of_the_document_is_run_here() -> None:
     assert recipes.DOCUMENT.read_text().count("```") == 2 * len(recipes.blocks())
 
 
-@pytest.mark.parametrize("harness", RUN)
+@pytest.mark.parametrize("harness", GREEDY)
 def test_a_greedy_evaluation_scores_the_engines_own_answers_and_nothing_is_kept(
     harness: str, gateway: Gateway, tmp_path: Path
 ) -> None:
@@ -133,7 +135,7 @@ def test_a_greedy_evaluation_scores_the_engines_own_answers_and_nothing_is_kept(
     assert kept(gateway) == 0
 
 
-@pytest.mark.parametrize("harness", RUN)
+@pytest.mark.parametrize("harness", VOTED)
 def test_a_voted_evaluation_of_ones_own_questions_scores_the_votes_and_nothing_is_kept(
     harness: str, gateway: Gateway, own: list[str], tmp_path: Path
 ) -> None:
