@@ -25,6 +25,7 @@ from tests.integration.conftest import Gateway, Start, asking, problem
         ({"messages": []}, 400, "messages"),
         ({"messages": ["hello"]}, 400, "messages"),
         ({"messages": [{"role": "user", "content": "\ud800"}]}, 400, None),
+        (b'{"messages": [{"role": "user", "content": "\xed\xa0\x80"}]}', 400, None),
         ({"model": "gpt-9"}, 404, "model"),
         ({"model": "tiny@v99"}, 404, "model"),
         ({"model": "tiny@../../etc"}, 404, "model"),
