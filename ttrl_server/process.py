@@ -43,8 +43,13 @@ def inherited() -> dict[str, str]:
 def owns_session() -> bool:
     """Whether this process, or the reaper that started it, leads its session (on Linux)."""
     leader = os.getsid(0)
-    command = Path(f"/proc/{leader}/cmdline").read_bytes().split(b"\0")
-    return leader == os.getpid() or os.fsencode(__file__) in command
+    if leader == os.getpid():
+        return True
+    try:
+        command = Path(f"/proc/{leader}/cmdline").read_bytes()
+    except OSError:  # it has ended, or it is outside this container
+        return False
+    return os.fsencode(__file__) in command.split(b"\0")
 
 
 class ChildTree:

@@ -42,6 +42,15 @@ def test_a_script_that_starts_a_trainer_keeps_the_priority_of_its_session() -> N
     assert niceness(said) == (min(19, os.nice(0) + 7), 0)
 
 
+def test_a_trainer_whose_script_has_ended_starts_all_the_same() -> None:
+    alone = "import os, time\nwhile os.path.exists(f'/proc/{os.getsid(0)}'): time.sleep(0.01)\n"
+    trainer = [sys.executable, "-c", alone + STAND_BACK]
+    leader = [sys.executable, "-c", f"import subprocess; subprocess.Popen({trainer!r})"]
+    starter = f"import subprocess; subprocess.run({leader!r}, start_new_session=True)"
+    said = subprocess.check_output([sys.executable, "-c", starter], text=True, timeout=60)
+    assert niceness(said) == (min(19, os.nice(0) + 7), 0)
+
+
 async def test_the_gateways_trainer_owns_its_session(tmp_path: Path) -> None:
     tree = ChildTree("trainer", [sys.executable, "-c", STAND_BACK], {}, tmp_path / "log", grace_s=5)
     await tree.start()
