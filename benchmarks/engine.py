@@ -58,10 +58,12 @@ async def running(config: Config) -> AsyncIterator[EngineClient]:
     await tree.start()
     await client.open()
     try:
+        ended = asyncio.ensure_future(tree.wait())
         async with asyncio.timeout(START_S):
-            # The state of another process: there is no event to wait for.
-            while not await client.healthy():  # noqa: ASYNC110
-                await asyncio.sleep(0.5)
+            while not await client.healthy():
+                await asyncio.wait([ended], timeout=0.5)
+                if ended.done():
+                    raise RuntimeError(f"the engine ended:\n{tree.tail(40)}")
         yield client
     finally:
         await client.close()

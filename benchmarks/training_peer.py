@@ -15,7 +15,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache, partial
 from pathlib import Path
@@ -198,6 +198,39 @@ def trl(line: Line, model: str, case: Case, bf16: bool, gradient: Path) -> None:
     rewards, advantages, padding), loss and backward pass of every micro-batch, clipping, the
     optimiser, the scheduler.
     """
+    begun = False
+
+    def another() -> bool:
+        nonlocal begun
+        if begun:
+            line.end()
+        else:
+            line.say()
+        begun = bool(line.order())
+        if begun:
+            line.begin()
+        return begun
+
+    groups, folder = sampled(case, vocabulary(model)), gradient.parent / "trl"
+    trainer = grpo_trainer(model, groups, folder, another, use_cpu=True, bf16=bf16)
+    set_adapter(trainer.model)
+    keep_gradient(trainer.model, trainer.accelerator, "clip_grad_norm_", gradient)
+    trainer.train()
+
+
+def grpo_trainer(
+    model: Any,
+    groups: list[Sampled],
+    folder: Path,
+    another: Callable[[], bool],
+    *,
+    rank: int = training.RANK,
+    alpha: int = training.ALPHA,
+    processing_class: Any = None,
+    **settings: Any,
+) -> Any:
+    """TRL's trainer on these groups, one optimiser step a batch. ``another`` is called before the
+    first step and after every one, and says whether the next is wanted."""
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl.trainer.grpo_config import GRPOConfig
@@ -205,41 +238,31 @@ def trl(line: Line, model: str, case: Case, bf16: bool, gradient: Path) -> None:
 
     class OnOrder(TrainerCallback):  # type: ignore[misc]  # transformers is not typed here
         def on_train_begin(self, args: Any, trainer_state: Any, control: Any, **_: Any) -> None:
-            line.say()
-            self._next(control)
+            control.should_training_stop = not another()
 
-        def on_step_end(self, args: Any, trainer_state: Any, control: Any, **_: Any) -> None:
-            line.end()
-            self._next(control)
+        on_step_end = on_train_begin
 
-        def _next(self, control: Any) -> None:
-            if line.order():
-                line.begin()
-            else:
-                control.should_training_stop = True
-
-    groups, rows = sampled(case, vocabulary(model)), case.groups * case.completions
-    settings = GRPOConfig(
-        output_dir=str(gradient.parent / "trl"),
-        use_cpu=True,
-        bf16=bf16,
-        num_generations=case.completions,
+    completions = len(groups[0].completions)
+    rows = len(groups) * completions
+    steps = {"max_steps": 1_000_000} | settings
+    args = GRPOConfig(
+        output_dir=str(folder),
+        num_generations=completions,
         gradient_accumulation_steps=rows // GRPOConfig.per_device_train_batch_size,
-        max_steps=1_000_000,
+        **steps,
     )
-    shape = {"r": training.RANK, "lora_alpha": training.ALPHA, "target_modules": "all-linear"}
-    trainer = GRPOTrainer(
+    return GRPOTrainer(
         model=model,
-        args=settings,
+        args=args,
         reward_funcs=lambda reward, **_: reward,
-        train_dataset=Dataset.from_dict({"prompt": [str(i) for i in range(case.groups)]}),
-        peft_config=LoraConfig(task_type="CAUSAL_LM", **shape),
+        processing_class=processing_class,
+        train_dataset=Dataset.from_dict({"prompt": [str(i) for i in range(len(groups))]}),
+        peft_config=LoraConfig(
+            task_type="CAUSAL_LM", r=rank, lora_alpha=alpha, target_modules="all-linear"
+        ),
         rollout_func=partial(_rollouts, groups),
         callbacks=[OnOrder()],
     )
-    set_adapter(trainer.model)
-    keep_gradient(trainer.model, trainer.accelerator, "clip_grad_norm_", gradient)
-    trainer.train()
 
 
 def _rollouts(groups: list[Sampled], prompts: list[str], trainer: Any) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 from rich.console import Console
@@ -40,7 +39,6 @@ class DemoFailed(Exception):
 
 def server_argv(folder: Path, out: Path, port: int) -> list[str]:
     """The server's whole command line."""
-    command = shutil.which("ttrl-serve", path=sysconfig.get_path("scripts")) or "ttrl-serve"
     flags = {
         "--config": PRESET,
         "--model": folder,
@@ -49,7 +47,8 @@ def server_argv(folder: Path, out: Path, port: int) -> list[str]:
         "--api.port": port,
         "--api.keys": json.dumps([KEY]),
     }
-    return [command, *(str(part) for flag in flags.items() for part in flag)]
+    command = [sys.executable, "-m", "ttrl_server.commands.serve"]
+    return [*command, *(str(part) for flag in flags.items() for part in flag)]
 
 
 def main() -> int:

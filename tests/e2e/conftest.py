@@ -21,7 +21,7 @@ import openai
 import psutil
 import pytest
 
-from ttrl_server.engine.command import ENTRY, socket_path
+from ttrl_server.engine.command import entry, socket_path
 from ttrl_server.settings.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,7 +146,7 @@ def _free_port() -> int:
 def plain_vllm(log: Path, *flags: str) -> Iterator[str]:
     """The address of vLLM as anybody starts it: without a gateway."""
     port = _free_port()
-    argv = [sys.executable, "-m", ENTRY, "--model", str(MODEL), "--port", str(port)]
+    argv = [sys.executable, "-m", entry(), "--model", str(MODEL), "--port", str(port)]
     argv += ["--dtype", "float32", "--max-model-len", "1024", *flags]
     # By default it wants nearly all of the machine's memory.
     little = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1"}

@@ -6,14 +6,15 @@ import hashlib
 import os
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from ttrl_server.registry.names import version_name
 from ttrl_server.settings.config import Config
 from ttrl_server.settings.sections import LORA_RANKS
 
-ENTRY = "vllm.entrypoints.launchers.api_server.entry"
-"""The ``vllm`` command of the CPU wheel does not start. This module starts in both builds."""
+ENTRIES = ("vllm.entrypoints.launchers.api_server.entry", "vllm.entrypoints.openai.api_server")
+"""vLLM's server from 0.32 on, and before. The ``vllm`` command of the CPU wheel does not start."""
 
 KEEP_ALIVE_S = 600
 """With vLLM's default of 5 s, vLLM closes connections that the gateway still uses."""
@@ -29,10 +30,19 @@ def socket_path(config: Config, replica: int) -> Path:
     return socket_dir(config) / f"engine{replica}.sock"
 
 
+def entry() -> str:
+    """The server's module in the vLLM that is installed, which is not imported: that takes
+    seconds."""
+    found = find_spec("vllm")
+    places = (found and found.submodule_search_locations) or []
+    new = Path(*ENTRIES[0].split(".")[1:]).with_suffix(".py")
+    return ENTRIES[bool(places) and not (Path(next(iter(places))) / new).exists()]
+
+
 def engine_command(config: Config, replica: int) -> tuple[list[str], dict[str, str]]:
     """argv and environment of one replica, without the key (set as VLLM_API_KEY at start)."""
     e = config.engine
-    argv = [sys.executable, "-m", ENTRY, "--model", config.model]
+    argv = [sys.executable, "-m", entry(), "--model", config.model]
     argv += ["--served-model-name", version_name(config.name, 0)]
     argv += ["--uds", str(socket_path(config, replica))]
     argv += ["--dtype", config.dtype, "--enable-lora", "--max-loras", str(e.max_loras)]

@@ -185,7 +185,7 @@ class TrainConfig(Section):
     gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
     """auto: on only when a single completion is estimated not to fit into memory_gib."""
     zero_stage: int = Field(0, ge=0, le=3)
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Data type of the base weights in the trainer; adapters are always float32."""
     seed: int = 0
     lease_s: float = Field(120, gt=0)
