@@ -41,7 +41,7 @@ from ttrl_client.report import set_names
 from benchmarks.gateway import UNGUARDED
 from demo.questions import Record
 from experiments import tables
-from experiments.cases import Case, finished, markdown, parser, read
+from experiments.cases import SMALL, Case, finished, markdown, parser, read
 from experiments.families import FAMILIES, family_sets
 from experiments.learning import STREAM, mixed
 
@@ -156,9 +156,9 @@ TABLES: dict[str, Table] = {
     "controls": Table(
         {
             f"{reward}_{seed}": Case(
-                WIDE | ({} if reward == "labels" else {"--train.reward": reward}),
+                SMALL | ({} if reward == "labels" else {"--train.reward": reward}),
                 partial(family_sets, LEARNED),
-                batch=16,
+                episodes=1,
                 eval_samples=4,
                 mode="oracle" if reward == "labels" else "learn",
                 seed=seed,
