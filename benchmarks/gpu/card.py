@@ -35,14 +35,15 @@ def seconds(work: Callable[[], object]) -> float:
 def matrix_rate(dtype: torch.dtype = torch.bfloat16) -> float:
     """Floating-point operations a second of large products."""
     a, b = (torch.randn(SIZE, SIZE, device="cuda").to(dtype) for _ in range(2))
-    return 2 * SIZE**3 / seconds(lambda: a @ b)
+    return 2.0 * SIZE**3 / seconds(lambda: a @ b)
 
 
 def copy_rate() -> float:
     """Bytes a second, read plus written."""
     source = torch.randn(2**29, device="cuda")
     target = torch.empty_like(source)
-    return 2 * source.nbytes / seconds(lambda: target.copy_(source))
+    moved: float = 2.0 * source.nbytes
+    return moved / seconds(lambda: target.copy_(source))
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ import itertools
 import json
 import statistics
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -74,7 +75,7 @@ async def measure(options: Any, scratch: Path) -> dict[str, Any]:
 
 
 async def _throughput(client: EngineClient, prompt: tuple[int, ...], options: Any) -> Any:
-    ways = {
+    ways: dict[str, Callable[[], Awaitable[None]]] = {
         "raw": lambda: _raw(client, prompt, options.tokens),
         "base": lambda: _votes(client, prompt, BASE, options.tokens),
         "adapter": lambda: _votes(client, prompt, OLD, options.tokens),

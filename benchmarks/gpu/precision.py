@@ -17,7 +17,7 @@ import json
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -104,7 +104,7 @@ def train(cfg: Config, batch: Batch, out: Path, steps: int) -> Made:
         name: torch.randn(value.shape, generator=draw) * 0.01 if "lora_B" in name else value
         for name, value in fresh.weights.items()
     }
-    state.restore(engine, state.replace(fresh, weights=moved))
+    state.restore(engine, replace(fresh, weights=moved))
     kept: list[torch.Tensor] = []
     original: Callable[[], Any] = engine.step
 

@@ -59,8 +59,9 @@ def matrix_parameters(shape: str) -> int:
     """Parameters that every token is multiplied with: all but the table of embeddings."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(SHAPES[shape])
-    table = model.get_input_embeddings().weight.numel()
-    return sum(parameter.numel() for parameter in model.parameters()) - table
+    table: int = model.get_input_embeddings().weight.numel()
+    whole: int = sum(parameter.numel() for parameter in model.parameters())
+    return whole - table
 
 
 def write_folder(shape: str, folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
     python -m benchmarks.gpu.step ours|trl [--shape qwen3-8b] [--dtype bfloat16]
                                            [--cases deep wide] [--steps 2]
+                                           [--profile] [--no-cudnn]
 
 ``deep`` is 2 groups × 8 completions of at most 3,072 tokens, ``wide`` 8 × 32 of at most 1,024,
 each after a prompt of 128; lengths uniform. A case's first step warms up and is not reported,
@@ -12,20 +13,24 @@ recomputed.
 Each case prints a line of JSON: ``seconds`` a step, ``tokens_s`` (completion tokens), ``peak_gib``
 (what torch's allocator held), ``share``: 4 · parameters · tokens operations a step (a forward pass
 and the gradient by the activations; attention, the adapter and what is recomputed are not in it)
-over the seconds and the card's own rate for large bfloat16 products.
+over the seconds and the card's own rate for large bfloat16 products. ``--profile`` prints which
+operations of our last step took the most time on the device and on the host.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.profiler import profile
 
 from benchmarks import argument_parser
 from benchmarks.gpu import shapes
@@ -39,7 +44,7 @@ RANK, ALPHA = 32, 64
 
 
 def on_gpu() -> bool:
-    return torch.cuda.is_available()
+    return bool(torch.cuda.is_available())
 
 
 class Clock:
@@ -107,11 +112,17 @@ def ours(options: Any) -> None:
     clock = Clock()
     for name in options.cases:
         batch, seen = _batch(options.shape, CASES[name]), []
-        for _ in range(options.steps):
-            clock.begin()
-            metrics = train_step(engine, batch, cfg.train)
-            seen.append(clock.end())
+        for number in range(options.steps):
+            watched = options.profile and number == options.steps - 1
+            with profile() if watched else nullcontext() as profiled:
+                clock.begin()
+                metrics = train_step(engine, batch, cfg.train)
+                seen.append(clock.end())
             assert metrics["updated"], metrics
+            if profiled:
+                sums = profiled.key_averages()
+                for key in ("self_device_time_total", "self_cpu_time_total"):
+                    print(sums.table(sort_by=key, row_limit=25, max_name_column_width=60))
         report("ours", options, name, seen)
 
 
@@ -188,7 +199,11 @@ def main() -> None:
     parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16", "float16"])
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=["deep", "wide"])
     parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--profile", action="store_true")
+    told = "whether attention may use cuDNN, which plans anew for each shape of its inputs"
+    parser.add_argument("--cudnn", action=argparse.BooleanOptionalAction, default=True, help=told)
     options = parser.parse_args()
+    torch.backends.cuda.enable_cudnn_sdp(options.cudnn)
     SIDES[options.side](options)
 
 
