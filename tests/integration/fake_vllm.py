@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +18,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from ttrl_server.promotion.bank import questions
+
 CONTEXT = 128
+BANK = dict(enumerate(questions(), start=10_000))
+"""By the first token of its prompt."""
+PLACES = {each.text: place for place, each in BANK.items()}
 
 
 @dataclass
@@ -28,6 +34,8 @@ class FakeVLLM:
     text: Callable[[int], str] = lambda i: "7" if i % 4 else "9"
     of_version: dict[str, Callable[[int], str]] = field(default_factory=dict)
     """What a version says instead of ``text``."""
+    right: dict[str, float] = field(default_factory=dict)
+    """By version: its share of right answers to the bank, by the seed; the others' is one half."""
     delay_s: float = 0.0
     load_s: float = 0.0
     held: Callable[[int], bool] = lambda i: False
@@ -60,10 +68,11 @@ class FakeVLLM:
 
     async def tokenize(self, request: Request) -> Response:
         body = await self._body(request)
-        words = str(body.get("messages") or body.get("prompt")).split()
-        return JSONResponse(
-            {"tokens": list(range(len(words))), "count": len(words), "max_model_len": CONTEXT}
-        )
+        asked = body.get("messages") or body.get("prompt")
+        tokens = list(range(len(str(asked).split())))
+        if isinstance(asked, list) and (known := PLACES.get(str(asked[-1].get("content")))):
+            tokens[0] = known
+        return JSONResponse({"tokens": tokens, "count": len(tokens), "max_model_len": CONTEXT})
 
     async def completions(self, request: Request) -> Response:
         body = await self._body(request)
@@ -80,7 +89,7 @@ class FakeVLLM:
                 await asyncio.sleep(0.02)
         finally:
             self.running -= 1
-        text = self.of_version.get(body["model"], self.text)(number)
+        text = self._said(body, number)
         ids = [ord(c) for c in text]
         choice = {"text": text, "token_ids": ids, "finish_reason": "stop"}
         logprobs: dict[str, Any] = {"token_logprobs": [-self.nats(number)] * len(ids)}
@@ -88,6 +97,13 @@ class FakeVLLM:
             row = {str(rank): -self.surprise(number) for rank in range(k)}
             logprobs["top_logprobs"] = [row] * len(ids)
         return JSONResponse({"choices": [choice | {"logprobs": logprobs}]})
+
+    def _said(self, body: dict[str, Any], number: int) -> str:
+        known, model = BANK.get(body["prompt"][0]), body["model"]
+        if known is None or (model in self.of_version and model not in self.right):
+            return self.of_version.get(model, self.text)(number)
+        luck = random.Random(body["seed"]).random()
+        return known.answer if luck < self.right.get(model, 0.5) else "none"
 
     def _score(self, body: dict[str, Any]) -> dict[str, Any]:
         value = -1.0 if body["model"] == "tiny@base" else -1.0 + self.shift

@@ -12,6 +12,7 @@ import pytest
 
 from tests.integration.conftest import ADMIN, Gateway, Start, ones, problem
 from tests.integration.fake_vllm import FakeVLLM
+from ttrl_server.promotion import promotions
 
 HELD_BACK = {"canary_share": 0.5, "canary_least": 1, "canary_samples": 8, "canary_z": 2}
 
@@ -183,16 +184,73 @@ def test_a_candidate_that_keeps_to_them_is_served(start: Start) -> None:
     assert priorities == {1}  # behind every client's sample
 
 
-@pytest.mark.parametrize(("candidate", "state"), [("1000", "rejected"), ("7", "promoted")])
+@pytest.mark.parametrize(("share", "state"), [(0.3, "rejected"), (0.55, "promoted")])
 def test_sentinels_stand_for_what_the_traffic_does_not_ask(
-    start: Start, candidate: str, state: str
+    start: Start, share: float, state: str
 ) -> None:
-    fake = FakeVLLM(of_version={"tiny@v1": lambda i: candidate})
-    gateway = start(fake, gate={"sentinels": True})
+    gateway = start(FakeVLLM(right={"tiny@v1": share}), gate={"sentinels": True})
     gateway.ask()
     judgement = gateway.propose(gateway.lease())
     assert judgement["state"] == state
     assert ("sentinel questions" in judgement["reason"]) == (state == "rejected")
+
+
+def test_a_version_is_held_against_the_one_it_replaces_and_not_the_base_alone(start: Start) -> None:
+    """At T = 1.0 a version right in 0.276 of the sentinels was served over one with 0.417."""
+    fake = FakeVLLM(right={"tiny@v1": 0.8, "tiny@v2": 0.6})
+    gateway = start(fake, gate={"sentinels": True})
+    gateway.promote()
+    gateway.ask()
+    judgement = gateway.propose(gateway.lease())
+    assert judgement["state"] == "rejected"
+    assert "v1" in judgement["reason"]
+    assert gateway.served == "tiny@v1"
+    figures = gateway.service.promotions.ledger.figures(1)
+    assert figures["sentinel_right"] > figures["sentinel_base"]
+    assert figures["gate_sees"] <= 0.15
+
+
+@pytest.mark.parametrize(
+    ("base", "gate", "state"),
+    [
+        (0.02, {}, "rejected"),  # hardly a sentinel that could fall
+        (0.99, {}, "rejected"),
+        (0.02, {"blind": "promote"}, "promoted"),
+        (0.5, {}, "promoted"),
+    ],
+)
+def test_a_gate_that_cannot_see_says_so_and_promotes_nothing(
+    start: Start, base: float, gate: dict[str, Any], state: str
+) -> None:
+    fake = FakeVLLM(right={"tiny@base": base, "tiny@v1": base})
+    gateway = start(fake, gate={"sentinels": True} | gate)
+    gateway.ask()
+    judgement = gateway.propose(gateway.lease())
+    assert judgement["state"] == state
+    assert judgement["reason"].startswith("blind:") == (state == "rejected")
+    assert gateway.ask().status_code == 200
+
+
+def test_an_examination_out_of_time_goes_on_with_what_it_drew(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck = [True]
+    fake = FakeVLLM(held=lambda i: i == 40 and stuck[0])
+    gateway = start(fake, gate={"sentinels": True}, engine={"max_num_seqs": 64})
+    gateway.ask()
+    batch = gateway.lease()
+    monkeypatch.setattr(promotions, "EXAMINE_S", 1.0)
+
+    def twice() -> int:
+        bodies = (body for _, body in list(fake.seen) if body.get("priority") == 1)
+        drawn = [(body["model"], tuple(body["prompt"]), body["seed"]) for body in bodies]
+        return len(drawn) - len(set(drawn))
+
+    proposal = gateway.aside(gateway.propose, batch)
+    gateway.until(lambda: twice() > 0)  # the first try is over, the next asks what is missing
+    stuck[0] = False
+    assert proposal.result()["state"] == "promoted"
+    assert twice() <= 64  # only what was under way at the end of a try
 
 
 @pytest.mark.parametrize(

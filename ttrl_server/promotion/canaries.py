@@ -1,11 +1,13 @@
 """Questions that the gate asks every candidate, and the answers of each version.
 
 There are three kinds. Held-back questions are a share of the clients' questions. Sentinels are
-simple questions with known answers. ``gate.labelled`` is the operator's own labelled set.
+questions of the bank that the base model answers right sometimes. ``gate.labelled`` is the
+operator's own labelled set.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,7 @@ import structlog
 
 from ttrl_server.engine.fleet import Replica
 from ttrl_server.errors import ConfigError, EngineError
+from ttrl_server.promotion.bank import questions
 from ttrl_server.registry.folders import MALFORMED
 from ttrl_server.registry.names import version_name
 from ttrl_server.settings.config import Config
@@ -25,36 +28,10 @@ from ttrl_server.voting import signals
 
 log = structlog.get_logger()
 
-SENTINELS = (
-    ("What is 4 + 5?", "9"),
-    ("What is 10 - 4?", "6"),
-    ("How many days are in a week?", "7"),
-    ("What is 10 + 10?", "20"),
-    ("What is 3 * 10?", "30"),
-    ("How many months are in a year?", "12"),
-    ("What is half of 16?", "8"),
-    ("What number comes after 19?", "20"),
-    ("How many hours are in a day?", "24"),
-    ("What is 100 - 30?", "70"),
-    ("How many legs does a spider have?", "8"),
-    ("How many sides does a triangle have?", "3"),
-    ("What is 2 + 2?", "4"),
-    ("What is 5 + 5?", "10"),
-    ("How many minutes are in an hour?", "60"),
-    ("How many fingers are on one hand?", "5"),
-    ("What is 7 + 1?", "8"),
-    ("What is 9 - 9?", "0"),
-    ("What is 1 + 2?", "3"),
-    ("How many cents are in a dollar?", "100"),
-    ("How many wheels does a bicycle have?", "2"),
-    ("How many letters are in the English alphabet?", "26"),
-    ("What is 50 + 50?", "100"),
-    ("What number comes before 10?", "9"),
-)
-"""Simple questions for any model.
-Almost no answer is a number from its question: a model that repeats the question is wrong."""
-TEMPERATURE, TOKENS = 0.6, 48
-"""Sampling temperature and most tokens for a sentinel."""
+TOKENS = 1024
+"""Most tokens for an answer to the bank, where ``vote.max_tokens`` says nothing."""
+FORM = re.compile(r"""(["'`«“]).*?["'`»”]|[-+]?\d[\d.,:/]*|(?<=[a-z,;:)] )[A-Z]\w+""", re.DOTALL)
+"""What differs between questions of one form: quoted words, numbers, names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +78,13 @@ class Canary:
     """The right answer, where it is known."""
     said: dict[int, Sheet] = field(default_factory=dict)
     """The answers, by version; 0 is the base model."""
+    spent: int = 0
+    """Seeds that no comparison may use any more."""
+
+
+def form(text: str | None) -> str:
+    """A question without its quoted words, numbers and names: equal for questions of one form."""
+    return FORM.sub("…", text or "")
 
 
 def is_held_back(key: str, gate: GateConfig) -> bool:
@@ -117,11 +101,10 @@ class Labelled:
     sampling: Sampling
 
 
-def sentinels() -> list[Labelled]:
-    """The sentinels as chat questions."""
-    sampling = Sampling(TEMPERATURE, max_tokens=TOKENS)
-    asked = ((_chat(f"{text} Answer with just the number."), answer) for text, answer in SENTINELS)
-    return [Labelled(messages, answer, sampling) for messages, answer in asked]
+def bank(config: Config) -> list[Labelled]:
+    """The bank as chat questions, sampled as clients' questions are (docs/method.md, section 5)."""
+    sampling = Sampling(config.vote.temperature, config.vote.max_tokens or TOKENS)
+    return [Labelled(_chat(each.text), each.answer, sampling) for each in questions()]
 
 
 def _chat(text: str) -> list[dict[str, Any]]:
@@ -158,10 +141,10 @@ def read_labelled(path: Path, sampling: Sampling) -> list[Labelled]:
     return found
 
 
-async def tokenized(config: Config, replica: Replica, questions: list[Labelled]) -> list[Canary]:
+async def tokenized(config: Config, replica: Replica, given: list[Labelled]) -> list[Canary]:
     """Tokenises the questions that the engine accepts. Raises EngineError when the engine fails."""
     found = []
-    for asked in questions:
+    for asked in given:
         question = Question(
             id="canary",
             tenant="",

@@ -2,7 +2,8 @@
 
     held-back questions   refused if the base model supports the candidate's answers less than
                           its own answers
-    sentinels             refused if the candidate is worse than the base model
+    sentinels             refused if the candidate is worse than the base model or the served
+                          version, or if the gate could not see it if it were
     gate.labelled         refused if the candidate is shown to be worse than the base model or the
                           served version; strict: also refused unless it is shown to lose at most
                           gate.margin against the served version
@@ -16,9 +17,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+
+import structlog
 
 from ttrl_server.answers import asked, keys
 from ttrl_server.engine.fleet import Replica
@@ -32,10 +35,26 @@ from ttrl_server.settings.config import Config
 from ttrl_server.types import Group, Sampling, question_key
 from ttrl_server.voting import Ballot, signals
 
+log = structlog.get_logger()
+
 PRIORITY = 1
 """vLLM runs the gate's samples after the samples of clients, which have priority 0."""
 BUSY_SHARE, IDLE_SHARE = 0.5, 0.75
 """The gate's share of ``engine.max_num_seqs``: with and without client questions in the engine."""
+CHOOSING = 8
+"""Samples of the base model that choose the sentinels."""
+SOMETIMES = (0.3, 0.8)
+"""Least and most share of right samples of the base model for a sentinel."""
+SENTINELS, LEAST = 24, 6
+"""Most sentinels, and fewest to judge by."""
+LOOKS = (1, 2, 4)
+"""Samples of a sentinel, as multiples of gate.canary_samples."""
+SEED_DIGITS = 7
+"""Hexadecimal, of a question's key: vLLM takes seeds of 63 bits, a CPU's generator fewer."""
+BLIND = (
+    "the gate is blind: with {} sentinels it would find a fall of {:.2f} nine times in ten, more "
+    "than gate.sees. Give it gate.labelled, or say gate.blind promote"
+)
 TRUTH = -1
 """In ``Keyed``: in the place of a version, the right answer."""
 Keyed = dict[int, tuple[str | None, ...]]
@@ -62,12 +81,18 @@ class Gate:
         """Raises ConfigError when ``gate.labelled`` cannot be used."""
         self._config = config
         self.held_back: OrderedDict[str, Canary] = OrderedDict()
-        """By the question's key: the newest ``gate.canary_questions``."""
+        """By the question's key: ``gate.canary_questions``, the newest of every form."""
         sampling = Sampling(config.vote.temperature, config.vote.max_tokens)
         given = config.gate.labelled
         self._labelled_asked = canaries.read_labelled(given, sampling) if given else []
-        self._known: list[list[Canary]] | None = None
-        """Sentinels and labelled questions, once an engine has tokenised them."""
+        self._labelled: list[Canary] | None = None
+        """``gate.labelled``, once an engine has tokenised it."""
+        self._bank: list[Canary] = []
+        """The whole bank, until the sentinels are chosen."""
+        self._chosen: list[Canary] | None = None
+        """The sentinels, once the base model was asked the bank."""
+        self.sampled = 0
+        """Tokens sampled so far, for all candidates."""
         self._drawing = 0
         self._done = asyncio.Condition()
 
@@ -83,7 +108,10 @@ class Gate:
             self.held_back[key] = Canary(group.prompt_token_ids, sampling, text)
         self.held_back.move_to_end(key)
         if len(self.held_back) > self._config.gate.canary_questions:
-            self.held_back.popitem(last=False)
+            forms = Counter(canaries.form(canary.text) for canary in self.held_back.values())
+            most = max(forms.values())
+            full = (k for k, c in self.held_back.items() if forms[canaries.form(c.text)] == most)
+            del self.held_back[next(full)]
 
     async def examine(self, replica: Replica, candidate: int, served: int, tries: int) -> Figures:
         """The gate's figures for ``candidate``; ``replica`` has it and ``served`` loaded.
@@ -92,21 +120,25 @@ class Gate:
         RejectedVersion("canary" or "gate", …), or EngineError when the engine fails.
         """
         started, exam = time.monotonic(), Exam(replica, candidate, served, tries)
-        if self._known is None:
-            simple = canaries.sentinels() if self._config.gate.sentinels else []
-            given = (simple, self._labelled_asked)
-            self._known = [await canaries.tokenized(self._config, replica, q) for q in given]
-        sentinels, labelled = self._known
+        if self._labelled is None:
+            asked = self._labelled_asked
+            self._labelled = await canaries.tokenized(self._config, replica, asked)
+        if self._chosen is None and self._config.gate.sentinels:
+            self._chosen = await self._choose(replica)
+        sentinels, labelled = self._chosen or [], self._labelled
         enough = len(self.held_back) >= self._config.gate.canary_least
         held_back = list(self.held_back.values()) if enough else []
         for canary in (*held_back, *sentinels, *labelled):
-            canary.said = {n: said for n, said in canary.said.items() if n in (0, served)}
+            # What an examination drew before it ran out of time is kept for the next.
+            wanted = (0, served, candidate)
+            canary.said = {n: said for n, said in canary.said.items() if n in wanted}
         both = (*held_back, *labelled)
         await self._ask(both, exam, {served, candidate} - {0})
         await self._ask(both, exam, {0}, 2 * self._config.gate.canary_samples)
         figures = await asyncio.to_thread(self._movement, both, exam)
         figures |= await asyncio.to_thread(self._support, held_back, exam)
-        figures |= await self._against_base(sentinels, exam)
+        if self._config.gate.sentinels:
+            figures |= await self._sentinels(sentinels, exam)
         figures |= await asyncio.to_thread(self._labels, labelled, exam)
         took = time.monotonic() - started
         return figures | {"gate_seconds": took, "gate_tokens": float(exam.tokens)}
@@ -139,15 +171,20 @@ class Gate:
 
         async def one(canary: Canary, number: int) -> None:
             known = canary.said.get(number)
-            left = wanted - len(known.answers) if known else wanted
-            if left > 0 and (said := await self._sheet(canary, exam, number, left)):
+            first = len(known.answers) if known else 0
+            if first < wanted and (said := await self._sheet(canary, exam, number, first, wanted)):
                 canary.said[number] = known + said if known else said
 
         await asyncio.gather(*(one(canary, number) for canary in asked for number in numbers))
 
-    async def _sheet(self, canary: Canary, exam: Exam, number: int, samples: int) -> Sheet | None:
-        """Draws ``samples`` samples; None when the engine refuses the question."""
-        model, sampling = version_name(self._config.name, number), canary.sampling
+    async def _sheet(
+        self, canary: Canary, exam: Exam, number: int, first: int, end: int
+    ) -> Sheet | None:
+        """Draws samples ``first`` to ``end``, each with its own seed, the same for every version;
+        None when the engine refuses the question."""
+        model = version_name(self._config.name, number)
+        seed = int(question_key(canary.prompt)[:SEED_DIGITS], 16) + canary.spent
+        sampling = replace(canary.sampling, seed=seed)
         if context := self._config.max_model_len:
             left = max(1, context - len(canary.prompt))
             sampling = replace(sampling, max_tokens=min(sampling.max_tokens or left, left))
@@ -159,13 +196,14 @@ class Gate:
                 ballot.add(await sample(canary.prompt, model, sampling, index, priority=PRIORITY))
 
         try:
-            await asyncio.gather(*(draw(index) for index in range(samples)))
+            await asyncio.gather(*(draw(index) for index in range(first, end)))
         except EngineError as error:
             if error.status is None or error.status >= 500 or error.status == 404:
                 raise
             return None
         sheet = Sheet.of(ballot.rollouts, (await asyncio.to_thread(ballot.count)).answers)
         exam.tokens += sheet.tokens
+        self.sampled += sheet.tokens
         return sheet
 
     @contextlib.asynccontextmanager
@@ -217,34 +255,70 @@ class Gate:
         support = {"canary_support": found.theirs, "canary_base": found.ours, "canary_z": found.z}
         return agreement | support
 
-    async def _against_base(self, asked: Sequence[Canary], exam: Exam) -> Figures:
-        """Compares the candidate with the base model, at first with half of the samples.
+    async def _choose(self, replica: Replica) -> list[Canary]:
+        """The sentinels: of the bank, what the base model answers right often, but not always; the
+        nearest to one half, and no form more often than it must be.
 
-        Before a refusal, the base model gets more samples. Later candidates are compared with the
-        same samples of the base model: a few lucky ones would refuse all these candidates.
+        The draws that choose are no evidence later: a chosen one was lucky, or not.
         """
-        samples, z = self._config.gate.canary_samples, self._config.gate.canary_z
-        candidate = exam.candidate
-        for look, base, enough in (
-            (samples // 2, samples, 0.0),
-            (samples, 2 * samples, -z),
-            (samples, 4 * samples, -z),
-        ):
-            await self._ask(asked, exam, {0}, base)
-            await self._ask(asked, exam, {candidate}, look)
-            right = await asyncio.to_thread(
-                lambda: [self._right(c) for c in asked if {0, candidate} <= c.said.keys()]
-            )
-            if not right:
-                return {}
-            found = trials.contrast([r[0] for r in right], [r[candidate] for r in right])
-            if found.z >= enough:
+        if not self._bank:
+            asked = canaries.bank(self._config)
+            self._bank = await canaries.tokenized(self._config, replica, asked)
+        await self._ask(self._bank, Exam(replica, 0, 0, 0), {0}, CHOOSING)
+        drawn = [canary for canary in self._bank if 0 in canary.said]
+        shares = await asyncio.to_thread(lambda: [trials.mean(self._right(c)[0]) for c in drawn])
+        least, most = SOMETIMES
+        fit = [(abs(s - 0.5), c) for s, c in zip(shares, drawn, strict=True) if least <= s <= most]
+        chosen: list[Canary] = []
+        forms: Counter[str] = Counter()
+        while fit and len(chosen) < SENTINELS:
+            best = min(fit, key=lambda each: (forms[canaries.form(each[1].text)], each[0]))
+            fit.remove(best)
+            forms[canaries.form(best[1].text)] += 1
+            chosen.append(best[1])
+        for canary in chosen:
+            canary.said.clear()
+            canary.spent = CHOOSING
+        log.info("gate.sentinels", chosen=len(chosen), asked=len(drawn), base=trials.mean(shares))
+        self._bank = []
+        return chosen
+
+    async def _sentinels(self, asked: Sequence[Canary], exam: Exam) -> Figures:
+        """Compares the candidate with the base model and with the served version, by common seeds.
+
+        Draws on while a fall is suspected, and until a fall of ``gate.sees`` would be found nine
+        times in ten. Raises RejectedVersion: worse than a rival, or the gate is blind.
+        """
+        gate, candidate, rivals = self._config.gate, exam.candidate, {0, exam.served}
+        right: list[dict[int, list[float]]] = []
+        found: dict[int, trials.Contrast] = {}
+        for times in LOOKS:
+            await self._ask(asked, exam, rivals | {candidate}, times * gate.canary_samples)
+            whole = [c for c in asked if rivals | {candidate} <= c.said.keys()]
+            right = await asyncio.to_thread(lambda: [self._right(c) for c in whole])  # noqa: B023
+            found = {
+                rival: trials.paired([r[rival] for r in right], [r[candidate] for r in right])
+                for rival in rivals
+            }
+            sees = max((each.sees(gate.canary_z) for each in found.values()), default=1.0)
+            clear = all(each.z >= -gate.canary_z / 2 for each in found.values())
+            if len(right) >= LEAST and sees <= gate.sees and clear:
                 break
-        if found.z < -z:
-            base_model = f"the base model {found.ours:.3f} (z = {found.z:.1f})"
-            said = f"of {len(right)} sentinel questions it gets {found.theirs:.3f} right"
-            raise RejectedVersion("canary", f"{said}, {base_model}")
-        return {"sentinel_right": found.theirs, "sentinel_base": found.ours, "sentinel_z": found.z}
+        for rival, each in found.items():
+            if each.z < -gate.canary_z:
+                against = f"v{rival}" if rival else "the base model"
+                figures = (
+                    f"gets {each.theirs:.3f} right, {against} {each.ours:.3f} (z = {each.z:.1f})"
+                )
+                raise RejectedVersion("canary", f"on {len(right)} sentinel questions it {figures}")
+        able = (len(right) >= LEAST and sees <= gate.sees) or self._labelled_asked
+        if gate.blind == "refuse" and not able:
+            raise RejectedVersion("blind", BLIND.format(len(right), sees))
+        seen = {"sentinel_right": found[0].theirs, "sentinel_base": found[0].ours}
+        if exam.served:
+            beside = found[exam.served]
+            seen |= {"sentinel_served": beside.ours, "sentinel_served_z": beside.z}
+        return seen | {"sentinel_z": found[0].z, "gate_sees": sees}
 
     def _labels(self, asked: Sequence[Canary], exam: Exam) -> Figures:
         gate, candidate, served = self._config.gate, exam.candidate, exam.served

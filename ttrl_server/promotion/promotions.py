@@ -26,7 +26,7 @@ from ttrl_server.telemetry import metrics
 log = structlog.get_logger()
 
 EXAMINE_S = 300.0
-"""Longest examination of a candidate; the trainer waits longer than this for a judgement."""
+"""An examination that draws nothing for so long is given up."""
 
 
 class Judgement(NamedTuple):
@@ -115,11 +115,13 @@ class Promotions:
             for replica in self._fleet.replicas:
                 if replica.ready and number in replica.loaded:
                     examining = self._gate.examine(replica, number, served, tries)
+                    drawn = self._gate.sampled
                     try:
                         return await asyncio.wait_for(examining, EXAMINE_S)
-                    except TimeoutError:
-                        late = f"questions were not answered within {EXAMINE_S:g} s"
-                        raise RejectedVersion("busy", late) from None
+                    except TimeoutError:  # what was drawn is kept, so the next one goes on
+                        if self._gate.sampled == drawn:
+                            late = f"no question was answered within {EXAMINE_S:g} s"
+                            raise RejectedVersion("busy", late) from None
                     except EngineError:  # the engine failed, not the candidate
                         await asyncio.sleep(AGAIN_S)
             await self._place.load(number, folder)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 Answers = Sequence[str | None]
 Values = Sequence[Sequence[float]]
 
+NINE_IN_TEN = 1.2816
+"""The normal distribution's ninth decile."""
 BETS = 16
 """Number of stakes that share the capital."""
 
@@ -23,8 +25,16 @@ class Contrast:
 
     theirs: float
     ours: float
-    z: float
-    """(theirs − ours) / its standard error."""
+    error: float
+    """Standard error of theirs − ours."""
+
+    @property
+    def z(self) -> float:
+        return (self.theirs - self.ours) / self.error if self.error else 0.0
+
+    def sees(self, z: float) -> float:
+        """The smallest fall that is found with ``z`` standard errors in nine of ten trials."""
+        return (z + NINE_IN_TEN) * self.error
 
 
 def contrast(ours: Values, theirs: Values) -> Contrast:
@@ -33,7 +43,20 @@ def contrast(ours: Values, theirs: Values) -> Contrast:
     mean_ours = math.fsum(map(mean, ours)) / n
     mean_theirs = math.fsum(map(mean, theirs)) / n
     error = math.sqrt(math.fsum(map(_squared_error, (*ours, *theirs)))) / n
-    return Contrast(mean_theirs, mean_ours, (mean_theirs - mean_ours) / error if error else 0.0)
+    return Contrast(mean_theirs, mean_ours, error)
+
+
+def paired(ours: Values, theirs: Values) -> Contrast:
+    """``contrast`` for samples that were drawn with common seeds: sample k of one version beside
+    sample k of the other. Only what both drew counts. Versions that are near one another mostly
+    give the same sample for a seed, so the difference has a fraction of the variance (common random
+    numbers: Glasserman and Yao, Management Science 38, 1992)."""
+    pairs = [list(zip(o, t, strict=False)) for o, t in zip(ours, theirs, strict=True)]
+    n = max(1, len(pairs))
+    mean_ours = math.fsum(mean([o for o, _ in pair]) for pair in pairs) / n
+    mean_theirs = math.fsum(mean([t for _, t in pair]) for pair in pairs) / n
+    squares = (_squared_error([t - o for o, t in pair]) for pair in pairs)
+    return Contrast(mean_theirs, mean_ours, math.sqrt(math.fsum(squares)) / n)
 
 
 def supports(base: Answers, theirs: Answers) -> tuple[list[float], list[float]]:

@@ -21,7 +21,7 @@ from ttrl_server.types import VersionState
 By = Literal["gate", "operator", "watch", "alarm", "retention", "restart"]
 """Who caused the event."""
 
-JUDGEMENTS = ("kl", "canary", "gate")
+JUDGEMENTS = ("kl", "canary", "gate", "blind")
 """Stages that judge what a candidate would say; an operator may overrule these stages only."""
 NO_JUDGEMENT = ("busy", "given_up", "stale")
 """Stages that refuse a candidate for reasons outside the candidate."""

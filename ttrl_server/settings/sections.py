@@ -270,7 +270,12 @@ class GateConfig(Section):
     canary_share: float = Field(0.1, ge=0, lt=1)
     """Share of the distinct questions that is held back, to ask candidates; 0: no such check."""
     sentinels: bool = True
-    """Whether the gate also asks simple questions with known answers (promotion/canaries.py)."""
+    """Whether the gate also asks questions with known answers (promotion/bank.py).
+    Those that the base model answers right sometimes show a fall beside it and what is served."""
+    sees: float = Field(0.15, gt=0, lt=1)
+    """The gate draws until it would find such a fall of right sentinels nine times in ten."""
+    blind: Literal["refuse", "promote"] = "refuse"
+    """What becomes of a candidate that the sentinels cannot judge so."""
     canary_questions: int = Field(8, ge=1)
     """Most held-back questions that are kept; the newest stay."""
     canary_least: int = Field(2, ge=1)

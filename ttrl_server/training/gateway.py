@@ -64,6 +64,8 @@ class Gateway:
                 if response.status_code not in (500, 502, 503, 504):
                     break
                 trouble = f"HTTP {response.status_code}"
+            except httpx.ReadTimeout:  # it is there, and still judges
+                gone_since, trouble = time.monotonic(), "no answer yet"
             except httpx.TransportError as error:
                 trouble = repr(error)
             if time.monotonic() - gone_since + pause > self._patience_s:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from ttrl_server.errors import ConfigError
-from ttrl_server.promotion.canaries import SENTINELS, Sheet, read_labelled
+from ttrl_server.promotion.bank import questions
+from ttrl_server.promotion.canaries import Sheet, form, read_labelled
 from ttrl_server.promotion.gate import Gate
 from ttrl_server.settings.config import Config
 from ttrl_server.types import Group, Rollout, Sampling, Signals
@@ -48,9 +50,48 @@ def test_a_sheet_holds_sums_and_gives_the_signals_that_the_reply_and_the_store_g
     assert kept == Signals(3, 1, majority=0.5, entropy=2.0, length=1.5, extractable=0.5)
 
 
-def test_no_sentinel_is_answered_by_an_echo_but_for_the_zero() -> None:
-    echoed = [text for text, answer in SENTINELS if answer in text.replace("?", " ").split()]
-    assert echoed == []
+def test_no_question_of_the_bank_is_answered_by_an_echo() -> None:
+    found = questions()
+    assert [each.text for each in found if each.answer in each.text] == []
+    assert len({each.text for each in found}) == len(found)
+    assert found == questions()
+
+
+def test_the_bank_has_many_forms_and_something_for_weak_and_strong_models() -> None:
+    forms = Counter(each.form for each in questions())
+    assert len(forms) >= 12
+    assert max(forms.values()) <= 12
+    products = [int(each.answer) for each in questions() if each.form == "product"]
+    assert min(products) < 100
+    assert max(products) > 10**5
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is 18 - 1?", "What is 1,200.5 - 7?"),
+        ("What is the capital of Chile?", "What is the capital of Mongolia?"),
+        ("How do you spell 'cat'?", 'How do you spell "elephant"?'),
+        ("Who met Anna in Rome?", "Who met Bert in Paris?"),
+    ],
+)
+def test_questions_of_one_form_differ_in_numbers_names_and_quoted_words(
+    one: str, other: str
+) -> None:
+    assert form(one) == form(other)
+
+
+def test_questions_of_two_forms_stay_apart() -> None:
+    assert form("What is 7 + 8?") != form("What is 7 * 8?")
+
+
+def test_held_back_questions_are_spread_over_forms() -> None:
+    gate = Gate(Config(model="org/tiny", hardware="cpu", gate={"canary_questions": 3}))
+    gate.offer(group(1), "What is the capital of Chile?")
+    for n in range(2, 7):
+        gate.offer(group(n), f"What is {n} + {n}?")
+    kept = [canary.prompt for canary in gate.held_back.values()]
+    assert kept == [(1,), (5,), (6,)]
 
 
 def test_a_labelled_file_is_read(tmp_path: Path) -> None:

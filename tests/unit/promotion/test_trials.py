@@ -6,7 +6,16 @@ import random
 
 import pytest
 
-from ttrl_server.promotion.trials import Answers, capital, contrast, differences, needed, supports
+from ttrl_server.promotion.trials import (
+    Answers,
+    Values,
+    capital,
+    contrast,
+    differences,
+    needed,
+    paired,
+    supports,
+)
 
 RIGHT = {n: str(10 * n) for n in range(8)}
 
@@ -51,6 +60,50 @@ def test_a_contrast_by_hand() -> None:
     assert (found.ours, found.theirs) == (0.5, 1.0)
     # Squared errors of the means: (0.5 + 1/4)/2 and (0 + 1/4)/2.
     assert found.z == pytest.approx(0.5 / 0.5**0.5)
+
+
+def test_a_paired_contrast_by_hand() -> None:
+    found = paired([[0.0, 1.0, 1.0]], [[1.0, 1.0]])  # the third sample has no partner
+    assert (found.ours, found.theirs) == (0.5, 1.0)
+    # Differences 1 and 0: variance 0.5, and 1/4 more; over two samples.
+    assert found.error == pytest.approx((0.75 / 2) ** 0.5)
+    assert found.sees(2.0) == pytest.approx(3.2816 * found.error)
+
+
+def seeded(
+    rng: random.Random, then: float, now: float, alike: float, samples: int = 8
+) -> tuple[Values, Values]:
+    """24 questions × so many seeds: a seed gives both versions the same luck with probability
+    ``alike``."""
+    ours, theirs = [], []
+    for _ in range(24):
+        luck = [rng.random() for _ in range(samples)]
+        other = [one if rng.random() < alike else rng.random() for one in luck]
+        ours.append([float(one < then) for one in luck])
+        theirs.append([float(one < now) for one in other])
+    return ours, theirs
+
+
+def test_common_seeds_find_a_fall_with_fewer_samples() -> None:
+    rng = random.Random(6)
+    trials = [seeded(rng, 0.5, 0.42, 0.9) for _ in range(200)]
+    by_pairs = sum(paired(*both).z < -2.5 for both in trials)
+    alone = sum(contrast(*both).z < -2.5 for both in trials)
+    assert by_pairs > 3 * alone + 10
+
+
+def test_a_healthy_lineage_of_twenty_versions_is_seldom_refused_once() -> None:
+    """The gate's own looks, with two rivals that are as good; every refusal is a false one."""
+    rng = random.Random(7)
+    refused = 0
+    for _ in range(100):
+        for _ in range(20):
+            both = [seeded(rng, 0.5, 0.5, 0.6) for _ in range(2)]
+            if all(paired(*pair).z >= -1.25 for pair in both):
+                continue  # the first look is enough
+            whole = [seeded(rng, 0.5, 0.5, 0.6, samples=32) for _ in range(2)]
+            refused += any(paired(*pair).z < -2.5 for pair in whole)
+    assert refused <= 20  # of 2,000 candidates
 
 
 # ---------------------------------------------------------------- betting
