@@ -169,11 +169,18 @@ class Gate:
         """Draws what is missing of ``samples`` (default: gate.canary_samples) for each question."""
         wanted = samples or self._config.gate.canary_samples
 
+        # A question at a time, as far as that fills the engine: what is half drawn when the time is
+        # up must be drawn again.
+        turns = asyncio.Semaphore(1 + self._config.engine.max_num_seqs // wanted)
+
         async def one(canary: Canary, number: int) -> None:
             known = canary.said.get(number)
             first = len(known.answers) if known else 0
-            if first < wanted and (said := await self._sheet(canary, exam, number, first, wanted)):
-                canary.said[number] = known + said if known else said
+            if first < wanted:
+                async with turns:
+                    said = await self._sheet(canary, exam, number, first, wanted)
+                if said:
+                    canary.said[number] = known + said if known else said
 
         await asyncio.gather(*(one(canary, number) for canary in asked for number in numbers))
 
