@@ -41,7 +41,7 @@ from ttrl_client.report import set_names
 from benchmarks.gateway import UNGUARDED
 from demo.questions import Record
 from experiments import tables
-from experiments.cases import SMALL, Case, finished, markdown, parser, read
+from experiments.cases import Case, finished, markdown, parser, read
 from experiments.families import FAMILIES, family_sets
 from experiments.learning import STREAM, mixed
 
@@ -93,6 +93,8 @@ FROZEN: dict[str, object] = {"--train.enabled": False}
 FULL = FROZEN | {"--vote.stop": "none"}
 """Every sample counts in a tally that is measured."""
 ALWAYS = FULL | {"--vote.policy": "always"}
+UNJUDGED: dict[str, object] = {"--vote.samples": 8, "--train.samples": 8, "--gate.mode": "off"}
+"""What a reward teaches is looked at, and not what the gate thinks of it."""
 WIDE = STREAM | {"--vote.samples": 16, "--train.samples": 16}
 
 TABLES: dict[str, Table] = {
@@ -156,7 +158,7 @@ TABLES: dict[str, Table] = {
     "controls": Table(
         {
             f"{reward}_{seed}": Case(
-                SMALL | ({} if reward == "labels" else {"--train.reward": reward}),
+                UNJUDGED | ({} if reward == "labels" else {"--train.reward": reward}),
                 partial(family_sets, LEARNED),
                 episodes=1,
                 eval_samples=4,
