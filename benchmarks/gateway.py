@@ -22,6 +22,8 @@ Flags = Mapping[str, object]
 UNGUARDED: dict[str, object] = {
     "--guard.min-majority": 0,
     "--guard.min-margin": 0,
+    "--guard.min-echo": 0,
+    "--guard.attractors": False,
     "--guard.min-extractable": 0,
     "--guard.max-copies": 1000,
     "--guard.min-entropy": 0,

@@ -119,6 +119,12 @@ class Gateway:
         return batch
 
 
+def until_watched(gateway: Gateway) -> None:
+    assert gateway.service.learning
+    watcher = gateway.service.learning.watcher
+    gateway.until(lambda: not watcher.looking)
+
+
 def small(folder: Path) -> dict[str, Any]:
     """Settings of a gateway that learns from one question at a time, all in one folder."""
     return {

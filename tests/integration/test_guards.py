@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.conftest import ADMIN, Gateway, Start, ones, problem
+from tests.integration.conftest import ADMIN, Gateway, Start, ones, problem, until_watched
 from tests.integration.fake_vllm import FakeVLLM
 from ttrl_server.promotion import promotions
 
@@ -288,6 +288,58 @@ def test_candidates_refused_in_a_row_end_learning_and_serving_goes_on(start: Sta
         assert gateway.propose(gateway.lease())["state"] == "rejected"
     assert gateway.status()["reason"].startswith("held_back")
     assert gateway.ask().status_code == 200
+
+
+# ---------------------------------------------------------------- attractors
+
+
+def capital(names: int) -> str:
+    return f"What is the capital of {' '.join(['Land'] * names)}? Answer with just the word."
+
+
+def test_one_answer_to_a_whole_form_is_taken_back_and_not_taught_again(start: Start) -> None:
+    """At one order of its questions a model made every country its own capital, unanimous, over
+    nine promoted versions that no guard spoke about."""
+    towns = [f"Town{chr(97 + i)}" for i in range(26)]
+    lost = {f"tiny@v{n}": saying("Paris", "Rome") for n in range(1, 9)}
+    fake = FakeVLLM(text=lambda i: towns[i // 8 % 26] if i % 2 else "Oslo", of_version=lost)
+    gateway = start(fake)
+    for n in range(1, 6):
+        gateway.ask(capital(n))
+    for version in (1, 2):
+        assert gateway.propose(gateway.lease())["state"] == "promoted"
+        for n in range(6, 10):
+            gateway.ask(capital(n + 4 * version))
+    gateway.until(lambda: gateway.served == "tiny@base")
+    (back,) = (e for e in gateway.service.promotions.ledger.about(0) if e.by == "watch")
+    assert "'Paris' to all" in str(back.reason)
+    fake.text = saying("Paris", "Rome")
+    assert gateway.evidence(capital(30))["train"] == "attractor"
+    fake.text = FakeVLLM.text
+    assert gateway.evidence(ones(3))["train"] == "queued"  # the rest goes on
+    assert gateway.status()["learning"] is True
+
+
+def test_answers_that_the_base_model_gives_too_are_no_attractor(start: Start) -> None:
+    fake = FakeVLLM(text=lambda i: f"Town{chr(97 + i // 8 % 26)}" if i % 2 else "Oslo")
+    gateway = start(fake)
+    for n in range(1, 6):
+        gateway.ask(capital(n))
+    fake.text = saying("Paris", "Rome")  # the base model and all versions: the questions changed
+    for version in (1, 2):
+        assert gateway.propose(gateway.lease())["state"] == "promoted"
+        for n in range(6, 10):
+            gateway.ask(capital(n + 4 * version))
+    until_watched(gateway)
+    assert gateway.served == "tiny@v2"
+    assert gateway.evidence(capital(30))["train"] == "queued"
+
+
+def test_a_label_that_stands_in_its_question_needs_half_of_the_votes(start: Start) -> None:
+    said = ["18", "17", "16", "15", "18", "17", "18", "14"]  # 18 has three of eight
+    gateway = start(FakeVLLM(text=lambda i: said[i % 8]))
+    assert gateway.evidence("What is 18 - 1?")["train"] == "echo"
+    assert gateway.evidence("What is 19 - 1?")["train"] == "queued"
 
 
 # ---------------------------------------------------------------- alarms

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from tests.integration.conftest import ADMIN, Gateway, Start, ones, problem
+from tests.integration.conftest import ADMIN, Gateway, Start, ones, problem, until_watched
 from ttrl_server.commands import adapters
 
 OPERATOR = {"authorization": f"Bearer {ADMIN}"}
@@ -295,12 +295,6 @@ def fallen(start: Start) -> Gateway:
     gateway.engine.of_version["tiny@v2"] = lambda i: "I cannot say."
     gateway.promote()
     return gateway
-
-
-def until_watched(gateway: Gateway) -> None:
-    assert gateway.service.learning
-    watcher = gateway.service.learning.watcher
-    gateway.until(lambda: not watcher.looking)
 
 
 def test_a_regression_that_passed_the_gate_is_gone_back_from_within_one_window(

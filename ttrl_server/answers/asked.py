@@ -93,6 +93,19 @@ def asked(question: str | None) -> Asked:
     )
 
 
+OFFERED: tuple[Kind, ...] = ("choice", "alternative", "verdict")
+"""Kinds of questions that name what they may be answered with."""
+
+
+def echoes(answer: str | None, question: str | None) -> bool:
+    """Whether an answer is a word or number of its question, which did not offer it as one."""
+    if not answer or not question or asked(question).kind in OFFERED:
+        return False
+    word = re.escape(answer.strip().casefold())
+    text = question[-TAIL:].casefold()
+    return re.search(rf"(?<![\w.]){word}(?!\w|[.,]\d)", text) is not None
+
+
 def stem(word: str) -> str:
     """A word without its plural ending: "houses" becomes "house", "boxes" becomes "box"."""
     if len(word) > 4 and word.endswith("ies"):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ttrl_server.answers import echoes
 from ttrl_server.settings.sections import GuardConfig
-from ttrl_server.types import Admission, Group, Question, Vote
+from ttrl_server.types import Admission, Group, Question, Vote, last_text
 from ttrl_server.voting.signals import answered
 
 QUEUED = Admission(True, "queued")
@@ -22,7 +23,7 @@ def admit(
     """
     reason = _unsound(question, group)
     if reason is None and question.label is None:
-        reason = _no_label(vote, rewards, guard)
+        reason = _no_label(question, vote, rewards, guard)
     if reason is None and len(set(rewards)) < 2:
         reason = "unanimous"  # zero advantage for every sample (docs/method.md, section 4.9)
     return Admission(False, reason) if reason else QUEUED
@@ -40,7 +41,9 @@ def _unsound(question: Question, group: Group) -> str | None:
     return None
 
 
-def _no_label(vote: Vote, rewards: tuple[float, ...], guard: GuardConfig) -> str | None:
+def _no_label(
+    question: Question, vote: Vote, rewards: tuple[float, ...], guard: GuardConfig
+) -> str | None:
     """Why the vote has no usable pseudo-label; else None. SCRL's window is arXiv 2603.19880."""
     if vote.pseudo_label is None:
         return "unvotable" if vote.stopped == "unvotable" else "no_answer"
@@ -50,7 +53,11 @@ def _no_label(vote: Vote, rewards: tuple[float, ...], guard: GuardConfig) -> str
         return "unextractable"
     majority, margin = vote.majority_ratio or 0.0, vote.margin or 0.0
     inside = majority >= guard.min_majority and margin >= guard.min_margin
-    return "no_consensus" if not inside and any(reward > 0 for reward in rewards) else None
+    if not inside and any(reward > 0 for reward in rewards):
+        return "no_consensus"
+    if majority < guard.min_echo and echoes(vote.pseudo_label, last_text(question)):
+        return "echo"
+    return None
 
 
 CHANGES_NOTHING: dict[str, tuple[Any, ...]] = {

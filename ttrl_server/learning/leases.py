@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import structlog
@@ -20,6 +21,7 @@ from ttrl_server.errors import LeaseLost, RejectedVersion, RequestError, StoreEr
 from ttrl_server.learning.admission import UNSOUND
 from ttrl_server.learning.alarms import Alarms, importance_alarm
 from ttrl_server.learning.history import by_history
+from ttrl_server.promotion.attractors import Attractors
 from ttrl_server.promotion.gate import Gate
 from ttrl_server.promotion.promotions import Judgement, Promotions
 from ttrl_server.promotion.rollback import Paired, Rollback
@@ -58,7 +60,8 @@ class Learning:
         self._rollback = Rollback(config, fleet, promotions, paired)
         self.alarms = Alarms(config, self._ledger, self._rollback, paired)
         watch = Watch(config.guard, critics=min(2, max(1, len(config.api.keys))))
-        self.watcher = Watcher(fleet, watch, gate, self._rollback)
+        self._attractors = Attractors()
+        self.watcher = Watcher(fleet, watch, gate, self._rollback, self._attractors)
         self._by_history = functools.partial(by_history, config.guard, config.gate)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._leasing = asyncio.Lock()
@@ -72,7 +75,13 @@ class Learning:
     async def record(self, experience: Experience, question: Question) -> str:
         """Writes the group to disk, then returns the reason of its admission."""
         key, text = question_key(experience.group.prompt_token_ids), last_text(question)
+        by_vote = experience.admission.admitted and question.label is None
+        if by_vote and self._attractors.withholds(experience.vote, text):
+            experience = replace(experience, admission=Admission(False, "attractor"))
         admission = await self._in_store(self._store.add, experience, key, self._by_history)
+        if self._config.guard.attractors and admission.reason not in UNSOUND:
+            trains, voted = admission.admitted, experience.vote
+            self._attractors.see(experience.group, voted, text, trains=trains)
         if admission.reason == "held_back":
             self._gate.offer(experience.group, text)
         if question.version is None and admission.reason not in UNSOUND:

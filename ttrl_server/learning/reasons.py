@@ -13,6 +13,8 @@ WORDS: Mapping[str, str] = {
     "deadline": "the deadline came before all samples were drawn; the quickest are the shortest",
     "unextractable": "too few samples gave an answer (guard.min_extractable); more tokens may help",
     "no_consensus": "no answer was clearly the most common (guard.min_majority, guard.min_margin)",
+    "echo": "the winner stands in the question, and too few samples agree on it (guard.min_echo)",
+    "attractor": "questions of this form were all won by their own words, or by one answer",
     "unanimous": "all samples that train earn the same, which teaches nothing: the model agrees "
     "with itself already",
     "duplicate": "the same question already waits to be learned from (guard.max_copies)",

@@ -32,6 +32,8 @@ TOKENS = 1024
 """Most tokens for an answer to the bank, where ``vote.max_tokens`` says nothing."""
 FORM = re.compile(r"""(["'`«“]).*?["'`»”]|[-+]?\d[\d.,:/]*|(?<=[a-z,;:)] )[A-Z]\w+""", re.DOTALL)
 """What differs between questions of one form: quoted words, numbers, names."""
+ROWS = re.compile(r"…(?:[\s,]*…)+")
+"""A name of several words, or a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Canary:
 
 def form(text: str | None) -> str:
     """A question without its quoted words, numbers and names: equal for questions of one form."""
-    return FORM.sub("…", text or "")
+    return ROWS.sub("…", FORM.sub("…", text or ""))
 
 
 def is_held_back(key: str, gate: GateConfig) -> bool:

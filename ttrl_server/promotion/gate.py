@@ -163,6 +163,27 @@ class Gate:
                 return f"{what} {found.theirs:.3f} against {base} (z = {found.z:.1f})"
         return None
 
+    async def winners(
+        self, replica: Replica, served: int, asked: Sequence[Canary]
+    ) -> tuple[list[str | None], list[str | None]]:
+        """The winners of the base model and of ``served``, drawn anew for the same questions; None
+        where no sample answers."""
+        await self._ask(asked, Exam(replica, served, 0, 0), {0, served})
+        both = [await asyncio.to_thread(self._keyed, canary) for canary in asked]
+
+        def winner(canary: Canary, keyed: Keyed, number: int) -> str | None:
+            if number not in canary.said:
+                return None
+            most, _ = signals.largest(keyed[number])
+            said = zip(canary.said[number].answers, keyed[number], strict=True)
+            return next((answer for answer, key in said if key and key == most), None)
+
+        base, now = (
+            [winner(canary, keyed, number) for canary, keyed in zip(asked, both, strict=True)]
+            for number in (0, served)
+        )
+        return base, now
+
     async def _ask(
         self, asked: Sequence[Canary], exam: Exam, numbers: set[int], samples: int | None = None
     ) -> None:

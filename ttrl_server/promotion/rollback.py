@@ -20,8 +20,8 @@ log = structlog.get_logger()
 
 AGAIN_S = 10.0
 
-Target = Literal["good", "sound", "sound or serving"]
-"""A version's number, or the newest version that fits; else the base model.
+Target = Literal["good", "sound", "sound or serving"] | int
+"""The newest version that fits; else the base model. A number: none that is newer.
 good: an earlier version with its signals inside the bands. sound: an earlier sound version.
 sound or serving: the served version if it is sound, else as ``sound``."""
 Paired = Callable[[int], Awaitable[Pair | None]]
@@ -73,5 +73,7 @@ class Rollback:
                 if pair and pair[0].groups >= guard.watch_groups and outside(pair, guard) is None:
                     return number
             return 0
+        if isinstance(target, int):
+            fit = [number for number in fit if number <= target]
         proved = (n for n in fit if n not in ledger.forced(base) and is_sound(ledger.figures(n)))
         return next((n for n in proved if n != serving or target == "sound or serving"), 0)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from ttrl_server.engine.fleet import Fleet
+from ttrl_server.engine.fleet import Fleet, Replica
 from ttrl_server.errors import EngineError
+from ttrl_server.promotion.attractors import Attractors
 from ttrl_server.promotion.bands import drift
 from ttrl_server.promotion.canaries import Canary, Sheet
 from ttrl_server.promotion.gate import Gate
@@ -148,8 +149,11 @@ def _fall(before: Iterable[float], now: Iterable[float], least: int) -> str | No
 class Watcher:
     """Checks the served version when its signals become worse, and rolls back a fallen one."""
 
-    def __init__(self, fleet: Fleet, watch: Watch, gate: Gate, rollback: Rollback) -> None:
+    def __init__(
+        self, fleet: Fleet, watch: Watch, gate: Gate, rollback: Rollback, attractors: Attractors
+    ) -> None:
         self._fleet, self._watch, self._gate, self._rollback = fleet, watch, gate, rollback
+        self._attractors = attractors
         self._looking: asyncio.Task[None] | None = None
 
     def see(self, group: Group, vote: Vote, text: str | None) -> None:
@@ -177,12 +181,38 @@ class Watcher:
         if served and served == self._watch.version and not self.looking:
             self._looking = asyncio.create_task(self._look_into(served))
 
+    async def _look_for_attractors(self, served: int) -> str | None:
+        """Says which form is won by its own words, or by one answer, and withholds its labels."""
+        found = self._attractors.suspicion()
+        replica = self._able(served)
+        if found is None or replica is None:
+            return None
+        try:
+            asking = self._gate.winners(replica, served, found.asked)
+            base, now = await asyncio.wait_for(asking, EXAMINE_S)
+        except (EngineError, TimeoutError):
+            return None
+        confirmed = found.is_of(base, now)
+        log.warning("watch.attractor", version=served, found=str(found), confirmed=confirmed)
+        if not confirmed:
+            self._attractors.clear(found)
+            return None
+        self._attractors.withhold(found)
+        metrics.ALARMS.labels("attractor").inc()
+        await self._rollback.go(found.before, f"v{served}: {found}", by="watch")
+        self._watch.turned_back(self._fleet.serving)
+        return str(found)
+
+    def _able(self, served: int) -> Replica | None:
+        return next((r for r in self._fleet.replicas if r.ready and served in r.loaded), None)
+
     async def _look_into(self, served: int) -> None:
+        if await self._look_for_attractors(served):
+            return
         reason, found = self._watch.complaint(), self._watch.suspicion()
         if reason is None and found:
             suspicion, questions = found
-            able = (r for r in self._fleet.replicas if r.ready and served in r.loaded)
-            replica = next(able, None)
+            replica = self._able(served)
             if replica is None:
                 return
             try:

@@ -206,6 +206,11 @@ class GuardConfig(Section):
     """Consensus window (SCRL, arXiv 2603.19880): least majority ratio that rewards agreement."""
     min_margin: float = Field(0.03, ge=0, le=1)
     """Consensus window: least margin that rewards agreement."""
+    min_echo: float = Field(0.5, ge=0, le=1)
+    """Least majority ratio of a label that is a word or number of its own question."""
+    attractors: bool = True
+    """Whether a form of questions that is won by its own words, or by one answer, is looked for.
+    Its labels are withheld then, and what was learned from them is taken back."""
     rare: float = Field(0.15, ge=0, le=1)
     """With train.reward signed, an answer with a smaller share of the votes gets reward −1."""
     min_extractable: float = Field(0.25, ge=0, le=1)

@@ -72,6 +72,8 @@ def test_the_bank_has_many_forms_and_something_for_weak_and_strong_models() -> N
         ("What is 18 - 1?", "What is 1,200.5 - 7?"),
         ("What is the capital of Chile?", "What is the capital of Mongolia?"),
         ("How do you spell 'cat'?", 'How do you spell "elephant"?'),
+        ("What is the capital of Chile?", "What is the capital of New Zealand?"),
+        ("What comes next: 1, 2, 3?", "What comes next: 5, 8, 11, 14?"),
         ("Who met Anna in Rome?", "Who met Bert in Paris?"),
     ],
 )
