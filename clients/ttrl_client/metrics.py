@@ -40,6 +40,8 @@ class SetScore:
     avg: float | None
     maj: float | None
     passed: float | None
+    extractable: float | None = None
+    """Share of the samples that come to an answer."""
     intervals: dict[str, Interval] = field(default_factory=dict)
     """95 % bootstrap intervals over the questions, of avg, maj and passed."""
     length: float | None = None
@@ -70,6 +72,7 @@ def score(graded: Sequence[Graded], failed: int = 0) -> SetScore:
         avg=mean(shares),
         maj=mean(each["maj"]),
         passed=mean(each["passed"]),
+        extractable=mean(float(a is not None) for g in graded for a in g.answers),
         intervals={name: found for name, values in each.items() if (found := bootstrap(values))},
         length=tokens / samples if tokens else None,
         tokens=tokens,

@@ -20,6 +20,7 @@ from ttrl_client.votes import RATIOS, by_group
 
 Report = dict[str, Any]
 """As ``as_dict`` makes it."""
+GAINED = ("Δ", "relative", "beyond answering")
 RESERVED = frozenset(
     {"format", "model", "settings", "served", "versions_promoted", "questions_answered"}
     | {"requests_failed", "wall_seconds", "history", "evaluations"}
@@ -150,7 +151,7 @@ def markdown(data: Report) -> str:
     """The paper's form: before → after, the gain, and the gain relative to before."""
     k, twice = data["settings"]["eval_samples"], len(moments(data)) > 1
     lines = [f"# {data['model']}", "", f"{served(data)}, {facts(data)}", ""]
-    gain, flipped = (["Δ", "relative"], ["flips to wrong, to right"]) if twice else ([], [])
+    gain, flipped = (GAINED, ["flips to wrong, to right"]) if twice else ((), [])
     lines += _heads("set", "questions", f"avg@{k}", *gain, f"maj@{k}", f"pass@{k}", *flipped)
     for name in set_names(data):
         cells = [name, data[name]["questions"], _with_intervals(data, name, f"avg@{k}")]
@@ -211,7 +212,7 @@ def table(data: Report) -> Table:
     # As Text: names are no markup.
     result = Table(title=Text(f"{data['model']}: {served(data)}"))
     result.add_column("set")
-    gained = ("Δ", "relative") if twice else ()
+    gained = GAINED if twice else ()
     for heading in ("questions", f"avg@{k}", *gained, f"maj@{k}", "failed"):
         result.add_column(heading, justify="right")
     for name in set_names(data):
@@ -240,13 +241,27 @@ def _with_intervals(data: Report, name: str, key: str) -> str:
     return " → ".join(sides)
 
 
-def _gain(data: Report, name: str) -> tuple[str, str]:
-    """Of avg@k: Δ, and relative to before."""
+def _gain(data: Report, name: str) -> tuple[str, str, str]:
+    """Of avg@k: Δ, relative to before, and the part of Δ that is ``beyond_answering``."""
     key = f"avg@{data['settings']['eval_samples']}"
     old, new = (data[name][moment][key] for moment in ("before", "after"))
     if old is None or new is None:
-        return "-", "-"
-    return f"{new - old:+.3f}", f"{(new - old) / old:+.0%}" if old else "-"
+        return "-", "-", "-"
+    beyond = beyond_answering(data[name]["before"], data[name]["after"], key)
+    relative = f"{(new - old) / old:+.0%}" if old else "-"
+    return f"{new - old:+.3f}", relative, "-" if beyond is None else f"{beyond:+.3f}"
+
+
+def beyond_answering(before: Report, after: Report, key: str) -> float | None:
+    """What avg@k (``key``) gained beyond learning to answer at all.
+
+    That alone would take it to avg · (share of samples with an answer after / before): as many of
+    them right as before. None where nothing was answered before, or a report has no such share.
+    """
+    shares = before.get("extractable"), after.get("extractable")
+    if not shares[0] or shares[1] is None:
+        return None
+    return float(after[key] - before[key] * shares[1] / shares[0])
 
 
 def _arrow(shares: Iterable[float | None]) -> str:

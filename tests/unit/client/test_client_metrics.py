@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from ttrl_client.metrics import Graded, majority, score, score_vote
+from ttrl_client.report import beyond_answering
 
 from ttrl_server.answers import asked
 
@@ -73,3 +74,17 @@ def test_a_vote_for_another_variable_is_wrong_and_so_are_its_rewards() -> None:
     )
     assert (graded.label_accuracy, graded.ground_truth_ratio) == (0.0, 0.0)
     assert graded.reward_accuracy == pytest.approx(1 / 4)
+
+
+def test_what_was_gained_beyond_learning_to_answer_by_hand() -> None:
+    """Half answered and half of those right; then all answer: 0.5 right would be just that."""
+    before, after = {"avg@2": 0.25, "extractable": 0.5}, {"avg@2": 0.8, "extractable": 1.0}
+    found = beyond_answering(before, after, "avg@2")
+    assert found == pytest.approx(0.3)
+    assert beyond_answering(before | {"extractable": 0.0}, after, "avg@2") is None
+    assert beyond_answering({"avg@2": 0.25}, after, "avg@2") is None  # a report of 0.1
+
+
+def test_the_share_of_samples_that_answer_is_scored() -> None:
+    found = score([Graded(("7", None), "7"), Graded(("1", "2"), "2")])
+    assert found.extractable == 0.75

@@ -225,7 +225,10 @@ def test_the_page_is_whole_in_itself_and_what_was_said_is_only_text(
 def test_the_notes_have_the_papers_form(server: FakeServer) -> None:
     assert replay(server, "products.jsonl --batch 2") == 0
     notes = text("report.md")
-    assert "| trained | 6 | 0.250 (0.250–0.250) → 1.000 (1.000–1.000) | +0.750 | +300% |" in notes
+    assert (
+        "| trained | 6 | 0.250 (0.250–0.250) → 1.000 (1.000–1.000) | +0.750 | +300% | +0.750 |"
+        in notes
+    )
     assert "| 0, 6 |" in notes  # six majorities went from wrong to right
 
 

@@ -48,9 +48,9 @@ train:
 store: {url: "postgresql://db/ttrl"}
 adapters: {dir: /shared/adapters, keep: 2, keep_days: 30.0}
 gate:
-  {mode: "off", probe_tolerance: 2.0, canary_share: 0.2, sentinels: false, sees: 0.1, blind: promote,
-   canary_questions: 16, canary_least: 4, canary_samples: 4, canary_z: 3.0, labelled: labelled.jsonl, margin: 0.2,
-   alpha: 0.01}
+  {mode: "off", probe_tolerance: 2.0, canary_share: 0.2, sentinels: false, sees: 0.1,
+   blind: promote, canary_questions: 16, canary_least: 4, canary_samples: 4, canary_z: 3.0,
+   labelled: labelled.jsonl, margin: 0.2, alpha: 0.01}
 guard:
   {min_echo: 0.4, attractors: false, min_majority: 0.5, min_margin: 0.15, rare: 0.1,
    min_extractable: 0.5, max_copies: 2, watch_groups: 16, watch_window: 64, min_entropy: 0.1,
