@@ -30,8 +30,12 @@ log = structlog.get_logger()
 
 TOKENS = 1024
 """Most tokens for an answer to the bank, where ``vote.max_tokens`` says nothing."""
-FORM = re.compile(r"""(["'`«“]).*?["'`»”]|[-+]?\d[\d.,:/]*|(?<=[a-z,;:)] )[A-Z]\w+""", re.DOTALL)
+FORM = re.compile(
+    r"""(["'`«“]).{0,200}?["'`»”]|[-+]?\d[\d.,:/]*|(?<=[a-z,;:)] )[A-Z]\w+""", re.DOTALL
+)
 """What differs between questions of one form: quoted words, numbers, names."""
+FORM_TAIL = 4000
+"""Characters from the end of a question that its form is read from."""
 ROWS = re.compile(r"…(?:[\s,]*…)+")
 """A name of several words, or a list."""
 
@@ -86,7 +90,7 @@ class Canary:
 
 def form(text: str | None) -> str:
     """A question without its quoted words, numbers and names: equal for questions of one form."""
-    return ROWS.sub("…", FORM.sub("…", text or ""))
+    return ROWS.sub("…", FORM.sub("…", (text or "")[-FORM_TAIL:]))
 
 
 def is_held_back(key: str, gate: GateConfig) -> bool:

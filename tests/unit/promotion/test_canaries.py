@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -81,6 +82,13 @@ def test_questions_of_one_form_differ_in_numbers_names_and_quoted_words(
     one: str, other: str
 ) -> None:
     assert form(one) == form(other)
+
+
+@pytest.mark.parametrize("piece", ["«", '"', "… ", "1.", "Anna ", "a A"])
+def test_the_form_of_a_hostile_question_is_found_at_once(piece: str) -> None:
+    begun = time.process_time()
+    assert len(form(piece * 2**20)) <= 4000
+    assert time.process_time() - begun < 5
 
 
 def test_questions_of_two_forms_stay_apart() -> None:
