@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 FinishReason = Literal["stop", "length", "abort"]
 StopRule = Literal["none", "exact", "beta", "certificate"]
-Weighting = Literal["uniform", "confidence"]
+Weighting = Literal["uniform", "confidence", "verified"]
 Stopped = Literal["full", "exact", "beta", "certificate", "unvotable", "deadline", "cancelled"]
 """Why sampling ended. full: all M samples are drawn. cancelled: the client disconnected."""
 VersionState = Literal["candidate", "promoted", "rejected", "retired"]

@@ -54,7 +54,7 @@ def read(data: dict[str, Any], config: Config) -> Extension:
     if stop is not None and stop not in STOP_RULES:
         problem = f"is {str(stop)[:60]!r}; it must be one of {', '.join(STOP_RULES)}."
         raise wrong("ttrl.stop", problem)
-    if stop in ("beta", "certificate") and config.vote.weighting == "confidence":
+    if stop in ("beta", "certificate") and config.vote.weighting != "uniform":
         weighed = "counts votes, and this server weighs them (vote.weighting): use exact or none."
         raise wrong("ttrl.stop", f"{stop} {weighed}")
     level = body.number(given, "ttrl.level", 0.5, 1, above=True)

@@ -126,8 +126,9 @@ def _vote_problems(c: Config) -> Iterator[str]:
         yield f"vote.samples is {votes}, above vote.max_samples {c.vote.max_samples}"
     if c.train.enabled and trained > votes:
         yield f"train.samples is {trained}, above the {votes} samples that vote (vote.samples)"
-    if c.vote.weighting == "confidence" and rule in ("beta", "certificate"):
-        yield f"vote.stop {rule} counts votes; with vote.weighting confidence use exact or none"
+    weighting = c.vote.weighting
+    if weighting != "uniform" and rule in ("beta", "certificate"):
+        yield f"vote.stop {rule} counts votes; with vote.weighting {weighting} use exact or none"
     if votes > c.limits.samples_in_flight:
         in_flight = c.limits.samples_in_flight
         yield f"limits.samples_in_flight is {in_flight}, below vote.samples {votes}"

@@ -69,7 +69,9 @@ class VoteConfig(Section):
     The first wave also shows whether the question can be voted on."""
     weighting: Weighting = "uniform"
     """The weight of a vote. uniform: 1.
-    confidence: geometric mean of its tokens' probabilities (after DeepConf, arXiv 2508.15260)."""
+    confidence: geometric mean of its tokens' probabilities (after DeepConf, arXiv 2508.15260).
+    verified: a sample whose own arithmetic checks counts three times one without any, and one
+    with a wrong equation nothing (T3RL, arXiv 2603.02203)."""
     fallback: Literal["first", "best_of_n"] = "first"
     """Which sample is the answer when there is no winner.
     best_of_n: the sample with the highest self-certainty."""

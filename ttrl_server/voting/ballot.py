@@ -7,10 +7,11 @@ from dataclasses import replace
 from statistics import multimode
 
 from ttrl_server.answers import Asked, Reading, asked, read
+from ttrl_server.answers.equations import check
 from ttrl_server.answers.keys import Key, key, shared
 from ttrl_server.types import Rollout, Stopped, StopRule, Vote, Weighting
 from ttrl_server.voting import stopping
-from ttrl_server.voting.tally import confidence, vote, weight
+from ttrl_server.voting.tally import VERIFIED, confidence, vote, weight
 
 VOTABLE_SHARE = 0.5
 """Least share of the first wave's finished samples with an answer; else it is unvotable."""
@@ -31,6 +32,7 @@ class Ballot:
         self._rollouts: dict[int, Rollout] = {}
         self._readings: dict[int, Reading] = {}
         self._keys: dict[str, Key | None] = {}
+        self._verified: dict[int, float] = {}
 
     def add(self, rollout: Rollout) -> None:
         self._rollouts[rollout.index] = rollout
@@ -44,7 +46,8 @@ class Ballot:
         """The vote over the samples added so far."""
         keys, _ = self._labels()
         confidences = [confidence(rollout) for rollout in self.rollouts]
-        return vote(self._answers(), confidences, stopped, keys=keys, weighting=self._weighting)
+        weights = self._weights()
+        return vote(self._answers(), confidences, stopped, keys=keys, weights=weights)
 
     def decided(self, rule: StopRule, level: float, total: int) -> bool:
         """Whether ``rule`` ends this vote of ``total`` samples.
@@ -55,10 +58,19 @@ class Ballot:
         labels, strict = self._labels()
         if labels != strict and self._leaders(labels).isdisjoint(self._leaders(strict)):
             return False
-        if rule == "exact" and self._weighting == "confidence":
-            weights = [weight(confidence(rollout)) for rollout in self.rollouts]
+        if rule == "exact" and (weights := self._weights()):
             return all(stopping.settled(weights, found, total) for found in (labels, strict))
         return all(stopping.decided(rule, level, found, total) for found in (labels, strict))
+
+    def _weights(self) -> list[float] | None:
+        """[M] how much each vote counts; None where all count the same."""
+        if self._weighting == "confidence":
+            return [weight(confidence(rollout)) for rollout in self.rollouts]
+        if self._weighting == "verified":
+            for index in self._rollouts.keys() - self._verified.keys():
+                self._verified[index] = VERIFIED[check(self._rollouts[index].text)]
+            return [self._verified[index] for index in sorted(self._rollouts)]
+        return None
 
     @staticmethod
     def _leaders(labels: Labels) -> set[int]:

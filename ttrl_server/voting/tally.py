@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ttrl_server.answers import Asked
 from ttrl_server.answers import keys as keys_of
-from ttrl_server.types import Cluster, Rollout, Stopped, Vote, Weighting
+from ttrl_server.types import Cluster, Rollout, Stopped, Vote
 
 
 def vote(
@@ -16,13 +16,13 @@ def vote(
     stopped: Stopped = "full",
     *,
     keys: Sequence[str | None] | None = None,
-    weighting: Weighting = "uniform",
+    weights: Sequence[float] | None = None,
 ) -> Vote:
     """Groups equal answers into clusters; the largest cluster wins.
 
     ``answers``, ``confidences`` (nats a token) and ``keys`` (equal for equal answers; default: of
-    an unknown question) are [M], by rollout index. With ``weighting`` confidence a sample's vote
-    counts ``weight(confidence)``. Tied clusters are ordered by summed confidence, then by lowest
+    an unknown question) are [M], by rollout index; ``weights`` [M] say how much each sample's vote
+    counts (default 1). Tied clusters are ordered by summed confidence, then by lowest
     index. The chosen rollout is the most confident of the winning cluster, then the lowest index.
     Raises ValueError when the lengths differ.
     """
@@ -35,7 +35,7 @@ def vote(
     for index, key in enumerate(keys):
         if key is not None:
             members.setdefault(key, []).append(index)
-    votes = [weight(each) if weighting == "confidence" else 1.0 for each in confidences]
+    votes = weights or [1.0] * len(answers)
     # ``fsum`` is exact, so a tie does not depend on the order of summation.
     ranked = sorted(
         (Cluster(answers[indices[0]] or "", tuple(indices)) for indices in members.values()),
@@ -74,6 +74,11 @@ def weight(confidence: float) -> float:
     every token; this one needs only the sampled tokens. The stop rule ``exact`` needs the bound 1.
     """
     return math.exp(min(confidence, 0.0))
+
+
+VERIFIED: dict[bool | None, float] = {True: 1.0, None: 1 / 3, False: 0.0}
+"""A vote's weight by whether the sample's equations check: 3 to 1 to nothing (after T3RL,
+arXiv 2603.02203). The stop rule ``exact`` needs the bound 1."""
 
 
 def most_certain(rollouts: Sequence[Rollout]) -> int:

@@ -127,7 +127,7 @@ def test_the_reward_is_the_share_of_the_winner_and_the_chosen_rollout_earns_it(
 def test_a_confident_minority_wins_a_weighted_vote_and_counts_stay_counts() -> None:
     answers, nats = ["a", "a", "a", "b", "b"], [-3.0, -3.0, -3.0, -0.1, -0.1]
     assert vote(answers, nats).pseudo_label == "a"
-    weighted = vote(answers, nats, weighting="confidence")
+    weighted = vote(answers, nats, weights=[weight(each) for each in nats])
     assert (weighted.pseudo_label, weighted.majority_ratio, weighted.margin) == ("b", 2 / 5, -1 / 5)
     assert [len(cluster.members) for cluster in weighted.clusters] == [2, 3]
 
@@ -190,3 +190,29 @@ def test_samples_that_were_cut_off_do_not_make_a_question_unvotable() -> None:
     for i, text in enumerate(["Let me think", "First we", "Note that"], 1):
         ballot.add(rollout(i, text, finish="length"))
     assert ballot.votable()
+
+
+# ---------------------------------------------------------------- verified votes
+
+
+def test_a_minority_that_reckons_rightly_wins_a_verified_vote() -> None:
+    texts = ["7 * 8 = 54"] * 3 + ["7 * 8 = 56"] * 2 + ["I think 54"]
+    ballots = {how: Ballot("What is 7 * 8?", weighting=how) for how in ("uniform", "verified")}
+    for ballot in ballots.values():
+        for index, text in enumerate(texts):
+            ballot.add(rollout(index, text))
+    assert ballots["uniform"].count().pseudo_label == "54"
+    found = ballots["verified"].count()
+    assert (found.pseudo_label, found.majority_ratio) == ("56", pytest.approx(2 / 6))
+
+
+def test_a_verified_vote_is_settled_by_weights_and_not_by_counting() -> None:
+    """Four of six agree, each with a third of a vote: the two others may both check."""
+    ballot = Ballot("What is 7 * 8?", weighting="verified")
+    for index in range(4):
+        ballot.add(rollout(index, "54"))
+    assert not ballot.decided("exact", 0.99, 6)
+    for index in range(4, 8):
+        ballot.add(rollout(index, "7 * 8 = 56"))
+    assert ballot.decided("exact", 0.99, 9)
+    assert ballot.count().pseudo_label == "56"
