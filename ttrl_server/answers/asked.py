@@ -99,7 +99,9 @@ OFFERED: tuple[Kind, ...] = ("choice", "alternative", "verdict")
 
 def echoes(answer: str | None, question: str | None) -> bool:
     """Whether an answer is a word or number of its question, which did not offer it as one."""
-    if not answer or not question or asked(question).kind in OFFERED:
+    if not answer or not question or len(answer) > LONGEST_CHOICE:
+        return False
+    if asked(question).kind in OFFERED:
         return False
     word = re.escape(answer.strip().casefold())
     text = question[-TAIL:].casefold()

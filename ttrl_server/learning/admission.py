@@ -53,7 +53,9 @@ def _no_label(
         return "unextractable"
     majority, margin = vote.majority_ratio or 0.0, vote.margin or 0.0
     inside = majority >= guard.min_majority and margin >= guard.min_margin
-    if not inside and any(reward > 0 for reward in rewards):
+    if not any(reward > 0 for reward in rewards):
+        return None
+    if not inside:
         return "no_consensus"
     if majority < guard.min_echo and echoes(vote.pseudo_label, last_text(question)):
         return "echo"

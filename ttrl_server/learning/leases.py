@@ -21,7 +21,7 @@ from ttrl_server.errors import LeaseLost, RejectedVersion, RequestError, StoreEr
 from ttrl_server.learning.admission import UNSOUND
 from ttrl_server.learning.alarms import Alarms, importance_alarm
 from ttrl_server.learning.history import by_history
-from ttrl_server.promotion.attractors import Attractors
+from ttrl_server.promotion import attractors
 from ttrl_server.promotion.gate import Gate
 from ttrl_server.promotion.promotions import Judgement, Promotions
 from ttrl_server.promotion.rollback import Paired, Rollback
@@ -60,8 +60,9 @@ class Learning:
         self._rollback = Rollback(config, fleet, promotions, paired)
         self.alarms = Alarms(config, self._ledger, self._rollback, paired)
         watch = Watch(config.guard, critics=min(2, max(1, len(config.api.keys))))
-        self._attractors = Attractors()
-        self.watcher = Watcher(fleet, watch, gate, self._rollback, self._attractors)
+        self._attractors = attractors.Attractors()
+        watched = watch, self._attractors, self._withdraw
+        self.watcher = Watcher(fleet, gate, self._rollback, *watched)
         self._by_history = functools.partial(by_history, config.guard, config.gate)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._leasing = asyncio.Lock()
@@ -75,18 +76,25 @@ class Learning:
     async def record(self, experience: Experience, question: Question) -> str:
         """Writes the group to disk, then returns the reason of its admission."""
         key, text = question_key(experience.group.prompt_token_ids), last_text(question)
+        seen = None
+        if self._config.guard.attractors and experience.admission.reason not in UNSOUND:
+            group, vote = experience.group, experience.vote
+            seen = await asyncio.to_thread(attractors.read, group, vote, text)
         by_vote = experience.admission.admitted and question.label is None
-        if by_vote and self._attractors.withholds(experience.vote, text):
+        if seen and by_vote and self._attractors.withholds(seen):
             experience = replace(experience, admission=Admission(False, "attractor"))
         admission = await self._in_store(self._store.add, experience, key, self._by_history)
-        if self._config.guard.attractors and admission.reason not in UNSOUND:
-            trains, voted = admission.admitted, experience.vote
-            self._attractors.see(experience.group, voted, text, trains=trains)
+        if seen and question.version is None:
+            self._attractors.see(replace(seen, trains=admission.admitted and by_vote))
         if admission.reason == "held_back":
             self._gate.offer(experience.group, text)
         if question.version is None and admission.reason not in UNSOUND:
             self.watcher.see(experience.group, experience.vote, text)
         return admission.reason
+
+    async def _withdraw(self, question: str) -> None:
+        """A group that waits is not trained on after all: its label is an attractor."""
+        await self.reward_anew(question, (), Admission(False, "attractor"))
 
     async def find(self, question: str) -> Experience | None:
         return await self._in_store(self._store.get, question)
@@ -138,8 +146,8 @@ class Learning:
         min_version = min(promotions[stale] if stale >= 0 else 0, parent.number if parent else 0)
         if self._spare is None:
             self._spare = await asyncio.to_thread(self._ledger.reserve, base)
-        fallen = self._ledger.fallen(base)
-        lease = functools.partial(self._store.lease, min_version=min_version, unwanted=fallen)
+        unwanted = self._ledger.fallen(base) | self._ledger.passed_over(base)
+        lease = functools.partial(self._store.lease, min_version=min_version, unwanted=unwanted)
         batch = await self._in_store(lease, train.questions, train.lease_s, self._spare, parent)
         if batch:
             self._spare = None

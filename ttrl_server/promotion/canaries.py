@@ -100,7 +100,7 @@ def is_held_back(key: str, gate: GateConfig) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """One line of the operator's file, or a sentinel."""
+    """One line of the operator's file, or a question of the bank."""
 
     messages: list[dict[str, Any]]
     answer: str

@@ -18,8 +18,9 @@ import asyncio
 import contextlib
 import time
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 
@@ -52,8 +53,9 @@ LOOKS = (1, 2, 4)
 SEED_DIGITS = 7
 """Hexadecimal, of a question's key: vLLM takes seeds of 63 bits, a CPU's generator fewer."""
 BLIND = (
-    "the gate is blind: with {} sentinels it would find a fall of {:.2f} nine times in ten, more "
-    "than gate.sees. Give it gate.labelled, or say gate.blind promote"
+    "{} questions of the bank are right often enough for this base model, and not always; the "
+    "least fall of right answers that they would show nine times in ten is {:.2f}, more than "
+    "gate.sees. Give gate.labelled, or say gate.blind promote"
 )
 TRUTH = -1
 """In ``Keyed``: in the place of a version, the right answer."""
@@ -117,7 +119,7 @@ class Gate:
         """The gate's figures for ``candidate``; ``replica`` has it and ``served`` loaded.
 
         ``tries``: candidates judged on gate.labelled beside ``served``, with this one. Raises
-        RejectedVersion("canary" or "gate", …), or EngineError when the engine fails.
+        RejectedVersion("canary", "blind" or "gate", …), or EngineError when the engine fails.
         """
         started, exam = time.monotonic(), Exam(replica, candidate, served, tries)
         if self._labelled is None:
@@ -146,8 +148,7 @@ class Gate:
     async def confirm(self, replica: Replica, served: int, asked: Sequence[Canary]) -> str | None:
         """Says what the base model does better on questions that ``served`` answered; else None."""
         # The answers that raised the suspicion are no evidence for it: draw new ones for both.
-        for canary in asked:
-            canary.said.clear()
+        self._forget(asked)
         await self._ask(asked, Exam(replica, served, 0, 0), {0, served})
         both = [canary for canary in asked if {0, served} <= canary.said.keys()]
         if not both:
@@ -168,6 +169,7 @@ class Gate:
     ) -> tuple[list[str | None], list[str | None]]:
         """The winners of the base model and of ``served``, drawn anew for the same questions; None
         where no sample answers."""
+        self._forget(asked)
         await self._ask(asked, Exam(replica, served, 0, 0), {0, served})
         both = [await asyncio.to_thread(self._keyed, canary) for canary in asked]
 
@@ -184,6 +186,12 @@ class Gate:
         )
         return base, now
 
+    def _forget(self, asked: Sequence[Canary]) -> None:
+        """What is drawn next is drawn with other seeds."""
+        for canary in asked:
+            canary.said.clear()
+            canary.spent += LOOKS[-1] * self._config.gate.canary_samples
+
     async def _ask(
         self, asked: Sequence[Canary], exam: Exam, numbers: set[int], samples: int | None = None
     ) -> None:
@@ -192,7 +200,7 @@ class Gate:
 
         # A question at a time, as far as that fills the engine: what is half drawn when the time is
         # up must be drawn again.
-        turns = asyncio.Semaphore(1 + self._config.engine.max_num_seqs // wanted)
+        turns = asyncio.Semaphore(2 + 2 * self._config.engine.max_num_seqs // wanted)
 
         async def one(canary: Canary, number: int) -> None:
             known = canary.said.get(number)
@@ -203,7 +211,7 @@ class Gate:
                 if said:
                     canary.said[number] = known + said if known else said
 
-        await asyncio.gather(*(one(canary, number) for canary in asked for number in numbers))
+        await _all([one(canary, number) for canary in asked for number in numbers])
 
     async def _sheet(
         self, canary: Canary, exam: Exam, number: int, first: int, end: int
@@ -224,7 +232,7 @@ class Gate:
                 ballot.add(await sample(canary.prompt, model, sampling, index, priority=PRIORITY))
 
         try:
-            await asyncio.gather(*(draw(index) for index in range(first, end)))
+            await _all([draw(index) for index in range(first, end)])
         except EngineError as error:
             if error.status is None or error.status >= 500 or error.status == 404:
                 raise
@@ -320,7 +328,8 @@ class Gate:
         gate, candidate, rivals = self._config.gate, exam.candidate, {0, exam.served}
         right: list[dict[int, list[float]]] = []
         found: dict[int, trials.Contrast] = {}
-        for times in LOOKS:
+        sees = 1.0
+        for times in LOOKS if len(asked) >= LEAST else ():
             await self._ask(asked, exam, rivals | {candidate}, times * gate.canary_samples)
             whole = [c for c in asked if rivals | {candidate} <= c.said.keys()]
             right = await asyncio.to_thread(lambda: [self._right(c) for c in whole])  # noqa: B023
@@ -328,9 +337,10 @@ class Gate:
                 rival: trials.paired([r[rival] for r in right], [r[candidate] for r in right])
                 for rival in rivals
             }
-            sees = max((each.sees(gate.canary_z) for each in found.values()), default=1.0)
+            if len(right) >= LEAST:
+                sees = max(each.sees(gate.canary_z) for each in found.values())
             clear = all(each.z >= -gate.canary_z / 2 for each in found.values())
-            if len(right) >= LEAST and sees <= gate.sees and clear:
+            if sees <= gate.sees and clear:
                 break
         for rival, each in found.items():
             if each.z < -gate.canary_z:
@@ -339,9 +349,10 @@ class Gate:
                     f"gets {each.theirs:.3f} right, {against} {each.ours:.3f} (z = {each.z:.1f})"
                 )
                 raise RejectedVersion("canary", f"on {len(right)} sentinel questions it {figures}")
-        able = (len(right) >= LEAST and sees <= gate.sees) or self._labelled_asked
-        if gate.blind == "refuse" and not able:
-            raise RejectedVersion("blind", BLIND.format(len(right), sees))
+        if gate.blind == "refuse" and sees > gate.sees and not self._labelled_asked:
+            raise RejectedVersion("blind", BLIND.format(len(asked), sees))
+        if not right:
+            return {"gate_sees": sees}
         seen = {"sentinel_right": found[0].theirs, "sentinel_base": found[0].ours}
         if exam.served:
             beside = found[exam.served]
@@ -390,3 +401,14 @@ class Gate:
         distinct = {answer for row in answers.values() for answer in row if answer is not None}
         found = keys(distinct, asked(canary.text))
         return {n: tuple(None if a is None else found[a] for a in r) for n, r in answers.items()}
+
+
+async def _all(work: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Runs all of it; the first error, or a cancellation, ends the rest before it is raised."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -27,6 +27,8 @@ log = structlog.get_logger()
 
 EXAMINE_S = 300.0
 """An examination that draws nothing for so long is given up."""
+EXAMINED = 6
+"""Such times at most: a candidate keeps the next step waiting."""
 
 
 class Judgement(NamedTuple):
@@ -111,6 +113,7 @@ class Promotions:
             return {}
         served = self._fleet.serving
         tries = self.ledger.tried_against(self._base, served) + 1
+        late = 0
         while True:
             for replica in self._fleet.replicas:
                 if replica.ready and number in replica.loaded:
@@ -119,9 +122,10 @@ class Promotions:
                     try:
                         return await asyncio.wait_for(examining, EXAMINE_S)
                     except TimeoutError:  # what was drawn is kept, so the next one goes on
-                        if self._gate.sampled == drawn:
-                            late = f"no question was answered within {EXAMINE_S:g} s"
-                            raise RejectedVersion("busy", late) from None
+                        late += 1
+                        if self._gate.sampled == drawn or late == EXAMINED:
+                            said = f"questions were not answered within {late * EXAMINE_S:g} s"
+                            raise RejectedVersion("busy", said) from None
                     except EngineError:  # the engine failed, not the candidate
                         await asyncio.sleep(AGAIN_S)
             await self._place.load(number, folder)

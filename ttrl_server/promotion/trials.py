@@ -63,12 +63,19 @@ def supports(base: Answers, theirs: Answers) -> tuple[list[float], list[float]]:
     """Support of each answer of the base model and of another version.
 
     Support is the share of the base model's samples with the same answer. A sample of the base
-    model does not count itself. Sharpening raises support. Collapse moves samples to answers that
-    the base model rarely gives. After RESTRAIN (arXiv 2510.02172): weights from a frozen base.
+    model does not count itself, nor does one of the other version its twin: the base model's sample
+    with the same seed, which is mostly the same. Sharpening raises support. Collapse moves samples
+    to answers that the base model rarely gives. After RESTRAIN (arXiv 2510.02172): weights from a
+    frozen base.
     """
     counts = Counter(answer for answer in base if answer is not None)
     own = [(counts[a] - 1) / max(1, len(base) - 1) if a is not None else 0.0 for a in base]
-    return own, [counts[a] / len(base) if a is not None else 0.0 for a in theirs]
+    twins = [*base, *[None] * len(theirs)]
+    others = max(1, len(base) - 1)
+    return own, [
+        min(1.0, (counts[a] - (twin == a)) / others) if a is not None else 0.0
+        for a, twin in zip(theirs, twins, strict=False)
+    ]
 
 
 def capital(differences: Sequence[float], least: float) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 import structlog
@@ -150,10 +150,17 @@ class Watcher:
     """Checks the served version when its signals become worse, and rolls back a fallen one."""
 
     def __init__(
-        self, fleet: Fleet, watch: Watch, gate: Gate, rollback: Rollback, attractors: Attractors
+        self,
+        fleet: Fleet,
+        gate: Gate,
+        rollback: Rollback,
+        watch: Watch,
+        attractors: Attractors,
+        withdraw: Callable[[str], Awaitable[None]],
     ) -> None:
+        """``withdraw``: a question's group, by its id, must not be trained on after all."""
         self._fleet, self._watch, self._gate, self._rollback = fleet, watch, gate, rollback
-        self._attractors = attractors
+        self._attractors, self._withdraw = attractors, withdraw
         self._looking: asyncio.Task[None] | None = None
 
     def see(self, group: Group, vote: Vote, text: str | None) -> None:
@@ -183,7 +190,7 @@ class Watcher:
 
     async def _look_for_attractors(self, served: int) -> str | None:
         """Says which form is won by its own words, or by one answer, and withholds its labels."""
-        found = self._attractors.suspicion()
+        found = self._attractors.suspicion(served)
         replica = self._able(served)
         if found is None or replica is None:
             return None
@@ -192,12 +199,16 @@ class Watcher:
             base, now = await asyncio.wait_for(asking, EXAMINE_S)
         except (EngineError, TimeoutError):
             return None
-        confirmed = found.is_of(base, now)
+        confirmed = await asyncio.to_thread(found.is_of, base, now)
+        if served != self._fleet.serving:
+            return None
         log.warning("watch.attractor", version=served, found=str(found), confirmed=confirmed)
         if not confirmed:
             self._attractors.clear(found)
             return None
         self._attractors.withhold(found)
+        for question in found.taught:
+            await self._withdraw(question)
         metrics.ALARMS.labels("attractor").inc()
         await self._rollback.go(found.before, f"v{served}: {found}", by="watch")
         self._watch.turned_back(self._fleet.serving)
@@ -207,7 +218,7 @@ class Watcher:
         return next((r for r in self._fleet.replicas if r.ready and served in r.loaded), None)
 
     async def _look_into(self, served: int) -> None:
-        if await self._look_for_attractors(served):
+        if await self._look_for_attractors(served) or served != self._fleet.serving:
             return
         reason, found = self._watch.complaint(), self._watch.suspicion()
         if reason is None and found:

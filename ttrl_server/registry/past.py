@@ -138,7 +138,18 @@ class Past:
             left.discard(event.number)
             if event.left and event.number < event.left:
                 left.add(event.left)
+                left |= self._between(event)
         return left
+
+    def passed_over(self, base: str) -> set[int]:
+        """Versions between one that fell and the one that was gone back to: what it fell for may
+        be in them too."""
+        return set().union(*map(self._between, self.events(base, "rolled_back")))
+
+    def _between(self, event: Event) -> set[int]:
+        if event.by not in FOUND or not event.left:
+            return set()
+        return {n for n in self.promotions(event.base) if event.number < n < event.left}
 
     def forced(self, base: str) -> set[int]:
         """Versions that an operator promoted against the gate."""

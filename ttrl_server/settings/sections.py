@@ -284,13 +284,13 @@ class GateConfig(Section):
     blind: Literal["refuse", "promote"] = "refuse"
     """What becomes of a candidate that the sentinels cannot judge so."""
     canary_questions: int = Field(8, ge=1)
-    """Most held-back questions that are kept; the newest stay."""
+    """Most held-back questions that are kept: the newest of every form."""
     canary_least: int = Field(2, ge=1)
     """Fewest held-back questions for a judgement."""
     canary_samples: int = Field(8, ge=2)
     """Samples of each question from each version; the base model gives more."""
     canary_z: float = Field(2.5, gt=0)
-    """Most standard errors by which a candidate may be worse than the base model."""
+    """Most standard errors by which a candidate may be worse than the base or the served model."""
 
 
 class LogConfig(Section):

@@ -16,7 +16,8 @@ PATIENCE_S = 300.0
 """How long a gateway may be unreachable (during a restart, say) before the trainer gives up."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 TIMEOUT = httpx.Timeout(60.0, read=600.0)
-"""The gate loads and probes a proposed version on every replica before it answers."""
+"""The gate loads, probes and examines a proposed version before it answers; one that takes longer
+is proposed again, which changes nothing."""
 
 events = structlog.get_logger()
 
@@ -64,10 +65,10 @@ class Gateway:
                 if response.status_code not in (500, 502, 503, 504):
                     break
                 trouble = f"HTTP {response.status_code}"
-            except httpx.ReadTimeout:  # it is there, and still judges
-                gone_since, trouble = time.monotonic(), "no answer yet"
             except httpx.TransportError as error:
                 trouble = repr(error)
+                if route == "propose" and isinstance(error, httpx.ReadTimeout):
+                    gone_since = time.monotonic()  # it is there, and still judges
             if time.monotonic() - gone_since + pause > self._patience_s:
                 away = f"the gateway has been away for {self._patience_s:.0f} s"
                 raise TtrlError(f"{away} ({trouble})")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from ttrl_server.answers import echoes
-from ttrl_server.promotion.attractors import Attractors, Suspicion
-from ttrl_server.types import Group, Rollout, Vote
+from ttrl_server.promotion.attractors import Attractors, Seen, Suspicion, read
+from ttrl_server.types import Group, Rollout
 from ttrl_server.voting.tally import vote
 
 COUNTRIES = [
@@ -37,9 +38,19 @@ def show(
     said: list[str | None] = [*[answer] * most, *(f"other{i}" for i in range(10 - most))]
     prompt = tuple(text.encode())
     rollouts = (Rollout(0, (1,), (-0.1,), answer, "stop"),)
-    counted: Vote = vote(said, [-1.0] * 10)
-    forms.see(Group("q", prompt, rollouts, version, 0.6), counted, text, trains=trains)
-    return forms.suspicion()
+    seen = read(
+        Group(f"{text} {version}", prompt, rollouts, version, 0.6), vote(said, [-1.0] * 10), text
+    )
+    assert seen
+    forms.see(replace(seen, trains=trains))
+    return forms.suspicion(version)
+
+
+def label(answer: str, text: str) -> Seen:
+    drawn = (Rollout(0, (1,), (-0.1,), answer, "stop"),)
+    seen = read(Group("q", (1,), drawn, 1, 0.6), vote([answer], [-1.0]), text)
+    assert seen
+    return seen
 
 
 @pytest.mark.parametrize(
@@ -94,12 +105,11 @@ def test_one_answer_for_all_is_suspected_and_its_form_alone_is_withheld() -> Non
     for country in COUNTRIES[:3]:
         found = found or show(forms, capital(country), "Paris", 2)
     assert found
-    assert found.winner == "Paris"
+    assert "'paris' to all" in str(found).lower()
     forms.withhold(found)
-    label = vote(["Paris"] * 3, [-1.0] * 3)
-    assert forms.withholds(label, capital("France"))
-    assert not forms.withholds(vote(["Rome"] * 3, [-1.0] * 3), capital("Italy"))
-    assert not forms.withholds(label, "Where was the treaty of 1783 signed?")
+    assert forms.withholds(label("paris", capital("France")))  # another spelling of the same
+    assert not forms.withholds(label("Rome", capital("Italy")))
+    assert not forms.withholds(label("Paris", "Where was the treaty of 1783 signed?"))
 
 
 def test_a_suspicion_is_confirmed_only_where_the_base_model_answers_otherwise() -> None:
@@ -112,10 +122,45 @@ def test_a_suspicion_is_confirmed_only_where_the_base_model_answers_otherwise() 
     assert found
     served = [canary.text.split("of ")[1].split("?")[0] for canary in found.asked if canary.text]
     assert found.is_of(["X"] * len(served), served)
-    assert found.is_of([None] * len(served), served)
+    assert not found.is_of([None] * len(served), served)  # that it learned to answer is no harm
     assert not found.is_of(served, served)
     forms.clear(found)
     assert show(forms, capital("Malta"), "Malta", 1) is None
+
+
+def test_a_busy_form_does_not_forget_how_it_began() -> None:
+    forms, found = Attractors(), None
+    for version, right in ((0, True), (1, True), (2, False), (3, False)):
+        for n in range(100):
+            a = 1000 * version + 10 * n + 15
+            said = str(a - 1 if right else a)
+            found = found or show(forms, f"What is {a} - 1?", said, version)
+    assert found
+    assert found.before == 1
+
+
+def test_one_question_asked_again_and_again_is_no_form() -> None:
+    forms = Attractors()
+    for version in (0, 1, 2):
+        for _ in range(40):
+            assert show(forms, capital("Chile"), "Chile" if version else "X", version) is None
+
+
+def test_another_spelling_of_the_same_answer_is_no_change() -> None:
+    forms = Attractors()
+    for version, answer in ((0, "two"), (1, "2")):
+        for n in range(8):
+            text = f"How many wheels does the bicycle of Person{n} have?"
+            assert show(forms, text, answer, version) is None
+
+
+def test_groups_of_versions_that_are_not_served_raise_no_suspicion() -> None:
+    forms = Attractors()
+    for country in COUNTRIES[:4]:
+        show(forms, capital(country), "X" + country, 0, 0.3)
+    for country in COUNTRIES:
+        show(forms, capital(country), country, 5, 0.4)  # not sure of itself
+    assert forms.suspicion(3) is None
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9])

@@ -52,7 +52,15 @@ def test_one_answer_to_everything_or_none_at_all_is_refused(answer: str | None) 
 
 def test_support_leaves_a_sample_of_the_base_model_itself_out() -> None:
     base: Answers = ["a", "b"]
-    assert supports(base, ["a", "a", None]) == ([0.0, 0.0], [0.5, 0.5, 0.0])
+    assert supports(base, ["a", "a", None]) == ([0.0, 0.0], [0.0, 1.0, 0.0])
+
+
+def test_the_same_samples_of_an_equal_model_are_no_support() -> None:
+    rng = random.Random(8)
+    base = drawn(rng, 0.3)
+    assert z(base, base) == 0
+    pairs = [supports(b, b[:8]) for b in base]
+    assert [theirs for _, theirs in pairs] == [own[:8] for own, _ in pairs]
 
 
 def test_a_contrast_by_hand() -> None:
