@@ -42,11 +42,12 @@ PRIORITY = 1
 """vLLM runs the gate's samples after the samples of clients, which have priority 0."""
 BUSY_SHARE, IDLE_SHARE = 0.5, 0.75
 """The gate's share of ``engine.max_num_seqs``: with and without client questions in the engine."""
-CHOOSING = 8
-"""Samples of the base model that choose the sentinels."""
+CHOOSING, PARTS = 4, 3
+"""Samples of the base model that choose the sentinels; the bank is asked in so many parts, until
+enough are found."""
 SOMETIMES = (0.3, 0.8)
 """Least and most share of right samples of the base model for a sentinel."""
-SENTINELS, LEAST = 24, 6
+SENTINELS, LEAST = 16, 6
 """Most sentinels, and fewest to judge by."""
 LOOKS = (1, 2, 4)
 """Samples of a sentinel, as multiples of gate.canary_samples."""
@@ -300,11 +301,17 @@ class Gate:
         if not self._bank:
             asked = canaries.bank(self._config)
             self._bank = await canaries.tokenized(self._config, replica, asked)
-        await self._ask(self._bank, Exam(replica, 0, 0, 0), {0}, CHOOSING)
-        drawn = [canary for canary in self._bank if 0 in canary.said]
-        shares = await asyncio.to_thread(lambda: [trials.mean(self._right(c)[0]) for c in drawn])
-        least, most = SOMETIMES
-        fit = [(abs(s - 0.5), c) for s, c in zip(shares, drawn, strict=True) if least <= s <= most]
+        (least, most), drawn, fit = SOMETIMES, 0, list[tuple[float, Canary]]()
+        for part in (self._bank[start::PARTS] for start in range(PARTS)):
+            await self._ask(part, Exam(replica, 0, 0, 0), {0}, CHOOSING)
+            said = [canary for canary in part if 0 in canary.said]
+            shares = await asyncio.to_thread(lambda: [trials.mean(self._right(c)[0]) for c in said])  # noqa: B023
+            fit += [
+                (abs(s - 0.5), c) for s, c in zip(shares, said, strict=True) if least <= s <= most
+            ]
+            drawn += len(said)
+            if len(fit) >= SENTINELS:
+                break
         chosen: list[Canary] = []
         forms: Counter[str] = Counter()
         while fit and len(chosen) < SENTINELS:
@@ -315,7 +322,7 @@ class Gate:
         for canary in chosen:
             canary.said.clear()
             canary.spent = CHOOSING
-        log.info("gate.sentinels", chosen=len(chosen), asked=len(drawn), base=trials.mean(shares))
+        log.info("gate.sentinels", chosen=len(chosen), asked=drawn)
         self._bank = []
         return chosen
 
