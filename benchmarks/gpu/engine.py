@@ -39,7 +39,6 @@ BASE, OLD, NEW = version_name("m", 0), "m@old", "m@new"
 def config(folder: Path, run_dir: Path, dtype: str) -> Config:
     """Settings of a server that is alone on the card."""
     hardware = "cuda" if torch.cuda.is_available() else "cpu"
-    # CPU kernels of vLLM have no float16.
     engine = {"devices": [0] if hardware == "cuda" else [], "max_num_seqs": 256}
     return Config.model_validate(
         {

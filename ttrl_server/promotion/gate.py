@@ -42,9 +42,9 @@ PRIORITY = 1
 """vLLM runs the gate's samples after the samples of clients, which have priority 0."""
 BUSY_SHARE, IDLE_SHARE = 0.5, 0.75
 """The gate's share of ``engine.max_num_seqs``: with and without client questions in the engine."""
-CHOOSING, PARTS = 4, 3
-"""Samples of the base model that choose the sentinels; the bank is asked in so many parts, until
-enough are found."""
+CHOOSING, PARTS = 8, 3
+"""Samples of the base model that choose the sentinels, half of them where it is always right or
+wrong; the bank is asked in so many parts, until enough are found."""
 SOMETIMES = (0.3, 0.8)
 """Least and most share of right samples of the base model for a sentinel."""
 SENTINELS, LEAST = 16, 6
@@ -303,13 +303,11 @@ class Gate:
             self._bank = await canaries.tokenized(self._config, replica, asked)
         (least, most), drawn, fit = SOMETIMES, 0, list[tuple[float, Canary]]()
         for part in (self._bank[start::PARTS] for start in range(PARTS)):
-            await self._ask(part, Exam(replica, 0, 0, 0), {0}, CHOOSING)
-            said = [canary for canary in part if 0 in canary.said]
-            shares = await asyncio.to_thread(lambda: [trials.mean(self._right(c)[0]) for c in said])  # noqa: B023
-            fit += [
-                (abs(s - 0.5), c) for s, c in zip(shares, said, strict=True) if least <= s <= most
-            ]
-            drawn += len(said)
+            shares = await self._base_right(replica, part, CHOOSING // 2)
+            drawn += len(shares)
+            sometimes = [canary for canary, share in shares if 0 < share < 1]
+            shares = await self._base_right(replica, sometimes, CHOOSING)
+            fit += [(abs(share - 0.5), c) for c, share in shares if least <= share <= most]
             if len(fit) >= SENTINELS:
                 break
         chosen: list[Canary] = []
@@ -325,6 +323,14 @@ class Gate:
         log.info("gate.sentinels", chosen=len(chosen), asked=drawn)
         self._bank = []
         return chosen
+
+    async def _base_right(
+        self, replica: Replica, asked: Sequence[Canary], samples: int
+    ) -> list[tuple[Canary, float]]:
+        """The base model's share of right samples for each question that the engine takes."""
+        await self._ask(asked, Exam(replica, 0, 0, 0), {0}, samples)
+        said = [canary for canary in asked if 0 in canary.said]
+        return await asyncio.to_thread(lambda: [(c, trials.mean(self._right(c)[0])) for c in said])
 
     async def _sentinels(self, asked: Sequence[Canary], exam: Exam) -> Figures:
         """Compares the candidate with the base model and with the served version, by common seeds.
