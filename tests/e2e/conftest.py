@@ -34,7 +34,7 @@ class Server:
 
     def __init__(self, folder: Path, flags: dict[str, Any] | None = None) -> None:
         self.folder, self.port, self.flags = folder, _free_port(), flags or {}
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=120)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=240)
         url = f"http://127.0.0.1:{self.port}/v1"
         self.openai = openai.OpenAI(base_url=url, api_key="unused", max_retries=0)
         self.process: subprocess.Popen[bytes]

@@ -11,8 +11,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-LEVELS = (0, 0, 1, 1, 2, 3, 4, 5)
-"""Of difficulty, of every form that can be made harder; twice the easy ones, for small models."""
+LEVELS = (0, 0, 0, 1, 2, 3, 4, 5)
+"""Of difficulty, of every form that can be made harder; thrice the easiest, for small models."""
 
 TRIES = 50
 """At a question that is new and does not hold its answer; some forms have one question a level."""
@@ -60,6 +60,7 @@ ROMAN = ((100, "C"), (90, "XC"), (50, "L"), (40, "XL"), (10, "X"), (9, "IX"), (5
 class Graded:
     """A question whose answer is known."""
 
+    level: int
     form: str
     text: str
     answer: str
@@ -175,14 +176,14 @@ def questions() -> list[Graded]:
                 continue
             seen.add(text)
             asked = WORD if isinstance(answer, str) else NUMBER
-            found.append(Graded(make.__name__[1:], f"{text} {asked}", str(answer)))
-    known = [Graded("known", f"{text} {NUMBER}", answer) for text, answer in KNOWN]
+            found.append(Graded(level, make.__name__[1:], f"{text} {asked}", str(answer)))
+    known = [Graded(0, "known", f"{text} {NUMBER}", answer) for text, answer in KNOWN]
     known += [
-        Graded("capital", f"What is the capital of {country}? {WORD}", city)
+        Graded(0, "capital", f"What is the capital of {country}? {WORD}", city)
         for country, city in CAPITALS
     ]
     known += [
-        Graded("opposite", f"What is the opposite of '{word}'? {WORD}", other)
+        Graded(0, "opposite", f"What is the opposite of '{word}'? {WORD}", other)
         for word, other in OPPOSITES
     ]
     return found + known

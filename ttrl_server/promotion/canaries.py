@@ -107,10 +107,14 @@ class Labelled:
     sampling: Sampling
 
 
-def bank(config: Config) -> list[Labelled]:
-    """The bank as chat questions, sampled as clients' questions are (docs/method.md, section 5)."""
+def bank(config: Config) -> list[list[Labelled]]:
+    """The bank as chat questions, from easy to hard, sampled as clients' questions are."""
     sampling = Sampling(config.vote.temperature, config.vote.max_tokens or TOKENS)
-    return [Labelled(_chat(each.text), each.answer, sampling) for each in questions()]
+    levels: dict[int, list[Labelled]] = {}
+    for each in questions():
+        asked = Labelled(_chat(each.text), each.answer, sampling)
+        levels.setdefault(each.level, []).append(asked)
+    return list(levels.values())
 
 
 def _chat(text: str) -> list[dict[str, Any]]:

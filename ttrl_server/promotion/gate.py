@@ -42,9 +42,9 @@ PRIORITY = 1
 """vLLM runs the gate's samples after the samples of clients, which have priority 0."""
 BUSY_SHARE, IDLE_SHARE = 0.5, 0.75
 """The gate's share of ``engine.max_num_seqs``: with and without client questions in the engine."""
-CHOOSING, PARTS = 8, 3
+CHOOSING, HOPELESS = 8, 0.1
 """Samples of the base model that choose the sentinels, half of them where it is always right or
-wrong; the bank is asked in so many parts, until enough are found."""
+wrong; and its share of right samples at a level of the bank below which no harder one is asked."""
 SOMETIMES = (0.3, 0.8)
 """Least and most share of right samples of the base model for a sentinel."""
 SENTINELS, LEAST = 16, 6
@@ -90,8 +90,8 @@ class Gate:
         self._labelled_asked = canaries.read_labelled(given, sampling) if given else []
         self._labelled: list[Canary] | None = None
         """``gate.labelled``, once an engine has tokenised it."""
-        self._bank: list[Canary] = []
-        """The whole bank, until the sentinels are chosen."""
+        self._bank: list[list[Canary]] = []
+        """The whole bank by level, until the sentinels are chosen."""
         self._chosen: list[Canary] | None = None
         """The sentinels, once the base model was asked the bank."""
         self.sampled = 0
@@ -299,16 +299,15 @@ class Gate:
         The draws that choose are no evidence later: a chosen one was lucky, or not.
         """
         if not self._bank:
-            asked = canaries.bank(self._config)
-            self._bank = await canaries.tokenized(self._config, replica, asked)
-        (least, most), drawn, fit = SOMETIMES, 0, list[tuple[float, Canary]]()
-        for part in (self._bank[start::PARTS] for start in range(PARTS)):
+            given = canaries.bank(self._config)
+            self._bank = [await canaries.tokenized(self._config, replica, part) for part in given]
+        (least, most), fit = SOMETIMES, list[tuple[float, Canary]]()
+        for part in self._bank:  # from easy to hard
             shares = await self._base_right(replica, part, CHOOSING // 2)
-            drawn += len(shares)
             sometimes = [canary for canary, share in shares if 0 < share < 1]
-            shares = await self._base_right(replica, sometimes, CHOOSING)
-            fit += [(abs(share - 0.5), c) for c, share in shares if least <= share <= most]
-            if len(fit) >= SENTINELS:
+            closer = await self._base_right(replica, sometimes, CHOOSING)
+            fit += [(abs(share - 0.5), c) for c, share in closer if least <= share <= most]
+            if len(fit) >= SENTINELS or trials.mean([share for _, share in shares]) < HOPELESS:
                 break
         chosen: list[Canary] = []
         forms: Counter[str] = Counter()
@@ -320,7 +319,7 @@ class Gate:
         for canary in chosen:
             canary.said.clear()
             canary.spent = CHOOSING
-        log.info("gate.sentinels", chosen=len(chosen), asked=drawn)
+        log.info("gate.sentinels", chosen=len(chosen), tokens=self.sampled)
         self._bank = []
         return chosen
 
