@@ -334,8 +334,9 @@ class Gate:
     async def _sentinels(self, asked: Sequence[Canary], exam: Exam) -> Figures:
         """Compares the candidate with the base model and with the served version, by common seeds.
 
-        Draws on while a fall is suspected, and until a fall of ``gate.sees`` would be found nine
-        times in ten. Raises RejectedVersion: worse than a rival, or the gate is blind.
+        Draws on while a fall is suspected, and until a fall of ``gate.sees`` below what is served
+        would be found nine times in ten. Raises RejectedVersion: worse than a rival, or the gate is
+        blind.
         """
         gate, candidate, rivals = self._config.gate, exam.candidate, {0, exam.served}
         right: list[dict[int, list[float]]] = []
@@ -350,7 +351,7 @@ class Gate:
                 for rival in rivals
             }
             if len(right) >= LEAST:
-                sees = max(each.sees(gate.canary_z) for each in found.values())
+                sees = found[exam.served].sees(gate.canary_z)
             clear = all(each.z >= -gate.canary_z / 2 for each in found.values())
             if sees <= gate.sees and clear:
                 break

@@ -280,7 +280,7 @@ class GateConfig(Section):
     """Whether the gate also asks questions with known answers (promotion/bank.py).
     Those that the base model answers right sometimes show a fall beside it and what is served."""
     sees: float = Field(0.15, gt=0, lt=1)
-    """The gate draws until it would find such a fall of right sentinels nine times in ten."""
+    """The gate draws until it would find such a fall below what is served nine times in ten."""
     blind: Literal["refuse", "promote"] = "refuse"
     """What becomes of a candidate that the sentinels cannot judge so."""
     canary_questions: int = Field(8, ge=1)
