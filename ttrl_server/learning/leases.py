@@ -147,6 +147,7 @@ class Learning:
         if self._spare is None:
             self._spare = await asyncio.to_thread(self._ledger.reserve, base)
         unwanted = self._ledger.fallen(base) | self._ledger.passed_over(base)
+        unwanted -= {parent.number} if parent else set()  # a person may serve it again
         lease = functools.partial(self._store.lease, min_version=min_version, unwanted=unwanted)
         batch = await self._in_store(lease, train.questions, train.lease_s, self._spare, parent)
         if batch:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import structlog
 
 from ttrl_server.engine.fleet import Fleet, Replica
-from ttrl_server.errors import EngineError
+from ttrl_server.errors import EngineError, StoreError
 from ttrl_server.promotion.attractors import Attractors
 from ttrl_server.promotion.bands import drift
 from ttrl_server.promotion.canaries import Canary, Sheet
@@ -207,11 +207,14 @@ class Watcher:
             self._attractors.clear(found)
             return None
         self._attractors.withhold(found)
-        for question in found.taught:
-            await self._withdraw(question)
         metrics.ALARMS.labels("attractor").inc()
         await self._rollback.go(found.before, f"v{served}: {found}", by="watch")
         self._watch.turned_back(self._fleet.serving)
+        for question in found.taught:
+            try:
+                await self._withdraw(question)
+            except StoreError as error:
+                log.error("attractor.kept", question=question, reason=str(error))
         return str(found)
 
     def _able(self, served: int) -> Replica | None:

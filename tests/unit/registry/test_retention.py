@@ -53,6 +53,16 @@ def test_a_rejected_folder_that_went_is_gone_for_good_and_its_verdict_stays(ledg
     assert ledger.judgement(8) == "rejected"
 
 
+def test_what_was_passed_over_on_the_way_back_is_not_gone_back_to_later(ledger: Ledger) -> None:
+    newest, *others = sorted((n for n, _ in ledger.promoted(BASE)), reverse=True)
+    between, target = set(others[:-1]), others[-1]
+    assert between
+    ledger.roll_back(target, BASE, "echoes", by="watch")
+    assert ledger.passed_over(BASE) == between
+    assert set(ledger.before(BASE, newest + 1)) == {target}
+    assert ledger.fallen(BASE) == {newest}  # a person may still serve the others
+
+
 def test_what_fell_never_returns_and_what_the_operator_left_may(ledger: Ledger) -> None:
     ledger.roll_back(6, BASE, "an operator's choice", by="operator")
     ledger.roll_back(5, BASE, "worse", by="watch")
