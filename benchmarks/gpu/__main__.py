@@ -131,7 +131,7 @@ def _end(process: subprocess.Popen[bytes], left_s: float, log: Path) -> dict[str
             process.kill()
         ended["out_of_time"] = True
     lines = log.read_text(errors="replace").splitlines()
-    ended["found"] = [json.loads(line) for line in lines if line.startswith("{")]
+    ended["found"] = [json.loads(line) for line in lines if line.startswith('{"')]
     if ended.get("code") or "out_of_time" in ended:
         ended["end"] = lines[-12:]
     return ended

@@ -182,8 +182,8 @@ def _tokenizer(shape: str) -> Any:
 def _steps(count: int, clock: Clock, seen: list[tuple[float, float]]) -> Iterator[bool]:
     """Called between two steps: whether there shall be another."""
     clock.begin()
-    for number in range(count):
-        yield number < count
+    for _ in range(count):
+        yield True
         seen.append(clock.end())
         clock.begin()
     yield False
