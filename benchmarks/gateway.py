@@ -52,7 +52,8 @@ def prepare(model: Path, out: Path) -> None:
     """The model, and an empty folder for a server from nothing."""
     clear(out)
     out.mkdir(parents=True, exist_ok=True)
-    ensure_model(model)
+    if not (model / "config.json").is_file():
+        ensure_model(model)
 
 
 def replayed(

@@ -68,6 +68,42 @@ def _recall(order: random.Random) -> Asked:
     return f"{said} What colour is the {things[asked]}?{WORD}", colours[asked]
 
 
+_CAPITALS = (
+    "Austria Vienna, Belgium Brussels, Brazil Brasilia, Bulgaria Sofia, Chile Santiago, China "
+    "Beijing, Cuba Havana, Denmark Copenhagen, Finland Helsinki, Germany Berlin, Greece Athens,"
+    " Hungary Budapest, Latvia Riga, Iran Tehran, Iraq Baghdad, Ireland Dublin, Italy Rome, "
+    "Lebanon Beirut, Nepal Kathmandu, Norway Oslo, Peru Lima, Poland Warsaw, Portugal Lisbon, "
+    "Romania Bucharest, Russia Moscow, Serbia Belgrade, Spain Madrid, Sweden Stockholm, Syria "
+    "Damascus, Thailand Bangkok, Morocco Rabat, Vietnam Hanoi"
+)
+_OPPOSITES = (
+    "big small, black white, day night, deep shallow, dry wet, fast slow, first last, good bad,"
+    " happy sad, heavy light, high low, left right, long short, empty full, old young, open "
+    "closed, poor rich, push pull, soft hard, strong weak, thick thin, up down, win lose, wide "
+    "narrow, inside outside, love hate, more less, north south, question answer, above below, "
+    "buy sell, true false"
+)
+
+
+def _paired(pairs: str) -> list[list[str]]:
+    return [pair.split() for pair in pairs.split(", ")]
+
+
+def _capital(order: random.Random) -> Asked:
+    country, city = order.choice(_paired(_CAPITALS))
+    return f"What is the capital of {country}? Answer with just the name of the city.", city
+
+
+def _opposite(order: random.Random) -> Asked:
+    word, other = order.choice(_paired(_OPPOSITES))
+    return f"What is the opposite of {word}?{WORD}", other
+
+
+def _parity(order: random.Random) -> Asked:
+    number = order.randint(11, 99)
+    return f"Is {number} even or odd?{WORD}", ("even", "odd")[number % 2]
+
+
 def _ours(make: Callable[[random.Random], Asked]) -> Callable[[int], list[Asked]]:
     def drawn(seed: int) -> list[Asked]:
         order = random.Random(seed)
@@ -89,7 +125,10 @@ def _gym(query: str, suffix: str = NUMBER) -> Callable[[int], list[Asked]]:
     return drawn
 
 
-OURS = (_product, _sum, _difference, _larger, _series, _half, _apples, _recall)
+OURS = (
+    *(_product, _sum, _difference, _larger, _series, _half, _apples, _recall),
+    *(_capital, _opposite, _parity),
+)
 FAMILIES: dict[str, Callable[[int], list[Asked]]] = {
     **{make.__name__.removeprefix("_"): _ours(make) for make in OURS},
     "gym_products": _gym("products?min_digits=1&max_digits=1"),
@@ -101,11 +140,12 @@ FAMILIES: dict[str, Callable[[int], list[Asked]]] = {
 }
 
 
-def family_sets(names: tuple[str, ...], seed: int = 0) -> dict[str, list[Record]]:
-    """Of each family SIZE questions to learn from and up to SIZE held out; it is their type."""
+def family_sets(names: tuple[str, ...], seed: int = 0, size: int = SIZE) -> dict[str, list[Record]]:
+    """Of each family ``size`` questions to learn from and up to as many held out; it is their
+    type."""
     sets: dict[str, list[Record]] = {"trained": [], "held_out": []}
     for name in names:
-        for i, (question, answer) in enumerate(FAMILIES[name](seed)):
+        for i, (question, answer) in enumerate(FAMILIES[name](seed)[: 2 * size]):
             record = {"id": f"{name}-{i}", "type": name, "prompt": question, "answer": answer}
-            sets["trained" if i < SIZE else "held_out"].append(record)
+            sets["trained" if i < size else "held_out"].append(record)
     return sets

@@ -9,9 +9,21 @@ The functions are pure: no model, no process, no file. The vote, the gate, ``ttr
 
 from __future__ import annotations
 
-from ttrl_server.answers.asked import Asked, asked, echoes
+from ttrl_server.answers.asked import Asked, asked, by_chance, echoes, form
 from ttrl_server.answers.keys import keys, same
 from ttrl_server.answers.kinds import Kind
 from ttrl_server.answers.reading import Reading, Strength, read
 
-__all__ = ["Asked", "Kind", "Reading", "Strength", "asked", "echoes", "keys", "read", "same"]
+__all__ = [
+    "Asked",
+    "Kind",
+    "Reading",
+    "Strength",
+    "asked",
+    "by_chance",
+    "echoes",
+    "form",
+    "keys",
+    "read",
+    "same",
+]

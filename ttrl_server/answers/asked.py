@@ -108,6 +108,36 @@ def echoes(answer: str | None, question: str | None) -> bool:
     return re.search(rf"(?<![\w.]){word}(?!\w|[.,]\d)", text) is not None
 
 
+def by_chance(answer: str | None, question: str | None) -> float:
+    """The answer's share of the votes if each sample took one of the answers that the question
+    itself names: its choices, or its numbers. 0 for any other answer."""
+    if not answer or not question:
+        return 0.0
+    known = asked(question)
+    if known.kind in OFFERED:
+        return 1 / max(2, len(known.choices or known.alternatives))
+    if not echoes(answer, question) or not any(map(str.isdigit, answer)):
+        return 0.0
+    return 1 / max(2, len(set(_NUMBER.findall(question[-TAIL:]))))
+
+
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+
+_FORM = re.compile(
+    r"""(["'`«“]).{0,200}?["'`»”]|[-+]?\d[\d.,:/]*|(?<=[a-z,;:)] )[A-Z]\w+""", re.DOTALL
+)
+"""What differs between questions of one form: quoted words, numbers, names."""
+_FORM_TAIL = 4000
+"""Characters from the end of a question that its form is read from."""
+_ROWS = re.compile(r"…(?:[\s,]*…)+")
+"""A name of several words, or a list."""
+
+
+def form(text: str | None) -> str:
+    """A question without its quoted words, numbers and names: equal for questions of one form."""
+    return _ROWS.sub("…", _FORM.sub("…", (text or "")[-_FORM_TAIL:]))
+
+
 def stem(word: str) -> str:
     """A word without its plural ending: "houses" becomes "house", "boxes" becomes "box"."""
     if len(word) > 4 and word.endswith("ies"):

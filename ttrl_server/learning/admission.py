@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ttrl_server.answers import echoes
+from ttrl_server.answers import by_chance, echoes
 from ttrl_server.settings.sections import GuardConfig
 from ttrl_server.types import Admission, Group, Question, Vote, last_text
 from ttrl_server.voting.signals import answered
@@ -51,13 +51,16 @@ def _no_label(
         return vote.stopped
     if answered(vote.answers) < guard.min_extractable:
         return "unextractable"
-    majority, margin = vote.majority_ratio or 0.0, vote.margin or 0.0
+    text, margin = last_text(question), vote.margin or 0.0
+    # Of two offered answers one wins half of the votes of a model that does not read the question.
+    chance = by_chance(vote.pseudo_label, text)
+    majority = max(0.0, ((vote.majority_ratio or 0.0) - chance) / (1 - chance))
     inside = majority >= guard.min_majority and margin >= guard.min_margin
     if not any(reward > 0 for reward in rewards):
         return None
     if not inside:
         return "no_consensus"
-    if majority < guard.min_echo and echoes(vote.pseudo_label, last_text(question)):
+    if majority < guard.min_echo and echoes(vote.pseudo_label, text):
         return "echo"
     return None
 

@@ -16,8 +16,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ttrl_server.answers import asked, echoes, keys
-from ttrl_server.promotion.canaries import Canary, form
+from ttrl_server.answers import asked, echoes, form, keys
+from ttrl_server.promotion.canaries import Canary
 from ttrl_server.promotion.trials import contrast
 from ttrl_server.types import Group, Sampling, Vote, question_key
 
@@ -30,6 +30,8 @@ LEAST, ANSWERED = 6, 4
 base model for a confirmation."""
 MAJORITY = 0.5
 """Least mean share of their winners: an attractor is sure of itself."""
+CONSTANT = 0.9
+"""Least share of a form's questions with one winner for its labels to say nothing of a question."""
 LEAP_Z = 2.0
 """Standard errors by which the winners must have changed, and must differ from the base model's."""
 
@@ -129,7 +131,18 @@ class Attractors:
         """Groups of the form that had been seen when a suspicion was not confirmed."""
 
     def withholds(self, seen: Seen) -> bool:
-        """Whether the group's label must not be taught."""
+        """Whether the group's label must not be taught.
+
+        Also where nearly all questions of its form have the same winner, with the base model too:
+        such labels say nothing of the question, and teach one answer to all.
+        """
+        kept = self._forms.get(seen.form)
+        others = (
+            [each.winner for key, each in kept.latest.items() if key != seen.key] if kept else []
+        )
+        winners = Counter([*others, seen.winner])
+        if len(others) >= LEAST and max(winners.values()) >= CONSTANT * winners.total():
+            return True
         echo = seen.echo and (seen.form, None) in self.withheld
         return echo or (seen.form, seen.winner) in self.withheld
 

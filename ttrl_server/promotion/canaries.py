@@ -7,7 +7,6 @@ operator's own labelled set.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,14 +29,6 @@ log = structlog.get_logger()
 
 TOKENS = 1024
 """Most tokens for an answer to the bank, where ``vote.max_tokens`` says nothing."""
-FORM = re.compile(
-    r"""(["'`«“]).{0,200}?["'`»”]|[-+]?\d[\d.,:/]*|(?<=[a-z,;:)] )[A-Z]\w+""", re.DOTALL
-)
-"""What differs between questions of one form: quoted words, numbers, names."""
-FORM_TAIL = 4000
-"""Characters from the end of a question that its form is read from."""
-ROWS = re.compile(r"…(?:[\s,]*…)+")
-"""A name of several words, or a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +77,6 @@ class Canary:
     """The answers, by version; 0 is the base model."""
     spent: int = 0
     """Seeds that no comparison may use any more."""
-
-
-def form(text: str | None) -> str:
-    """A question without its quoted words, numbers and names: equal for questions of one form."""
-    return ROWS.sub("…", FORM.sub("…", (text or "")[-FORM_TAIL:]))
 
 
 def is_held_back(key: str, gate: GateConfig) -> bool:

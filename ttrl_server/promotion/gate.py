@@ -24,7 +24,7 @@ from typing import Any
 
 import structlog
 
-from ttrl_server.answers import asked, keys
+from ttrl_server.answers import asked, form, keys
 from ttrl_server.engine.fleet import Replica
 from ttrl_server.engine.placement import Figures
 from ttrl_server.errors import EngineError, RejectedVersion
@@ -111,9 +111,9 @@ class Gate:
             self.held_back[key] = Canary(group.prompt_token_ids, sampling, text)
         self.held_back.move_to_end(key)
         if len(self.held_back) > self._config.gate.canary_questions:
-            forms = Counter(canaries.form(canary.text) for canary in self.held_back.values())
+            forms = Counter(form(canary.text) for canary in self.held_back.values())
             most = max(forms.values())
-            full = (k for k, c in self.held_back.items() if forms[canaries.form(c.text)] == most)
+            full = (k for k, c in self.held_back.items() if forms[form(c.text)] == most)
             del self.held_back[next(full)]
 
     async def examine(self, replica: Replica, candidate: int, served: int, tries: int) -> Figures:
@@ -312,9 +312,9 @@ class Gate:
         chosen: list[Canary] = []
         forms: Counter[str] = Counter()
         while fit and len(chosen) < SENTINELS:
-            best = min(fit, key=lambda each: (forms[canaries.form(each[1].text)], each[0]))
+            best = min(fit, key=lambda each: (forms[form(each[1].text)], each[0]))
             fit.remove(best)
-            forms[canaries.form(best[1].text)] += 1
+            forms[form(best[1].text)] += 1
             chosen.append(best[1])
         for canary in chosen:
             canary.said.clear()

@@ -205,11 +205,13 @@ class GuardConfig(Section):
     """Guards against a collapse of learning; 0 switches one off (docs/method.md, section 5)."""
 
     min_majority: float = Field(0.15, ge=0, le=1)
-    """Consensus window (SCRL, arXiv 2603.19880): least majority ratio that rewards agreement."""
+    """Consensus window (SCRL, arXiv 2603.19880): least majority ratio that rewards agreement.
+    Where a question offers its answers, as a share above chance: of two, 0.575 of the votes."""
     min_margin: float = Field(0.03, ge=0, le=1)
     """Consensus window: least margin that rewards agreement."""
     min_echo: float = Field(0.5, ge=0, le=1)
-    """Least majority ratio of a label that is a word or number of its own question."""
+    """Least majority ratio of a label that is a word or number of its own question.
+    A share above chance for numbers: three quarters of the votes where there are two."""
     attractors: bool = True
     """Whether a form of questions that is won by its own words, or by one answer, is looked for.
     Its labels are withheld then, and what was learned from them is taken back."""

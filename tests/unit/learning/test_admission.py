@@ -71,3 +71,32 @@ def test_bent_sampling_is_not_trained_on() -> None:
     assert admission("aaaaaaabbc", bent) == "sampling_parameters"
     straight = replace(QUESTION, sampling=Sampling(0.6, extra={"top_p": 1.0}))
     assert admission("aaaaaaabbc", straight) == "queued"
+
+
+TWO = "Which is heavier?\nA) a cat\nB) a horse\nAnswer with the letter."
+
+
+@pytest.mark.parametrize(
+    ("question", "votes", "reason"),
+    [
+        (TWO, "AAAAAABBBB", "no_consensus"),  # 0.6, where chance has half
+        (TWO, "AAAAAAAABB", "queued"),
+        ("1 + 1?", "AAAAAABBBB", "queued"),
+    ],
+)
+def test_a_consensus_is_one_above_chance(question: str, votes: str, reason: str) -> None:
+    assert admission(votes, replace(QUESTION, prompt=question)) == reason
+
+
+@pytest.mark.parametrize(("agree", "reason"), [(7, "echo"), (8, "queued")])
+def test_one_of_two_numbers_of_its_own_question_needs_three_quarters(
+    agree: int, reason: str
+) -> None:
+    """The smaller of two numbers had won with 0.56 to 0.69, and was learned."""
+    asked, guard = replace(QUESTION, prompt="Which is larger, 3 or 7?"), GuardConfig()
+    assert admission("3" * agree + "7" * (10 - agree), asked, guard) == reason
+
+
+def test_without_the_guard_what_wins_less_than_chance_is_learned_too() -> None:
+    guard = GuardConfig(min_majority=0)
+    assert admission("AAAAB.....", replace(QUESTION, prompt=TWO), guard) == "queued"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from ttrl_server.errors import ConfigError
 from ttrl_server.promotion.bank import questions
-from ttrl_server.promotion.canaries import Sheet, form, read_labelled
+from ttrl_server.promotion.canaries import Sheet, read_labelled
 from ttrl_server.promotion.gate import Gate
 from ttrl_server.settings.config import Config
 from ttrl_server.types import Group, Rollout, Sampling, Signals
@@ -65,34 +64,6 @@ def test_the_bank_has_many_forms_and_something_for_weak_and_strong_models() -> N
     products = [int(each.answer) for each in questions() if each.form == "product"]
     assert min(products) < 100
     assert max(products) > 10**5
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("What is 18 - 1?", "What is 1,200.5 - 7?"),
-        ("What is the capital of Chile?", "What is the capital of Mongolia?"),
-        ("How do you spell 'cat'?", 'How do you spell "elephant"?'),
-        ("What is the capital of Chile?", "What is the capital of New Zealand?"),
-        ("What comes next: 1, 2, 3?", "What comes next: 5, 8, 11, 14?"),
-        ("Who met Anna in Rome?", "Who met Bert in Paris?"),
-    ],
-)
-def test_questions_of_one_form_differ_in_numbers_names_and_quoted_words(
-    one: str, other: str
-) -> None:
-    assert form(one) == form(other)
-
-
-@pytest.mark.parametrize("piece", ["«", '"', "… ", "1.", "Anna ", "a A"])
-def test_the_form_of_a_hostile_question_is_found_at_once(piece: str) -> None:
-    begun = time.process_time()
-    assert len(form(piece * 2**20)) <= 4000
-    assert time.process_time() - begun < 5
-
-
-def test_questions_of_two_forms_stay_apart() -> None:
-    assert form("What is 7 + 8?") != form("What is 7 * 8?")
 
 
 def test_held_back_questions_are_spread_over_forms() -> None:
