@@ -151,6 +151,11 @@ class Vote:
     """1 − δ of the statistical stop rule that ended sampling; None for any other end."""
     requested: int | None = None
     """M as requested; fewer samples were drawn when sampling stopped early."""
+    confidence: float | None = None
+    """Probability that the winner is right (voting/confidence.py); None: the base model was not
+    asked, or nothing won."""
+    base_ratio: float | None = None
+    """The winner's share of the base model's samples of the same question."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ def small(folder: Path) -> dict[str, Any]:
         "hardware": "cpu",
         "run_dir": folder / "run",
         "api": {"admin_key": ADMIN},
-        "vote": {"samples": 8, "deadline_s": 20},
+        "vote": {"samples": 8, "deadline_s": 20, "anchor": 0},
         "train": {"samples": 4, "questions": 1, "launch": "elsewhere", "max_wait_s": 0, "rank": 8},
         "adapters": {"dir": folder / "adapters"},
         "gate": {"canary_share": 0, "sentinels": False},
@@ -174,7 +174,8 @@ def start_one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
 
 @pytest.fixture(scope="module")
 def shared(start_one: Start) -> Gateway:
-    return start_one()
+    # Its engine gives one answer to all, which would be noticed.
+    return start_one(guard={"attractors": False})
 
 
 @pytest.fixture

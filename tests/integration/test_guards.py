@@ -335,11 +335,18 @@ def test_answers_that_the_base_model_gives_too_are_no_attractor(start: Start) ->
     assert gateway.evidence(capital(30))["train"] == "queued"
 
 
-def test_a_label_that_stands_in_its_question_needs_half_of_the_votes(start: Start) -> None:
-    said = ["18", "17", "16", "15", "18", "17", "18", "14"]  # 18 has three of eight
+def test_a_label_that_stands_in_its_question_needs_most_of_the_votes(start: Start) -> None:
+    said = ["18", "17", "18", "15", "18", "17", "18", "18"]  # 18 has five of eight
     gateway = start(FakeVLLM(text=lambda i: said[i % 8]))
     assert gateway.evidence("What is 18 - 1?")["train"] == "echo"
     assert gateway.evidence("What is 19 - 1?")["train"] == "queued"
+
+
+def test_where_one_answer_wins_every_question_of_a_form_no_label_is_taught(start: Start) -> None:
+    gateway = start(FakeVLLM(text=lambda i: ["odd", "even", "odd", "odd"][i % 4]))
+    trained = [gateway.evidence(f"Is {n} even or odd?")["train"] for n in range(11, 18)]
+    assert trained == ["queued"] * 6 + ["constant"]
+    assert gateway.evidence("Is the grass green or blue?")["train"] == "unvotable"
 
 
 # ---------------------------------------------------------------- alarms

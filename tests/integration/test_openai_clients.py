@@ -44,6 +44,8 @@ def test_a_chat_completion_is_the_majoritys_answer_with_its_evidence(client: Any
         "answer": "7",
         "majority_ratio": 0.75,
         "margin": 0.5,
+        "confidence": None,
+        "base_ratio": None,
         "counts": {"7": 6, "9": 2},
         "samples": 8,
         "drawn": 8,

@@ -27,6 +27,7 @@ from typing import Any
 import structlog
 
 from ttrl_server import voting
+from ttrl_server.answering.anchors import Anchor, Anchors, Answers
 from ttrl_server.answering.draw import Draw, Waves
 from ttrl_server.answering.flights import Flights, Progress
 from ttrl_server.answering.room import Cohorts, Room
@@ -39,6 +40,7 @@ from ttrl_server.settings.config import Config
 from ttrl_server.telemetry import metrics
 from ttrl_server.types import Admission, Experience, Group, Question, Rollout, Vote, last_text
 from ttrl_server.voting import Ballot
+from ttrl_server.voting.confidence import Alike, Forms, confidence, features
 
 log = structlog.get_logger()
 
@@ -74,6 +76,7 @@ class Pipeline:
         self.room = Room(config.limits.samples_in_flight)
         self._cohorts = Cohorts(fleet, config.batch)
         self._flights: Flights[Answer] = Flights()
+        self._anchors, self._forms = Anchors(config), Forms()
         self._background: set[asyncio.Task[str]] = set()
         self.recent = Recent()
 
@@ -112,7 +115,8 @@ class Pipeline:
         ballot = Ballot(last_text(question), weighting=self._config.vote.weighting)
         alternatives = CERTAINTY_ALTERNATIVES if self._config.vote.fallback == "best_of_n" else 0
         deadline_at = asyncio.get_running_loop().time() + limit
-        with self.room.admit(samples):
+        served = self._fleet.serving if question.version is None else question.version
+        with self.room.admit(samples + (self._anchors.samples(samples) if served else 0)):
             async with self._cohorts.hold(question.version) as hold:
                 progress.model = hold.model
                 prompt, context = await hold.replica.client.tokenize(question, hold.model)
@@ -126,8 +130,11 @@ class Pipeline:
                         return await hold.replica.client.sample(*given, alternatives=alternatives)
 
                 draw = Draw(one, ballot, question.vote, waves, progress, deadline_at)
+                anchor = Anchor(question, prompt, sampling)
                 try:
-                    stopped = await draw.run()
+                    async with self._anchors.asking(anchor, hold, samples) as base:
+                        stopped = await draw.run()
+                        said = None if stopped == "unvotable" else await base(deadline_at)
                 except asyncio.CancelledError:
                     self._note_cancelled(question, replace(empty, rollouts=ballot.rollouts))
                     raise
@@ -142,17 +149,28 @@ class Pipeline:
             # In a thread: hostile text may take long to read, and other questions must go on.
             counted = await asyncio.to_thread(ballot.count, stopped)
             vote = self._selected(counted, question, group)
-            trainable = waves.trainable(rollout.index for rollout in group.rollouts)
-            rewards = await self._rewards(question, vote, trainable)
-            admission = admit(question, group, vote, rewards, self._config.guard)
-            if admission.admitted and len(rewards) < min(waves.eligible, train.min_group):
-                admission = Admission(False, "too_few_samples")
+            if not hold.version:  # the base model has just been asked
+                said = vote.answers
+                if stopped != "deadline":
+                    self._anchors.remember(anchor, said)
+            vote, alike = await asyncio.to_thread(self._weighed, vote, said, question)
             if vote.majority_ratio is not None:
                 metrics.MAJORITY.observe(vote.majority_ratio)
-            whole = Experience(question.id, question.tenant, group, vote, rewards, admission)
-            kept = await self._keep(question, whole)
+            kept = await self._taught(question, group, vote, alike, waves)
             self.recent.note(kept)
             return Answer(group, vote, hold.model, kept)
+
+    async def _taught(
+        self, question: Question, group: Group, vote: Vote, alike: Alike, waves: Waves
+    ) -> str:
+        """Rewards the samples and writes the group to the store; ``queued`` or the reason not."""
+        trainable = waves.trainable(rollout.index for rollout in group.rollouts)
+        rewards = await self._rewards(question, vote, trainable)
+        admission = admit(question, group, vote, rewards, self._config.guard, alike)
+        if admission.admitted and len(rewards) < min(waves.eligible, self._config.train.min_group):
+            admission = Admission(False, "too_few_samples")
+        whole = Experience(question.id, question.tenant, group, vote, rewards, admission)
+        return await self._keep(question, whole)
 
     def _selected(self, vote: Vote, question: Question, group: Group) -> Vote:
         """Adds the level and M to the vote; chooses another rollout if there is no winner."""
@@ -163,6 +181,15 @@ class Pipeline:
         if vote.pseudo_label is None and self._config.vote.fallback == "best_of_n":
             return replace(vote, chosen=voting.most_certain(group.rollouts))
         return replace(vote, chosen=0) if vote.pseudo_label is None else vote
+
+    def _weighed(self, vote: Vote, base: Answers | None, question: Question) -> tuple[Vote, Alike]:
+        """Adds the confidence to the vote; ``base``: what the base model answered."""
+        text = last_text(question)
+        alike = self._forms.note(text, vote.pseudo_label)
+        if vote.pseudo_label is None or not base or not self._config.vote.anchor:
+            return vote, alike
+        found = features(vote, base, text, alike)
+        return replace(vote, confidence=confidence(found), base_ratio=found["base_ratio"]), alike
 
     async def _rewards(self, question: Question, vote: Vote, samples: int) -> tuple[float, ...]:
         """[G] rewards, from the given label if there is one, else from the vote."""

@@ -186,6 +186,8 @@ def evidence(answer: Answer) -> dict[str, Any]:
         "answer": vote.pseudo_label,
         "majority_ratio": vote.majority_ratio,
         "margin": vote.margin,
+        "confidence": vote.confidence,
+        "base_ratio": vote.base_ratio,
         "counts": {cluster.answer: len(cluster.members) for cluster in vote.clusters},
         "entropy": signals.of_group(answer.group, vote).entropy,
         "samples": vote.requested,

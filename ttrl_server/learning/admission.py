@@ -7,6 +7,7 @@ from typing import Any
 from ttrl_server.answers import by_chance, echoes
 from ttrl_server.settings.sections import GuardConfig
 from ttrl_server.types import Admission, Group, Question, Vote, last_text
+from ttrl_server.voting.confidence import ALONE, Alike
 from ttrl_server.voting.signals import answered
 
 QUEUED = Admission(True, "queued")
@@ -15,7 +16,12 @@ UNSOUND = ("aborted", "incomplete_samples", "sampling_parameters", "cancelled", 
 
 
 def admit(
-    question: Question, group: Group, vote: Vote, rewards: tuple[float, ...], guard: GuardConfig
+    question: Question,
+    group: Group,
+    vote: Vote,
+    rewards: tuple[float, ...],
+    guard: GuardConfig,
+    alike: Alike = ALONE,
 ) -> Admission:
     """The admission of a group: ``queued``, or the one reason why it is not trained on.
 
@@ -24,6 +30,8 @@ def admit(
     reason = _unsound(question, group)
     if reason is None and question.label is None:
         reason = _no_label(question, vote, rewards, guard)
+        if reason is None and guard.attractors and alike.constant:
+            reason = "constant"
     if reason is None and len(set(rewards)) < 2:
         reason = "unanimous"  # zero advantage for every sample (docs/method.md, section 4.9)
     return Admission(False, reason) if reason else QUEUED

@@ -14,6 +14,7 @@ WORDS: Mapping[str, str] = {
     "unextractable": "too few samples gave an answer (guard.min_extractable); more tokens may help",
     "no_consensus": "no answer was clearly the most common (guard.min_majority, guard.min_margin)",
     "echo": "the winner stands in the question, and too few samples agree on it (guard.min_echo)",
+    "constant": "nearly all questions of this form have the same winner, which says nothing of any",
     "attractor": "questions of this form were all won by their own words, or by one answer",
     "unanimous": "all samples that train earn the same, which teaches nothing: the model agrees "
     "with itself already",

@@ -16,10 +16,11 @@ from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ttrl_server.answers import asked, echoes, form, keys
+from ttrl_server.answers import echoes, form
 from ttrl_server.promotion.canaries import Canary
 from ttrl_server.promotion.trials import contrast
 from ttrl_server.types import Group, Sampling, Vote, question_key
+from ttrl_server.voting.confidence import key_of
 
 FORMS, QUESTIONS = 128, 16
 """Most forms that are kept, and questions of each: the first ones, and as many of the latest."""
@@ -30,8 +31,6 @@ LEAST, ANSWERED = 6, 4
 base model for a confirmation."""
 MAJORITY = 0.5
 """Least mean share of their winners: an attractor is sure of itself."""
-CONSTANT = 0.9
-"""Least share of a form's questions with one winner for its labels to say nothing of a question."""
 LEAP_Z = 2.0
 """Standard errors by which the winners must have changed, and must differ from the base model's."""
 
@@ -63,11 +62,7 @@ def read(group: Group, vote: Vote, text: str | None) -> Seen | None:
     canary = Canary(prompt, Sampling(group.temperature, 2 * longest), text)
     share, echo = vote.majority_ratio or 0.0, echoes(said, text)
     own = group.question_id, form(text), canary, question_key(prompt), group.version
-    return Seen(*own, _key(said, text), echo, share)
-
-
-def _key(answer: str, text: str | None) -> str:
-    return keys({answer}, asked(text))[answer] or answer
+    return Seen(*own, key_of(said, text), echo, share)
 
 
 @dataclass(slots=True)
@@ -112,7 +107,7 @@ class Suspicion:
         return contrast([ours], [theirs]).z > LEAP_Z
 
     def _attracts(self, answer: str, text: str | None) -> bool:
-        return echoes(answer, text) if self.winner is None else _key(answer, text) == self.winner
+        return echoes(answer, text) if self.winner is None else key_of(answer, text) == self.winner
 
     def __str__(self) -> str:
         what = f"{self.winner!r} to all" if self.winner is not None else "words of the question"
@@ -131,18 +126,7 @@ class Attractors:
         """Groups of the form that had been seen when a suspicion was not confirmed."""
 
     def withholds(self, seen: Seen) -> bool:
-        """Whether the group's label must not be taught.
-
-        Also where nearly all questions of its form have the same winner, with the base model too:
-        such labels say nothing of the question, and teach one answer to all.
-        """
-        kept = self._forms.get(seen.form)
-        others = (
-            [each.winner for key, each in kept.latest.items() if key != seen.key] if kept else []
-        )
-        winners = Counter([*others, seen.winner])
-        if len(others) >= LEAST and max(winners.values()) >= CONSTANT * winners.total():
-            return True
+        """Whether the group's label must not be taught."""
         echo = seen.echo and (seen.form, None) in self.withheld
         return echo or (seen.form, seen.winner) in self.withheld
 

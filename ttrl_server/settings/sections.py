@@ -72,6 +72,9 @@ class VoteConfig(Section):
     confidence: geometric mean of its tokens' probabilities (after DeepConf, arXiv 2508.15260).
     verified: a sample whose own arithmetic checks counts three times one without any, and one
     with a wrong equation nothing (T3RL, arXiv 2603.02203)."""
+    anchor: int = Field(8, ge=0)
+    """Samples of the base model beside each new question, for the confidence in its answer.
+    At most half of the votes; 0: no confidence."""
     fallback: Literal["first", "best_of_n"] = "first"
     """Which sample is the answer when there is no winner.
     best_of_n: the sample with the highest self-certainty."""

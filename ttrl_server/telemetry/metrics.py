@@ -15,6 +15,7 @@ QUESTIONS = counter("ttrl_questions_total", "Voted questions by outcome", ["outc
 UNVOTED = counter("ttrl_unvoted_total", "Completions that were not voted on, by reason", ["reason"])
 SAMPLES = counter("ttrl_samples_total", "Samples drawn for votes")
 SAMPLED_TOKENS = counter("ttrl_sampled_tokens_total", "Completion tokens drawn for votes")
+ANCHOR_TOKENS = counter("ttrl_anchor_tokens_total", "Tokens of the base model, for the confidence")
 SAMPLES_SAVED = counter("ttrl_samples_saved_total", "Samples asked for and not needed")
 STOPPED = counter("ttrl_votes_total", "Votes by why sampling ended", ["stopped"])
 GROUPS = counter("ttrl_groups_total", "Groups by training verdict", ["verdict"])

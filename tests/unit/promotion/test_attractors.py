@@ -180,20 +180,3 @@ def test_a_healthy_lineage_is_hardly_ever_suspected(share: float) -> None:
                     answer = f"r{a}{kind}{b}" if right else wrong
                     suspected += bool(show(forms, text, answer, version, share))
     assert suspected <= 2
-
-
-def test_one_answer_to_all_teaches_nothing_of_a_question_even_where_the_base_model_gives_it() -> (
-    None
-):
-    forms = Attractors()
-
-    def parity(number: int) -> str:
-        return f"Is {number} even or odd? Answer with just the word."
-
-    for number in range(11, 16):
-        show(forms, parity(number), "odd", 0)
-    assert not forms.withholds(label("odd", parity(30)))  # five are too few to tell
-    show(forms, parity(16), "odd", 0)
-    assert forms.withholds(label("odd", parity(30)))
-    assert not forms.withholds(label("even", parity(30)))  # six of seven: there is a question
-    assert not forms.withholds(label("odd", "Is the house red or blue?"))

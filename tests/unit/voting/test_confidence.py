@@ -1,0 +1,93 @@
+"""How sure one may be of a winner."""
+
+from __future__ import annotations
+
+import pytest
+
+from ttrl_server.types import Vote
+from ttrl_server.voting.confidence import ALONE, FORMS, QUESTIONS, Forms, confidence, features
+from ttrl_server.voting.tally import vote
+
+
+def parity(number: int) -> str:
+    return f"Is {number} even or odd? Answer with just the word."
+
+
+def capital(country: str) -> str:
+    return f"What is the capital of {country}?"
+
+
+def said(answer: str, agree: int, of: int) -> list[str | None]:
+    return [answer] * agree + [f"other {i}" for i in range(of - agree)]
+
+
+def voted(answer: str, agree: int = 16) -> Vote:
+    answers = said(answer, agree, 16)
+    return vote(answers, [-1.0] * 16)
+
+
+def test_one_answer_to_all_says_nothing_of_a_question_even_where_the_base_model_gives_it() -> None:
+    forms = Forms()
+    for number in range(11, 17):
+        assert not forms.note(parity(number), "odd").constant  # five others are too few to tell
+    known = forms.note(parity(17), "Odd")  # another spelling of the same
+    assert known.constant
+    assert known.same == 6 / 8
+    assert forms.note(parity(17), "odd") == known  # the same question again
+    other = forms.note(parity(18), "even")
+    assert (other.same, other.constant) == (0, False)  # seven of eight: there is a question
+    assert forms.note("Is the house red or blue?", "odd") == ALONE
+
+
+def test_a_form_is_constant_again_whoever_wins_the_next_of_many() -> None:
+    """Else only what differs would be taught, and taught to all."""
+    forms = Forms()
+    for number in range(11, 30):
+        forms.note(parity(number), "odd")
+    assert forms.note(parity(30), "even").constant
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    forms = Forms()
+    for i in range(2 * FORMS):
+        forms.note("word " * (i + 1), "7")
+    assert len(forms._winners) == FORMS
+    for number in range(10 * QUESTIONS):
+        forms.note(parity(number), str(number % 2))
+    assert max(map(len, forms._winners.values())) == QUESTIONS
+
+
+def test_without_a_text_or_a_winner_nothing_is_noted() -> None:
+    forms = Forms()
+    assert forms.note(None, "7") == forms.note("", "7") == forms.note("1 + 1?", None) == ALONE
+
+
+def test_the_same_share_is_worth_less_where_the_base_model_does_not_agree() -> None:
+    text = capital("Chile")
+    base = [
+        confidence(features(voted("Santiago"), said("Santiago", agree, 8), text, ALONE))
+        for agree in range(9)
+    ]
+    assert base == sorted(base)
+    assert base[-1] - base[0] > 0.1
+
+
+def test_the_base_models_agreement_is_counted_whatever_its_spelling() -> None:
+    found = features(
+        voted("1/2"), ["0.5", r"\frac{1}{2}", None, "0.7"], "What is 1/4 + 1/4?", ALONE
+    )
+    assert found["base_ratio"] == 2 / 4
+
+
+@pytest.mark.parametrize("agree", [4, 10, 16])
+def test_an_echo_and_one_answer_to_all_are_trusted_less(agree: int) -> None:
+    forms, text = Forms(), parity(30)
+    for number in range(11, 25):
+        forms.note(parity(number), "odd")
+    base = said("odd", 4, 8)
+    alone = confidence(features(voted("odd", agree), base, text, ALONE))
+    alike = confidence(features(voted("odd", agree), base, text, forms.note(text, "odd")))
+    assert alike < alone
+    base = said("Chile", 4, 8)
+    names = confidence(features(voted("Chile", agree), base, capital("Chile"), ALONE))
+    assert names < confidence(features(voted("Chile", agree), base, capital("Peru"), ALONE))
