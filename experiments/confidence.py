@@ -1,29 +1,261 @@
-"""Two models, five kinds of questions, five orders."""
+"""Does it hold on a second model, at every order; and is what is said of an answer true?
+
+    python -m experiments.confidence --models DIR … [--orders 0 1 2 3 4] [--out runs/confidence]
+
+Five kinds of questions are learned together, twelve of each; as many are held out. A run is a
+server from nothing, asked the same questions in another order (two episodes in batches of twelve,
+the demo's preset with 16 votes); it is kept in ``--out`` and not made again. Before and after,
+every question is answered eight times.
+
+    kinds        avg@8 before → after by kind and order; a kind is below its base model where the
+                 fall over its 24 questions is more than chance (a permutation test, p < 0.01)
+    figures      expected calibration error and area under the curve over all questions after
+                 learning: the share of the votes, the base model's share of the winner, the mean of
+                 both, and the confidence. Its weights are fitted on the questions before and after
+                 learning; each kind is judged by weights that have not seen it
+    attractors   what was found, and whether it was one: most of these winners were wrong. Missed is
+                 a kind that ends with more echoes, or more of one answer, and fewer right answers
+
+The last line is JSON.
+"""
 
 from __future__ import annotations
 
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.cases import Case, finished, parser
+import numpy as np
+from ttrl_client.metrics import calibration_error, discrimination, mean, paired, shown
+
+from demo.questions import Record
+from experiments.cases import Case, finished, markdown, parser
 from experiments.families import family_sets
+from ttrl_server.answers import asked, echoes, form, keys, same
+from ttrl_server.types import Vote
+from ttrl_server.voting.confidence import WEIGHTS, Forms, features, key_of
+from ttrl_server.voting.tally import vote
 
-KINDS = ("capital", "opposite", "larger", "difference", "parity")
-ORDERS = 5
+KINDS, SIZE, ORDERS = ("capital", "opposite", "larger", "difference", "parity"), 12, 5
+MOMENTS = ("before", "after")
+CHANCE = 0.01
+RIDGE = 0.3
+LEAP = 0.25
+"""By which the share of echoes, or of one answer, has grown where a kind was attracted."""
+FOUND = re.compile(r"watch\.attractor\s+confirmed=True found=[\"'].*? like '(.*?)' are answered")
 
 
-def kinds(_order):
-    return family_sets(KINDS, 0, 12)
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One question at one moment: what was said of its winner, and what is true."""
+
+    kind: str
+    question: str
+    moment: str
+    right: bool
+    share_right: float
+    winner: str
+    echo: bool
+    found: dict[str, float]
+    """The features of its confidence."""
+    served: float
+
+
+def kinds(_order: int) -> dict[str, list[Record]]:
+    return family_sets(KINDS, 0, SIZE)
+
+
+def told(folder: Path) -> list[Told]:
+    """The questions of a run that have a winner."""
+    sets = {path.stem: path.read_text().splitlines() for path in (folder / "asked").iterdir()}
+    given = {(s, q["id"]): q for s, lines in sets.items() for q in map(json.loads, lines)}
+    said: dict[str, dict[tuple[str, str], list[str | None]]] = {m: {} for m in MOMENTS}
+    for row in map(json.loads, (folder / "rows.jsonl").read_text().splitlines()):
+        name, _, moment = row["phase"].rpartition(" ")
+        if moment in said and "answers" in row:
+            said[moment][name, row["id"]] = row["answers"]
+    made = []
+    for moment in MOMENTS:
+        votes = {at: _vote(answers, given[at]["prompt"]) for at, answers in said[moment].items()}
+        forms = Forms()
+        for _ in MOMENTS:  # twice: the first questions of a form have its record too
+            alike = {at: forms.note(given[at]["prompt"], v.pseudo_label) for at, v in votes.items()}
+        for at, counted in votes.items():
+            text, answer = given[at]["prompt"], given[at]["answer"]
+            if counted.pseudo_label is not None:
+                found = features(counted, said["before"].get(at, []), text, alike[at])
+                right = [same(a, answer, asked(text)) for a in counted.answers]
+                made.append(
+                    Told(
+                        kind=given[at]["type"],
+                        question=text,
+                        moment=moment,
+                        right=same(counted.pseudo_label, answer, asked(text)),
+                        share_right=sum(right) / len(right),
+                        winner=key_of(counted.pseudo_label, text),
+                        echo=echoes(counted.pseudo_label, text),
+                        found=found,
+                        served=counted.majority_ratio or 0.0,
+                    )
+                )
+    return made
+
+
+def _vote(answers: Sequence[str | None], text: str) -> Vote:
+    known = keys({answer for answer in answers if answer is not None}, asked(text))
+    labels = [answer and known[answer] for answer in answers]
+    return vote(answers, [-1.0] * len(answers), keys=labels)
+
+
+# ---------------------------------------------------------------- the confidence
+
+
+def fitted(given: Sequence[Told]) -> dict[str, float]:
+    """Weights of a logistic regression of ``right`` on the features: Newton's method, with a small
+    ridge on all but the intercept."""
+    x = np.array([[each.found[name] for name in WEIGHTS] for each in given])
+    y = np.array([float(each.right) for each in given])
+    ridge = RIDGE * np.eye(len(WEIGHTS))
+    ridge[0, 0] = 1e-3
+    weights = np.zeros(len(WEIGHTS))
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-x @ weights))
+        slope = x.T @ (p - y) + ridge @ weights
+        weights -= np.linalg.solve((x.T * (p * (1 - p))) @ x + ridge, slope)
+    return dict(zip(WEIGHTS, map(float, weights), strict=True))
+
+
+def left_out(given: Sequence[Told]) -> list[float]:
+    """[N] confidences; each kind by weights that have not seen it."""
+    by_kind = {
+        kind: fitted([each for each in given if each.kind != kind])
+        for kind in {each.kind for each in given}
+    }
+    return [_confidence(each, by_kind[each.kind]) for each in given]
+
+
+def _confidence(each: Told, weights: dict[str, float]) -> float:
+    logit = sum(weight * each.found[name] for name, weight in weights.items())
+    return float(1 / (1 + np.exp(-logit)))
+
+
+def figures(runs: dict[str, list[Told]]) -> tuple[list[list[str]], dict[str, float | None]]:
+    """Rows of error and area by model, and those of the confidence over all."""
+    everything = [(name.rpartition("_")[0], each) for name, run in runs.items() for each in run]
+    stated = {
+        "share of the votes": [each.served for _, each in everything],
+        "base model's share": [each.found["base_ratio"] for _, each in everything],
+    }
+    pairs = zip(*stated.values(), strict=True)
+    stated["mean of both"] = [(served + base) / 2 for served, base in pairs]
+    stated["confidence"] = left_out([each for _, each in everything])
+    stated["confidence as served"] = [_confidence(each, WEIGHTS) for _, each in everything]
+    rows, last = [], dict[str, float | None]()
+    for moment in MOMENTS:
+        for model in (*sorted({name for name, _ in everything}), ""):
+            chosen = [
+                i
+                for i, (name, each) in enumerate(everything)
+                if each.moment == moment and model in (name, "")
+            ]
+            right = [everything[i][1].right for i in chosen]
+            cells = []
+            for name, values in stated.items():
+                values_here = [values[i] for i in chosen]
+                error, area = (
+                    calibration_error(values_here, right),
+                    discrimination(values_here, right),
+                )
+                cells.append(f"{error:.3f}, {shown(area)}")
+                if name == "confidence":
+                    last = {"ece": error, "auc": area}
+            share = shown(mean(map(float, right)))
+            rows.append([moment, model or "all", str(len(chosen)), share, *cells])
+    return rows, last
+
+
+# ---------------------------------------------------------------- kinds and attractors
+
+
+def shares(run: Iterable[Told], kind: str, moment: str) -> dict[str, Told]:
+    return {e.question: e for e in run if e.kind == kind and e.moment == moment}
+
+
+def is_below(run: Sequence[Told], kind: str) -> bool:
+    """Whether the kind's samples are right less often than before, by more than chance."""
+    before, after = (shares(run, kind, moment) for moment in MOMENTS)
+    both = before.keys() & after.keys()
+    changes = [after[q].share_right - before[q].share_right for q in sorted(both)]
+    return sum(changes) < 0 and (paired(changes) or 1) < CHANCE
+
+
+def attracted(run: Sequence[Told], kind: str) -> bool:
+    """Whether more winners are echoes, or one answer, than before, and fewer are right."""
+
+    def pull(each: list[Told]) -> tuple[float, float, float]:
+        most = max(Counter(e.winner for e in each).values(), default=0)
+        n = max(1, len(each))
+        return sum(e.echo for e in each) / n, most / n, sum(e.share_right for e in each) / n
+
+    then, now = (pull(list(shares(run, kind, moment).values())) for moment in MOMENTS)
+    return max(now[0] - then[0], now[1] - then[1]) > LEAP and now[2] < then[2]
+
+
+def findings(folder: Path, run: Sequence[Told]) -> list[tuple[str, bool]]:
+    """Kinds of the attractors that were confirmed, and whether each was one: most votes of its kind
+    in the batch before it had a wrong winner."""
+    of_form = {form(each.question): each.kind for each in run}
+    votes: defaultdict[str, list[bool]] = defaultdict(list)
+    for row in map(json.loads, (folder / "rows.jsonl").read_text().splitlines()):
+        if row.get("vote"):
+            votes[row["id"].rpartition("-")[0]].append(row["right"])
+    found = FOUND.findall((folder / "server.log").read_text(errors="replace"))
+    told_of = [of_form.get(form(text), "?") for text in found]
+    return [(kind, 2 * sum(votes[kind]) < len(votes[kind])) for kind in told_of]
 
 
 def main() -> None:
     flags = parser("confidence", __doc__)
-    flags.add_argument("--models", type=Path, nargs="+")
-    flags.add_argument("--orders", type=int, nargs="+", default=range(5))
+    flags.add_argument("--models", type=Path, nargs="+", metavar="DIR")
+    flags.add_argument("--orders", type=int, nargs="+", default=list(range(ORDERS)), metavar="N")
     options = flags.parse_args()
+    runs: dict[str, list[Told]] = {}
+    seen: Counter[str] = Counter()
+    rows = []
     for order in options.orders:
-        for model in options.models:
-            options.model_dir = model
-            finished(f"{model.name}_{order}", Case(sets=kinds, batch=12, seed=order), options)
+        for model in options.models or [options.model_dir]:
+            options.model_dir, name = model, f"{model.name}_{order}"
+            folder = finished(name, Case(sets=kinds, batch=SIZE, seed=order), options)
+            run = runs[name] = told(folder)
+            confirmed = findings(folder, run)
+            seen["attractors_seen"] += sum(was for _, was in confirmed)
+            seen["false_findings"] += sum(not was for _, was in confirmed)
+            for kind in KINDS:
+                below, pulled = is_below(run, kind), attracted(run, kind)
+                noticed = [was for of, was in confirmed if of == kind]
+                seen["below_base"] += below
+                seen["attractors_missed"] += pulled and not noticed
+                avg, maj = (
+                    [mean(getattr(e, f) for e in shares(run, kind, m).values()) for m in MOMENTS]
+                    for f in ("share_right", "right")
+                )
+                changed = [" → ".join(map(shown, pair)) for pair in (avg, maj)]
+                marks = ["below"] * below + ["attracted"] * pulled
+                marks += ["noticed" if was else "false finding" for was in noticed]
+                rows.append([model.name, str(order), kind, *changed, ", ".join(marks)])
+    print(markdown("model | order | kind | avg before → after | maj before → after | marks", rows))
+    told_rows, last = figures(runs)
+    heads = "when | model | questions | right | share: ECE, AUC | base | mean | confidence | served"
+    print(f"\n{markdown(heads, told_rows)}\n")
+    print(
+        "weights",
+        {n: round(w, 2) for n, w in fitted([e for r in runs.values() for e in r]).items()},
+    )
+    names = ("below_base", "attractors_seen", "attractors_missed", "false_findings")
+    print(json.dumps(last | {name: seen[name] for name in names}))
 
 
 if __name__ == "__main__":

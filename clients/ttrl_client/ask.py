@@ -49,6 +49,8 @@ class Evidence(pydantic.BaseModel, frozen=True):
     """Samples drawn, those without an answer included."""
     adapter: Text
     sampled_tokens: int
+    confidence: FiniteFloat | None = None
+    """How likely the answer is right, where the server says."""
     entropy: FiniteFloat | None = None
     """Nats a token, where the server says."""
 
@@ -89,11 +91,13 @@ class Status:
     learning: bool
     reason: str | None
     promoted: int
+    rest: bool = False
+    """What is pending waits until more is asked."""
 
     @property
     def busy(self) -> bool:
         """Something asked so far may still change the adapter that is served."""
-        return self.learning and (self.pending > 0 or self.training)
+        return self.learning and (self.training or (self.pending > 0 and not self.rest))
 
 
 NOT_LEARNING = Status("", 0, False, False, "the server has no /ttrl/v1/status", 0)
@@ -177,8 +181,9 @@ async def read_status(client: openai.AsyncOpenAI) -> Status:
     except openai.NotFoundError:
         return NOT_LEARNING
     try:
-        rest = (body[name] for name in ("pending", "training", "learning", "reason", "promoted"))
-        return Status(body["served"]["name"], *rest)
+        names = ("pending", "training", "learning", "reason", "promoted")
+        known = {name: body[name] for name in names} | {"rest": bool(body.get("rest"))}
+        return Status(body["served"]["name"], **known)
     except (KeyError, TypeError) as error:
         raise BadReply(f"{url} answered {str(body)[:200]!r}") from error
 

@@ -153,6 +153,24 @@ def score_vote(
     return VoteScore(rightly / votes, float(same(answer, truth, asked)), 1 - misled / votes)
 
 
+def calibration_error(stated: Sequence[float], right: Sequence[bool], bins: int = 10) -> float:
+    """Expected calibration error: |mean stated probability − share right| in equal bins, weighed by
+    how many fall into each (Guo et al., arXiv 1706.04599, section 2)."""
+    binned: defaultdict[int, list[float]] = defaultdict(list)
+    for probability, correct in zip(stated, right, strict=True):
+        binned[min(bins - 1, int(probability * bins))].append(probability - correct)
+    return sum(abs(sum(gaps)) for gaps in binned.values()) / max(1, len(stated))
+
+
+def discrimination(stated: Sequence[float], right: Sequence[bool]) -> float | None:
+    """Area under the ROC curve: how often a right answer has the higher stated probability than a
+    wrong one, a tie counted half. None unless there are both."""
+    sure = [p for p, correct in zip(stated, right, strict=True) if correct]
+    unsure = [p for p, correct in zip(stated, right, strict=True) if not correct]
+    won = sum((a > b) + (a == b) / 2 for a in sure for b in unsure)
+    return won / (len(sure) * len(unsure)) if sure and unsure else None
+
+
 def shown(value: float | None) -> str:
     """A share as it is printed everywhere."""
     return "-" if value is None else f"{value:.3f}"

@@ -16,7 +16,7 @@ from ttrl_client import Unusable
 from ttrl_client.journal import Row
 from ttrl_client.metrics import SetScore, mean, shown
 from ttrl_client.run import FORMAT, Run
-from ttrl_client.votes import RATIOS, by_group
+from ttrl_client.votes import RATIOS, STATED, by_group, calibration
 
 Report = dict[str, Any]
 """As ``as_dict`` makes it."""
@@ -24,7 +24,7 @@ GAINED = ("Δ", "relative", "beyond answering")
 RESERVED = frozenset(
     {"format", "model", "settings", "served", "versions_promoted", "questions_answered"}
     | {"requests_failed", "wall_seconds", "history", "evaluations"}
-    | {"prequential", "flips", "votes"}
+    | {"prequential", "flips", "votes", "calibration"}
 )
 """Keys of report.json that no question set may be named after."""
 
@@ -58,6 +58,7 @@ def as_dict(run: Run, rows: list[Row]) -> Report:
         "prequential": prequential(run),
         "flips": {s.name: flips(rows, s.name) for s in run.sets},
         "votes": by_group(rows, {item.id: item.group for item in run.sets[0].items}),
+        "calibration": calibration(rows),
         "settings": {n: value for n, value in asdict(run.settings).items() if n != "api_key"},
         "evaluations": evaluations,
         "history": [asdict(record) for record in run.history],
@@ -169,6 +170,13 @@ def markdown(data: Report) -> str:
         lines += ["", "## Votes by level or subject", "", *_heads("", "votes", *RATIOS)]
         for group, worth in data["votes"].items():
             lines.append(_line([group, worth["votes"], *(shown(worth[r]) for r in RATIOS)]))
+    if told := data.get("calibration"):
+        lines += ["", "## How sure, and how right", ""]
+        lines += _heads("episode", "votes", *(f"{f}: mean, ECE, AUC" for f in STATED))
+        for each in told:
+            figures = [each[figure] or {} for figure in STATED]
+            cells = [", ".join(shown(f.get(k)) for k in ("mean", "ece", "auc")) for f in figures]
+            lines.append(_line([each["episode"], each["votes"], *cells]))
     if data["history"]:
         lines += ["", "## While it learned", "", _course(data), ""]
     return "\n".join(lines) + "\n"

@@ -9,9 +9,19 @@ from dataclasses import asdict
 from ttrl_client import ask
 from ttrl_client.datasets import Item
 from ttrl_client.journal import Row
-from ttrl_client.metrics import Graded, correct_share, majority, mean, score_vote
+from ttrl_client.metrics import (
+    Graded,
+    calibration_error,
+    correct_share,
+    discrimination,
+    majority,
+    mean,
+    score_vote,
+)
 from ttrl_client.scoring import read, same
 
+STATED = ("majority_ratio", "confidence")
+"""What a vote says of itself, between 0 and 1."""
 RATIOS = ("majority_ratio", "ground_truth_ratio", "label_accuracy", "reward_accuracy")
 
 
@@ -67,3 +77,23 @@ def by_group(rows: Iterable[Row], groups: Mapping[str, str | None]) -> dict[str,
         | {ratio: mean((r | r["vote"])[ratio] for r in voted) for ratio in RATIOS}
         for name, voted in sorted(sorted_out.items())
     }
+
+
+def calibration(rows: Iterable[Row]) -> list[Row]:
+    """By episode: how well a vote's own figures (STATED) tell right answers from wrong ones."""
+    episodes: defaultdict[str, list[Row]] = defaultdict(list)
+    for r in rows:
+        if r.get("vote") and r["phase"].startswith("episode"):
+            episodes[r["phase"].split()[1]].append(r)
+    return [
+        {"episode": name, "votes": len(voted)} | {figure: _told(voted, figure) for figure in STATED}
+        for name, voted in episodes.items()
+    ]
+
+
+def _told(voted: list[Row], figure: str) -> Row | None:
+    """None where the server does not say it."""
+    told = [(r["vote"][figure], r["right"]) for r in voted if r["vote"].get(figure) is not None]
+    stated, right = [p for p, _ in told], [correct for _, correct in told]
+    error, area = calibration_error(stated, right), discrimination(stated, right)
+    return {"mean": mean(stated), "ece": error, "auc": area} if told else None

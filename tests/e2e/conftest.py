@@ -105,7 +105,8 @@ class Server:
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name + "{"))
 
     def learned_all(self) -> bool:
-        return not self.status()["pending"] and not self.status()["training"]
+        status = self.status()
+        return status["rest"] and not status["training"]
 
     def settle(self) -> None:
         """Until nothing waits to be learnt: what is served then stays."""

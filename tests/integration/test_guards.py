@@ -318,6 +318,9 @@ def test_one_answer_to_a_whole_form_is_taken_back_and_not_taught_again(start: St
     fake.text = FakeVLLM.text
     assert gateway.evidence(ones(3))["train"] == "queued"  # the rest goes on
     assert gateway.status()["learning"] is True
+    gateway.stop()
+    fake.text = saying("Paris", "Rome")
+    assert start(fake).evidence(capital(31))["train"] == "attractor"  # nor after a restart
 
 
 def test_answers_that_the_base_model_gives_too_are_no_attractor(start: Start) -> None:

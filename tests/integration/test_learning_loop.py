@@ -233,3 +233,15 @@ def test_a_gateway_that_restarts_adopts_what_an_attached_engine_still_holds(star
     second = start(fake)
     assert second.evidence()["adapter"] == "tiny@v1"
     assert fake.paths().count("/v1/load_lora_adapter") == 1
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_rest_too_small_for_a_step_waits_for_more_and_the_status_says_so(start: Start) -> None:
+    gateway = start(train={"questions": 4, "least": 2})
+    assert gateway.status()["rest"] is True
+    gateway.ask("What is 3 + 4?")
+    assert (gateway.status()["pending"], gateway.status()["rest"]) == (1, True)
+    assert gateway.waiting() is None
+    gateway.ask("And what is 3 + 4?")
+    assert gateway.status()["rest"] is False
+    assert len(gateway.lease().experiences) == 2

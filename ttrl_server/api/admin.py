@@ -97,6 +97,7 @@ _NOT_LEARNING = {
     "learning": False,
     "reason": "train.enabled is false",
     "pending": 0,
+    "rest": True,
     "training": False,
     "promoted": 0,
 }

@@ -60,7 +60,7 @@ class Learning:
         self._rollback = Rollback(config, fleet, promotions, paired)
         self.alarms = Alarms(config, self._ledger, self._rollback, paired)
         watch = Watch(config.guard, critics=min(2, max(1, len(config.api.keys))))
-        self._attractors = attractors.Attractors()
+        self._attractors = attractors.Attractors(self._ledger.withheld(config.base_model))
         watched = watch, self._attractors, self._withdraw
         self.watcher = Watcher(fleet, gate, self._rollback, *watched)
         self._by_history = functools.partial(by_history, config.guard, config.gate)
@@ -92,9 +92,17 @@ class Learning:
             self.watcher.see(experience.group, experience.vote, text)
         return admission.reason
 
-    async def _withdraw(self, question: str) -> None:
-        """A group that waits is not trained on after all: its label is an attractor."""
-        await self.reward_anew(question, (), Admission(False, "attractor"))
+    async def _withdraw(self, found: attractors.Suspicion) -> None:
+        """Notes an attractor for ever; groups that wait with such a label are not trained on."""
+        try:
+            self._ledger.withhold(self._config.base_model, found.form, found.winner)
+        except OSError as error:
+            log.error("attractor.not_noted", form=found.form, reason=str(error))
+        for question in found.taught:
+            try:
+                await self.reward_anew(question, (), Admission(False, "attractor"))
+            except StoreError as error:
+                log.error("attractor.kept", question=question, reason=str(error))
 
     async def find(self, question: str) -> Experience | None:
         return await self._in_store(self._store.get, question)
@@ -128,7 +136,9 @@ class Learning:
             await self.alarms.ring("lineage_full", full, lasting=False)
             return False
         pending = await self._in_store(self._store.pending)
-        oldest = await self._in_store(self._store.oldest_pending) if pending else None
+        if self._is_rest(pending):
+            return False
+        oldest = await self._in_store(self._store.oldest_pending)
         if oldest is None:
             return False
         waited = time.time() - oldest
@@ -136,6 +146,10 @@ class Learning:
         if pending < train.questions and waited < train.max_wait_s:
             return False
         return train.when == "always" or self._fleet.idle or waited > train.patience_s
+
+    def _is_rest(self, pending: int) -> bool:
+        """Whether so few groups are not worth a step and a gate: they wait for more."""
+        return pending < min(self._config.train.least, self._config.train.questions)
 
     async def _take(self) -> Batch | None:
         base, train = self._config.base_model, self._config.train
@@ -260,12 +274,14 @@ class Learning:
             log.info("version.swept", folder=leftover)
 
     async def status(self) -> dict[str, Any]:
-        """``training``: a batch is leased, or its adapter is being judged."""
+        """``training``: a batch is leased, or its adapter is being judged. ``rest``: what is
+        pending is too little for a step, and waits until more is asked."""
         groups = await self._in_store(self._store.counts)
         return {
             "learning": self.alarms.stopped is None,
             "reason": self.alarms.stopped,
             "pending": groups["pending"],
+            "rest": self._is_rest(groups["pending"]),
             "training": groups["leased"] > 0 or self._judging > 0,
             "promoted": self._promoted(),
             "groups": groups,

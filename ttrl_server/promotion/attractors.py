@@ -13,7 +13,7 @@ answers to the same questions.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from ttrl_server.answers import echoes, form
@@ -118,9 +118,10 @@ class Suspicion:
 class Attractors:
     """The winners of each form; what was confirmed is withheld as a label from then on."""
 
-    def __init__(self) -> None:
+    def __init__(self, withheld: Collection[tuple[str, str | None]] = ()) -> None:
+        """``withheld``: what was found before a restart."""
         self._forms: OrderedDict[str, _Form] = OrderedDict()
-        self.withheld: set[tuple[str, str | None]] = set()
+        self.withheld = set(withheld)
         """Form, and key of the answer (None: echoes)."""
         self._cleared: dict[tuple[str, str | None], int] = {}
         """Groups of the form that had been seen when a suspicion was not confirmed."""

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import structlog
 
 from ttrl_server.engine.fleet import Fleet, Replica
-from ttrl_server.errors import EngineError, StoreError
-from ttrl_server.promotion.attractors import Attractors
+from ttrl_server.errors import EngineError
+from ttrl_server.promotion.attractors import Attractors, Suspicion
 from ttrl_server.promotion.bands import drift
 from ttrl_server.promotion.canaries import Canary, Sheet
 from ttrl_server.promotion.gate import Gate
@@ -156,9 +156,10 @@ class Watcher:
         rollback: Rollback,
         watch: Watch,
         attractors: Attractors,
-        withdraw: Callable[[str], Awaitable[None]],
+        withdraw: Callable[[Suspicion], Awaitable[None]],
     ) -> None:
-        """``withdraw``: a question's group, by its id, must not be trained on after all."""
+        """``withdraw``: the labels of an attractor must not be trained on, from now on nor after
+        all."""
         self._fleet, self._watch, self._gate, self._rollback = fleet, watch, gate, rollback
         self._attractors, self._withdraw = attractors, withdraw
         self._looking: asyncio.Task[None] | None = None
@@ -210,11 +211,7 @@ class Watcher:
         metrics.ALARMS.labels("attractor").inc()
         await self._rollback.go(found.before, f"v{served}: {found}", by="watch")
         self._watch.turned_back(self._fleet.serving)
-        for question in found.taught:
-            try:
-                await self._withdraw(question)
-            except StoreError as error:
-                log.error("attractor.kept", question=question, reason=str(error))
+        await self._withdraw(found)
         return str(found)
 
     def _able(self, served: int) -> Replica | None:

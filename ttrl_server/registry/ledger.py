@@ -108,6 +108,11 @@ class Ledger(Past):
         """Notes that learning goes on."""
         self._append("resumed", self.served_number(base), base, by="operator")
 
+    def withhold(self, base: str, form: str, winner: str | None) -> None:
+        """Notes that an attractor is not taught any more: not after a restart, either."""
+        given = {"form": form, "winner": winner}
+        self._append("withheld", self.served_number(base), base, **given, by="watch")
+
     def _append(self, event: Any, number: int, base: str, **more: Any) -> None:
         """Appends one event. Raises OSError when the disk refuses; the file is then unchanged."""
         happened = Event(time=self._clock(), event=event, number=number, base=base, **more)

@@ -29,8 +29,8 @@ FOUND = ("watch", "alarm")
 """Who rolls back a version because it fell."""
 SERVED = ("promoted", "rolled_back")
 """Events that change the served version."""
-LEARNING = ("stopped", "resumed")
-"""Events that end learning, or let it go on."""
+LEARNING = ("stopped", "resumed", "withheld")
+"""Events that end learning, let it go on, or withhold some labels from it."""
 
 _STATES: dict[str, VersionState] = {
     "proposed": "candidate",
@@ -39,7 +39,7 @@ _STATES: dict[str, VersionState] = {
     "retired": "retired",
 }
 _Fate = Literal["reserved", "proposed", "promoted", "rejected", "retired", "removed"]
-_Serving = Literal["rolled_back", "pinned", "unpinned", "stopped", "resumed"]
+_Serving = Literal["rolled_back", "pinned", "unpinned", "stopped", "resumed", "withheld"]
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -51,7 +51,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     number: int
     """The version of the event.
     ``rolled_back``: the version that is served afterwards (0: the base model). ``stopped``,
-    ``resumed``: the version that is served at that time."""
+    ``resumed``, ``withheld``: the version that is served at that time."""
     base: str
     folder: str | None = None
     """None for ``reserved``, and for ``rolled_back`` to the base model."""
@@ -63,6 +63,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     by: By | None = None
     figures: dict[str, float] | None = None
     """In ``promoted``: the gate's figures."""
+    form: str | None = None
+    winner: str | None = None
+    """In ``withheld``: the form of questions, and the key of the answer that is not taught to them
+    any more; None: any that stands in its question."""
 
 
 class Past:
@@ -171,8 +175,12 @@ class Past:
 
     def stopped(self, base: str) -> str | None:
         """The reason why learning has ended; None while it goes on."""
-        last = next(reversed(self.events(base, *LEARNING)), None)
+        last = next(reversed(self.events(base, "stopped", "resumed")), None)
         return last.reason if last and last.event == "stopped" else None
+
+    def withheld(self, base: str) -> set[tuple[str, str | None]]:
+        """Forms, and the answers that are not taught to them any more."""
+        return {(e.form or "", e.winner) for e in self.events(base, "withheld")}
 
     def refused_in_a_row(self, base: str) -> int:
         """Number of candidates in a row that were refused for their answers, up to now."""

@@ -129,6 +129,8 @@ class TrainConfig(Section):
     """Fewest rollouts that train when a vote stops early; a smaller group is not trained on."""
     questions: int = Field(8, ge=1)
     """Groups in one optimiser step."""
+    least: int = Field(2, ge=1)
+    """Fewest groups in a step: a smaller rest waits for more. Never more than train.questions."""
     max_wait_s: float = Field(60, ge=0)
     """A step starts with fewer groups when the oldest group has waited this long."""
     max_staleness: int = Field(4, ge=0)

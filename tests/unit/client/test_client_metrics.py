@@ -1,8 +1,16 @@
 from __future__ import annotations
 
 import pytest
-from ttrl_client.metrics import Graded, majority, score, score_vote
+from ttrl_client.metrics import (
+    Graded,
+    calibration_error,
+    discrimination,
+    majority,
+    score,
+    score_vote,
+)
 from ttrl_client.report import beyond_answering
+from ttrl_client.votes import calibration
 
 from ttrl_server.answers import asked
 
@@ -88,3 +96,33 @@ def test_what_was_gained_beyond_learning_to_answer_by_hand() -> None:
 def test_the_share_of_samples_that_answer_is_scored() -> None:
     found = score([Graded(("7", None), "7"), Graded(("1", "2"), "2")])
     assert found.extractable == 0.75
+
+
+def test_how_far_stated_probabilities_are_from_the_share_that_is_right() -> None:
+    """Two answers at 0.9 of which one is right, two at 0.1 of which none is: by hand."""
+    stated, right = [0.9, 0.9, 0.1, 0.1], [True, False, False, False]
+    assert calibration_error(stated, right) == pytest.approx((2 * 0.4 + 2 * 0.1) / 4)
+    assert discrimination(stated, right) == pytest.approx((1 + 1 + 0.5) / 3)
+    assert calibration_error([1.0, 1.0], [True, True]) == 0
+    assert discrimination([1.0, 1.0], [True, True]) is None
+    assert calibration_error([], []) == 0
+
+
+def test_what_votes_say_of_themselves_is_measured_by_episode() -> None:
+    def row(episode: int, right: bool, **vote: float) -> dict[str, object]:
+        return {"phase": f"episode {episode}/2 batch 1/1", "right": right, "vote": vote}
+
+    found = calibration(
+        [
+            row(1, right=True, majority_ratio=0.9),
+            row(2, right=True, majority_ratio=1.0, confidence=0.8),
+            row(2, right=False, majority_ratio=1.0, confidence=0.2),
+            {"phase": "held_out after", "right": True},
+            {"phase": "episode 2/2 batch 1/1", "error": "gone"},
+        ]
+    )
+    assert [(each["episode"], each["votes"]) for each in found] == [("1/2", 1), ("2/2", 2)]
+    assert found[0]["confidence"] is None  # a server of 0.1
+    assert found[1]["majority_ratio"] == {"mean": 1.0, "ece": 0.5, "auc": 0.5}
+    assert found[1]["confidence"]["auc"] == 1
+    assert found[1]["confidence"]["ece"] == pytest.approx(0.2)

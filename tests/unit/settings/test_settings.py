@@ -37,7 +37,8 @@ engine:
    cpu_threads: 0-3, startup_timeout_s: 60.0, drain_timeout_s: 1.0, load_timeout_s: 9.0,
    extra_args: [--enforce-eager]}
 train:
-  {enabled: false, launch: elsewhere, samples: 8, min_group: 4, questions: 2, max_wait_s: 1.0,
+  {enabled: false, launch: elsewhere, samples: 8, min_group: 4, questions: 2, least: 1,
+   max_wait_s: 1.0,
    max_staleness: 0, devices: [4, 5], hostfile: /shared/hostfile, feedback: false, rank: 64,
    alpha: 128, reward: signed, algorithm: gspo, std_normalise: true, aggregate: constant,
    aggregate_length: 24, learning_rate: 0.0001, schedule: cosine, total_steps: 10, warmup_steps: 2,
