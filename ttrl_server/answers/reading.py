@@ -18,7 +18,7 @@ from ttrl_server.answers.boxes import boxed
 from ttrl_server.answers.choices import alternative, marked
 from ttrl_server.answers.keys import key
 from ttrl_server.answers.numbers import last_value, short_formula
-from ttrl_server.answers.replies import fact, is_no_answer, short_reply, under_label, verdict
+from ttrl_server.answers.replies import EMPTY, fact, is_no_answer, short_reply, under_label, verdict
 from ttrl_server.answers.said import said
 from ttrl_server.answers.spelling import visible
 from ttrl_server.answers.statements import MARK, stated
@@ -82,4 +82,5 @@ def _ways(tail: str, asked: Asked) -> Iterator[Reading]:
 
 
 def _reading(found: str | None, strength: Strength, asked: Asked) -> Reading:
-    return Reading(found, strength) if found and key(found, asked) else NOTHING
+    said_something = found and not EMPTY.match(found) and key(found, asked)
+    return Reading(found, strength) if said_something else NOTHING

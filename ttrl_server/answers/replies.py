@@ -28,7 +28,11 @@ _SHORT = 120
 _FEW = 12
 """Most words of such a reply, if the question asks for no list."""
 _MARKS = " \t*_`\"'.\u201c\u201d"
-_OBLIGING = re.compile(r"\A(?:Sure|Certainly|Okay|Of\scourse)[!,.:]\s{1,4}(?=\S)")
+EMPTY = re.compile(r"\W{0,8}(?:#{2,10}|-{3,80}|<(\w{1,20})>\s{0,8}</\1>)\W{0,8}\Z")
+"""A mark of an answer, or a rule, and nothing behind it."""
+_OBLIGING = re.compile(
+    r"\A(?:#{1,6}\s{1,4}(?=\S)|(?:Sure|Certainly|Okay|Of\scourse)[!,.:]\s{1,4}(?=\S))"
+)
 _SAYING = re.compile(
     r"(?:The\s.{1,80}\s(?:is|was|are|were)|It(?:\sis|'s)|C'est|Es\sist|Das\sist|È|É|Это)\s"
     r"(?:an?\s|the\s)?(\S{1,40}(?:\s\S{1,40}){0,3})"
