@@ -9,10 +9,9 @@ every question is answered eight times.
 
     kinds        avg@8 before → after by kind and order; a kind is below its base model where the
                  fall over its 24 questions is more than chance (a permutation test, p < 0.01)
-    figures      expected calibration error and area under the curve over all questions after
-                 learning: the share of the votes, the base model's share of the winner, the mean of
-                 both, and the confidence. Its weights are fitted on the questions before and after
-                 learning; each kind is judged by weights that have not seen it
+    figures      expected calibration error and area under the curve over all questions: of the
+                 share of the votes, the base model's share of the winner, the mean of both, and the
+                 confidence, from eight samples each; and of what the server said with its votes
     attractors   what was found, and whether it was one: most of these winners were wrong. Missed is
                  a kind that ends with more echoes, or more of one answer, and fewer right answers
 
@@ -28,7 +27,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from ttrl_client.metrics import calibration_error, discrimination, mean, paired, shown
 
 from demo.questions import Record
@@ -36,13 +34,14 @@ from experiments.cases import Case, finished, markdown, parser
 from experiments.families import family_sets
 from ttrl_server.answers import asked, echoes, form, keys, same
 from ttrl_server.types import Vote
-from ttrl_server.voting.confidence import WEIGHTS, Forms, features, key_of
+from ttrl_server.voting.confidence import Forms, confidence, key_of
 from ttrl_server.voting.tally import vote
 
 KINDS, SIZE, ORDERS = ("capital", "opposite", "larger", "difference", "parity"), 12, 5
 MOMENTS = ("before", "after")
+STATED = ("share of the votes", "base", "mean of both", "confidence")
+VOTED = ("majority_ratio", "confidence")
 CHANCE = 0.01
-RIDGE = 0.3
 LEAP = 0.25
 """By which the share of echoes, or of one answer, has grown where a kind was attracted."""
 FOUND = re.compile(r"watch\.attractor\s+confirmed=True found=[\"'].*? like '(.*?)' are answered")
@@ -59,9 +58,8 @@ class Told:
     share_right: float
     winner: str
     echo: bool
-    found: dict[str, float]
-    """The features of its confidence."""
-    served: float
+    stated: dict[str, float]
+    """What is said of the winner, by name."""
 
 
 def kinds(_order: int) -> dict[str, list[Record]]:
@@ -86,7 +84,9 @@ def told(folder: Path) -> list[Told]:
         for at, counted in votes.items():
             text, answer = given[at]["prompt"], given[at]["answer"]
             if counted.pseudo_label is not None:
-                found = features(counted, said["before"].get(at, []), text, alike[at])
+                before = said["before"].get(at, [])
+                stated, base = confidence(counted, before, text, alike[at])
+                served = counted.majority_ratio or 0.0
                 right = [same(a, answer, asked(text)) for a in counted.answers]
                 made.append(
                     Told(
@@ -97,8 +97,9 @@ def told(folder: Path) -> list[Told]:
                         share_right=sum(right) / len(right),
                         winner=key_of(counted.pseudo_label, text),
                         echo=echoes(counted.pseudo_label, text),
-                        found=found,
-                        served=counted.majority_ratio or 0.0,
+                        stated=dict(
+                            zip(STATED, (served, base, (served + base) / 2, stated), strict=True)
+                        ),
                     )
                 )
     return made
@@ -110,70 +111,37 @@ def _vote(answers: Sequence[str | None], text: str) -> Vote:
     return vote(answers, [-1.0] * len(answers), keys=labels)
 
 
-# ---------------------------------------------------------------- the confidence
-
-
-def fitted(given: Sequence[Told]) -> dict[str, float]:
-    """Weights of a logistic regression of ``right`` on the features: Newton's method, with a small
-    ridge on all but the intercept."""
-    x = np.array([[each.found[name] for name in WEIGHTS] for each in given])
-    y = np.array([float(each.right) for each in given])
-    ridge = RIDGE * np.eye(len(WEIGHTS))
-    ridge[0, 0] = 1e-3
-    weights = np.zeros(len(WEIGHTS))
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-x @ weights))
-        slope = x.T @ (p - y) + ridge @ weights
-        weights -= np.linalg.solve((x.T * (p * (1 - p))) @ x + ridge, slope)
-    return dict(zip(WEIGHTS, map(float, weights), strict=True))
-
-
-def left_out(given: Sequence[Told]) -> list[float]:
-    """[N] confidences; each kind by weights that have not seen it."""
-    by_kind = {
-        kind: fitted([each for each in given if each.kind != kind])
-        for kind in {each.kind for each in given}
-    }
-    return [_confidence(each, by_kind[each.kind]) for each in given]
-
-
-def _confidence(each: Told, weights: dict[str, float]) -> float:
-    logit = sum(weight * each.found[name] for name, weight in weights.items())
-    return float(1 / (1 + np.exp(-logit)))
+def as_served(folder: Path) -> list[list[str]]:
+    """What the server said with its votes, by episode: rows of error and area."""
+    report = json.loads((folder / "report.json").read_text())
+    return [
+        [folder.name, each["episode"], str(each["votes"])]
+        + [f"{each[name]['ece']:.3f}, {shown(each[name]['auc'])}" for name in VOTED]
+        for each in report.get("calibration", [])
+        if all(each[name] for name in VOTED)
+    ]
 
 
 def figures(runs: dict[str, list[Told]]) -> tuple[list[list[str]], dict[str, float | None]]:
-    """Rows of error and area by model, and those of the confidence over all."""
+    """Rows of error and area by model, and those of the confidence after learning, over all."""
     everything = [(name.rpartition("_")[0], each) for name, run in runs.items() for each in run]
-    stated = {
-        "share of the votes": [each.served for _, each in everything],
-        "base model's share": [each.found["base_ratio"] for _, each in everything],
-    }
-    pairs = zip(*stated.values(), strict=True)
-    stated["mean of both"] = [(served + base) / 2 for served, base in pairs]
-    stated["confidence"] = left_out([each for _, each in everything])
-    stated["confidence as served"] = [_confidence(each, WEIGHTS) for _, each in everything]
+    models = sorted({name for name, _ in everything})
     rows, last = [], dict[str, float | None]()
     for moment in MOMENTS:
-        for model in (*sorted({name for name, _ in everything}), ""):
+        for model in (*models, "all"):
             chosen = [
-                i
-                for i, (name, each) in enumerate(everything)
-                if each.moment == moment and model in (name, "")
+                each
+                for name, each in everything
+                if each.moment == moment and model in (name, "all")
             ]
-            right = [everything[i][1].right for i in chosen]
+            right = [each.right for each in chosen]
             cells = []
-            for name, values in stated.items():
-                values_here = [values[i] for i in chosen]
-                error, area = (
-                    calibration_error(values_here, right),
-                    discrimination(values_here, right),
-                )
+            for name in STATED:
+                stated = [each.stated[name] for each in chosen]
+                error, area = calibration_error(stated, right), discrimination(stated, right)
                 cells.append(f"{error:.3f}, {shown(area)}")
-                if name == "confidence":
-                    last = {"ece": error, "auc": area}
-            share = shown(mean(map(float, right)))
-            rows.append([moment, model or "all", str(len(chosen)), share, *cells])
+                last = {"ece": error, "auc": area}
+            rows.append([moment, model, str(len(chosen)), shown(mean(map(float, right))), *cells])
     return rows, last
 
 
@@ -248,12 +216,10 @@ def main() -> None:
                 rows.append([model.name, str(order), kind, *changed, ", ".join(marks)])
     print(markdown("model | order | kind | avg before → after | maj before → after | marks", rows))
     told_rows, last = figures(runs)
-    heads = "when | model | questions | right | share: ECE, AUC | base | mean | confidence | served"
+    heads = "when | model | questions | right | " + " | ".join(f"{n}: ECE, AUC" for n in STATED)
     print(f"\n{markdown(heads, told_rows)}\n")
-    print(
-        "weights",
-        {n: round(w, 2) for n, w in fitted([e for r in runs.values() for e in r]).items()},
-    )
+    served = [row for name in runs for row in as_served(options.out / name)]
+    print(markdown("run | episode | votes | share: ECE, AUC | confidence as served", served), "\n")
     names = ("below_base", "attractors_seen", "attractors_missed", "false_findings")
     print(json.dumps(last | {name: seen[name] for name in names}))
 

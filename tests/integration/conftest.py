@@ -136,7 +136,8 @@ def small(folder: Path) -> dict[str, Any]:
         "train": {"samples": 4, "questions": 1, "launch": "elsewhere", "max_wait_s": 0, "rank": 8},
         "adapters": {"dir": folder / "adapters"},
         "gate": {"canary_share": 0, "sentinels": False},
-        "guard": {"max_copies": 100, "min_margin": 0},
+        # An engine that gives one answer to all would be noticed.
+        "guard": {"max_copies": 100, "min_margin": 0, "attractors": False},
     }
 
 
@@ -174,8 +175,7 @@ def start_one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
 
 @pytest.fixture(scope="module")
 def shared(start_one: Start) -> Gateway:
-    # Its engine gives one answer to all, which would be noticed.
-    return start_one(guard={"attractors": False})
+    return start_one()
 
 
 @pytest.fixture

@@ -293,6 +293,9 @@ def test_candidates_refused_in_a_row_end_learning_and_serving_goes_on(start: Sta
 # ---------------------------------------------------------------- attractors
 
 
+NOTICED = {"attractors": True}
+
+
 def capital(names: int) -> str:
     return f"What is the capital of {' '.join(['Land'] * names)}? Answer with just the word."
 
@@ -303,7 +306,7 @@ def test_one_answer_to_a_whole_form_is_taken_back_and_not_taught_again(start: St
     towns = [f"Town{chr(97 + i)}" for i in range(26)]
     lost = {f"tiny@v{n}": saying("Paris", "Rome") for n in range(1, 9)}
     fake = FakeVLLM(text=lambda i: towns[i // 8 % 26] if i % 2 else "Oslo", of_version=lost)
-    gateway = start(fake)
+    gateway = start(fake, guard=NOTICED)
     for n in range(1, 6):
         gateway.ask(capital(n))
     for version in (1, 2):
@@ -320,12 +323,14 @@ def test_one_answer_to_a_whole_form_is_taken_back_and_not_taught_again(start: St
     assert gateway.status()["learning"] is True
     gateway.stop()
     fake.text = saying("Paris", "Rome")
-    assert start(fake).evidence(capital(31))["train"] == "attractor"  # nor after a restart
+    assert (
+        start(fake, guard=NOTICED).evidence(capital(31))["train"] == "attractor"
+    )  # nor after a restart
 
 
 def test_answers_that_the_base_model_gives_too_are_no_attractor(start: Start) -> None:
     fake = FakeVLLM(text=lambda i: f"Town{chr(97 + i // 8 % 26)}" if i % 2 else "Oslo")
-    gateway = start(fake)
+    gateway = start(fake, guard=NOTICED)
     for n in range(1, 6):
         gateway.ask(capital(n))
     fake.text = saying("Paris", "Rome")  # the base model and all versions: the questions changed
@@ -346,7 +351,8 @@ def test_a_label_that_stands_in_its_question_needs_most_of_the_votes(start: Star
 
 
 def test_where_one_answer_wins_every_question_of_a_form_no_label_is_taught(start: Start) -> None:
-    gateway = start(FakeVLLM(text=lambda i: ["odd", "even", "odd", "odd"][i % 4]))
+    fake = FakeVLLM(text=lambda i: ["odd", "even", "odd", "odd"][i % 4])
+    gateway = start(fake, guard=NOTICED)
     trained = [gateway.evidence(f"Is {n} even or odd?")["train"] for n in range(11, 18)]
     assert trained == ["queued"] * 6 + ["constant"]
     assert gateway.evidence("Is the grass green or blue?")["train"] == "unvotable"

@@ -1,15 +1,19 @@
 """How likely a winner is right, from what learning cannot inflate.
 
 A model that learns from its own votes comes to agree with itself, right or wrong: the more was
-learned, the less its share of the votes says. So the share is weighed with what stays as it was, or
-shows what went wrong: how many samples of the base model give the same answer (a frozen base weighs
-labels in RESTRAIN, arXiv 2510.02172), whether the answer stands in its own question, and whether
-other questions of the same form (numbers, names and quoted words masked) were won by it too.
+learned, the less its share of the votes says. So the confidence is
+
+    ½ · (share of the votes + share of the base model's samples) · (1 − same/2) · (1 − echo/3)
+
+with both shares taken among the samples that answer, half a sample added on both sides. A frozen
+base weighs labels in RESTRAIN (arXiv 2510.02172). ``same``: which share of the other questions of
+the form (numbers, names and quoted words masked) has the same winner. ``echo``: 1 where the winner
+stands in its own question. ``python -m experiments.confidence`` measures what it is worth, beside
+the plain shares; docs/decisions.md says what else was tried.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,8 +28,9 @@ LEAST, CONSTANT = 6, 0.9
 """Fewest questions of a form, and the least share with one winner, to call the form constant."""
 DOUBT = 2
 """Questions with another winner that are added to a form: one or two that agree say little."""
-WEIGHTS = {"one": 1.33, "served": 0.51, "base": 0.46, "echo": -1.4, "same": -4.22}
-"""Of a logistic regression (``python -m experiments.confidence``, docs/decisions.md)."""
+SAME, ECHO = 1 / 2, 1 / 3
+"""What is taken off where all questions of a form have one winner (a coin has half of two answers),
+and off an echo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,31 +75,16 @@ def key_of(answer: str, text: str | None) -> str:
     return keys({answer}, asked(text))[answer] or answer
 
 
-def features(
+def confidence(
     vote: Vote, base: Sequence[str | None], text: str | None, alike: Alike
-) -> dict[str, float]:
-    """What the confidence in the winner depends on, by the names of ``WEIGHTS``, and its share of
-    the base model's answers ``base`` [K]."""
-    given = {answer for answer in (vote.pseudo_label, *base) if answer is not None}
+) -> tuple[float, float]:
+    """The probability, in (0, 1), that the winner of ``vote`` is right, and its share of all of the
+    base model's answers ``base`` [K] to the same question."""
+    given = {answer for answer in (*vote.answers, *base) if answer is not None}
     key = keys(given, asked(text))
     own = key[vote.pseudo_label or ""]
-    agree = sum(answer is not None and key[answer] == own for answer in base)
-    won = round((vote.majority_ratio or 0.0) * len(vote.answers))
-    return {
-        "one": 1.0,
-        "served": _log_odds(won, len(vote.answers)),
-        "base": _log_odds(agree, len(base)),
-        "echo": float(echoes(vote.pseudo_label, text)),
-        "same": alike.same,
-        "base_ratio": agree / max(1, len(base)),
-    }
-
-
-def confidence(found: dict[str, float]) -> float:
-    """The probability, in (0, 1), that the winner is right, from its ``features``."""
-    return 1 / (1 + math.exp(-math.fsum(WEIGHTS[name] * found[name] for name in WEIGHTS)))
-
-
-def _log_odds(agree: int, of: int) -> float:
-    """Of a share, half a sample added to both sides (Haldane 1956): finite at none and at all."""
-    return math.log((agree + 0.5) / (of - agree + 0.5))
+    votes, samples = ([key[a] for a in side if a is not None] for side in (vote.answers, base))
+    shares = ((side.count(own) + 0.5) / (len(side) + 1) for side in (votes, samples))
+    echo = float(echoes(vote.pseudo_label, text))
+    stated = sum(shares) / 2 * (1 - SAME * alike.same) * (1 - ECHO * echo)
+    return stated, samples.count(own) / max(1, len(base))

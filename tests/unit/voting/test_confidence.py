@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ttrl_server.types import Vote
-from ttrl_server.voting.confidence import ALONE, FORMS, QUESTIONS, Forms, confidence, features
+from ttrl_server.voting.confidence import ALONE, FORMS, QUESTIONS, Alike, Forms, confidence
 from ttrl_server.voting.tally import vote
 
 
@@ -62,21 +62,36 @@ def test_without_a_text_or_a_winner_nothing_is_noted() -> None:
     assert forms.note(None, "7") == forms.note("", "7") == forms.note("1 + 1?", None) == ALONE
 
 
-def test_the_same_share_is_worth_less_where_the_base_model_does_not_agree() -> None:
+def test_a_confidence_by_hand() -> None:
     text = capital("Chile")
-    base = [
-        confidence(features(voted("Santiago"), said("Santiago", agree, 8), text, ALONE))
-        for agree in range(9)
-    ]
-    assert base == sorted(base)
-    assert base[-1] - base[0] > 0.1
+    answers: list[str | None] = [*["Santiago"] * 3, "Lima", None]
+    counted = vote(answers, [-1.0] * 5)
+    base: list[str | None] = ["santiago", "Lima", None, None]
+    stated, share = confidence(counted, base, text, ALONE)
+    assert stated == pytest.approx((3.5 / 5 + 1.5 / 3) / 2)
+    assert share == 1 / 4
+    halved, _ = confidence(counted, base, text, Alike(same=1.0))
+    assert halved == pytest.approx(stated / 2)
+    echo = vote(["Chile"] * 3, [-1.0] * 3)
+    assert confidence(echo, ["Chile"] * 3, text, ALONE)[0] == pytest.approx(3.5 / 4 * 2 / 3)
+
+
+def test_the_same_share_is_worth_less_where_the_base_model_does_not_agree() -> None:
+    text, counted = capital("Chile"), voted("Santiago")
+    stated = [confidence(counted, said("Santiago", n, 8), text, ALONE)[0] for n in range(9)]
+    assert stated == sorted(stated)
+    assert stated[0] < 0.6 < 0.9 < stated[-1] < 1
 
 
 def test_the_base_models_agreement_is_counted_whatever_its_spelling() -> None:
-    found = features(
-        voted("1/2"), ["0.5", r"\frac{1}{2}", None, "0.7"], "What is 1/4 + 1/4?", ALONE
-    )
-    assert found["base_ratio"] == 2 / 4
+    base = ["0.5", r"\frac{1}{2}", None, "0.7"]
+    assert confidence(voted("1/2"), base, "What is 1/4 + 1/4?", ALONE)[1] == 2 / 4
+
+
+def test_no_answer_of_the_base_model_is_no_agreement() -> None:
+    alone, share = confidence(voted("7"), [None] * 8, "What is 3 + 4?", ALONE)
+    assert share == 0
+    assert alone < confidence(voted("7"), ["7"] * 4 + [None] * 4, "What is 3 + 4?", ALONE)[0]
 
 
 @pytest.mark.parametrize("agree", [4, 10, 16])
@@ -85,9 +100,9 @@ def test_an_echo_and_one_answer_to_all_are_trusted_less(agree: int) -> None:
     for number in range(11, 25):
         forms.note(parity(number), "odd")
     base = said("odd", 4, 8)
-    alone = confidence(features(voted("odd", agree), base, text, ALONE))
-    alike = confidence(features(voted("odd", agree), base, text, forms.note(text, "odd")))
+    alone, _ = confidence(voted("odd", agree), base, text, ALONE)
+    alike, _ = confidence(voted("odd", agree), base, text, forms.note(text, "odd"))
     assert alike < alone
     base = said("Chile", 4, 8)
-    names = confidence(features(voted("Chile", agree), base, capital("Chile"), ALONE))
-    assert names < confidence(features(voted("Chile", agree), base, capital("Peru"), ALONE))
+    names, _ = confidence(voted("Chile", agree), base, capital("Chile"), ALONE)
+    assert names < confidence(voted("Chile", agree), base, capital("Peru"), ALONE)[0]
