@@ -13,10 +13,11 @@ from ttrl_client.cli import question_sets
 from ttrl_client.folder import run_replay
 from ttrl_client.run import Run, Settings
 
-from demo.run import KEY, MAX_TOKENS, MODEL_NAME, clear, ensure_model, server_argv, wait_ready
+from demo.run import KEY, MODEL_NAME, clear, ensure_model, server_argv, wait_ready
 from demo.server import Server, free_port
 
 PROGRESS = Console(file=sys.stderr)
+MAX_TOKENS = 24
 Flags = Mapping[str, object]
 
 UNGUARDED: dict[str, object] = {

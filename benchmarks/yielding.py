@@ -44,7 +44,8 @@ def main() -> None:
     seconds, promoted = {}, {}
     for name, flags in WAYS.items():
         folder = (options.out / name).absolute()
-        trained = questions.write(folder / "asked")[questions.TRAINED_NAME]
+        sets = questions.write_sets(questions.products(), folder / "asked")
+        trained = sets[questions.TRAINED_NAME]
         settings = {"episodes": options.passes, "eval_samples": 2, "wait": False}
         run = replayed(options.model_dir.absolute(), folder, flags, trained, [], **settings)
         seconds[name] = [batch.seconds for batch in run.history]

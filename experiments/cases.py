@@ -26,7 +26,7 @@ class Case:
 
     flags: dict[str, object] = field(default_factory=dict)
     """Over the demo's preset."""
-    sets: Callable[[int], dict[str, list[Record]]] = questions.question_sets
+    sets: Callable[[int], dict[str, list[Record]]] = questions.products
     """By seed: what is learned from is called "trained"; the others are only evaluated."""
     held_out: tuple[str, ...] = ("held_out",)
     """Those of the others that are."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ttrl_client.datasets import Fields, load
 
-from demo.questions import Record
+from demo.questions import CAPITALS, OPPOSITES, Record, capital, opposite, pairs
 
 Asked = tuple[str, str]
 """A question and its answer."""
@@ -68,35 +68,14 @@ def _recall(order: random.Random) -> Asked:
     return f"{said} What colour is the {things[asked]}?{WORD}", colours[asked]
 
 
-_CAPITALS = (
-    "Austria Vienna, Belgium Brussels, Brazil Brasilia, Bulgaria Sofia, Chile Santiago, China "
-    "Beijing, Cuba Havana, Denmark Copenhagen, Finland Helsinki, Germany Berlin, Greece Athens,"
-    " Hungary Budapest, Latvia Riga, Iran Tehran, Iraq Baghdad, Ireland Dublin, Italy Rome, "
-    "Lebanon Beirut, Nepal Kathmandu, Norway Oslo, Peru Lima, Poland Warsaw, Portugal Lisbon, "
-    "Romania Bucharest, Russia Moscow, Serbia Belgrade, Spain Madrid, Sweden Stockholm, Syria "
-    "Damascus, Thailand Bangkok, Morocco Rabat, Vietnam Hanoi"
-)
-_OPPOSITES = (
-    "big small, black white, day night, deep shallow, dry wet, fast slow, first last, good bad,"
-    " happy sad, heavy light, high low, left right, long short, empty full, old young, open "
-    "closed, poor rich, push pull, soft hard, strong weak, thick thin, up down, win lose, wide "
-    "narrow, inside outside, love hate, more less, north south, question answer, above below, "
-    "buy sell, true false"
-)
-
-
-def _paired(pairs: str) -> list[list[str]]:
-    return [pair.split() for pair in pairs.split(", ")]
-
-
 def _capital(order: random.Random) -> Asked:
-    country, city = order.choice(_paired(_CAPITALS))
-    return f"What is the capital of {country}? Answer with just the name of the city.", city
+    record = capital(*order.choice(pairs(CAPITALS)[:32]))
+    return record["prompt"], record["answer"]
 
 
 def _opposite(order: random.Random) -> Asked:
-    word, other = order.choice(_paired(_OPPOSITES))
-    return f"What is the opposite of {word}?{WORD}", other
+    record = opposite(*order.choice(pairs(OPPOSITES)))
+    return record["prompt"], record["answer"]
 
 
 def _parity(order: random.Random) -> Asked:

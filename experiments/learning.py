@@ -73,7 +73,7 @@ def mixed(seed: int = 0) -> dict[str, list[Record]]:
 
 def impossible(seed: int = 0) -> dict[str, list[Record]]:
     """32 questions far beyond the model to learn from; the demo's held-out ones show the harm."""
-    held_out = questions.question_sets(seed)["held_out"]
+    held_out = questions.products(seed)["held_out"]
     return {"trained": mixed(seed)["trained"][-32:], "held_out": held_out}
 
 

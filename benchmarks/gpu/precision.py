@@ -28,7 +28,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks import MODEL, argument_parser
 from benchmarks.engine import running
-from demo.questions import question_sets
+from demo.questions import products
 from ttrl_server.engine.probe import prove
 from ttrl_server.errors import RejectedVersion
 from ttrl_server.registry.names import WEIGHTS, version_name
@@ -69,7 +69,7 @@ def sampled_batch(model: Path, device: str, questions: int) -> Batch:
     policy = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).to(device)
     torch.manual_seed(0)
     order, experiences = random.Random(0), []
-    for record in question_sets()["trained"][:questions]:
+    for record in products()["trained"][:questions]:
         said = [{"role": "user", "content": record["prompt"]}]
         shaped = tokenizer.apply_chat_template(said, add_generation_prompt=True, return_dict=True)
         prompt = torch.tensor([shaped["input_ids"]], device=device)
