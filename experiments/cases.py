@@ -33,6 +33,8 @@ class Case:
     episodes: int = 2
     batch: int = 8
     eval_samples: int = 8
+    eval_every: int = 0
+    """Batches between evaluations under way; 0: none."""
     mode: Mode = "learn"
     seed: int = 0
     """Of the questions, of their order and of the trainer."""
@@ -47,19 +49,21 @@ def finished(name: str, case: Case, options: argparse.Namespace) -> Path:
         asked = {name: sets[name] for name in ("trained", *case.held_out)}
         trained, *held_out = questions.write_sets(asked, folder / "asked").values()
         flags = SMALL | {"--train.seed": case.seed} | case.flags
-        names = ("batch", "episodes", "eval_samples", "mode", "seed", "max_tokens")
+        names = ("batch", "episodes", "eval_samples", "eval_every", "mode", "seed", "max_tokens")
         how = {name: getattr(case, name) for name in names}
         replayed(options.model_dir.absolute(), folder, flags, trained, held_out, **how)
     return folder
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The replay's report, with what the server's log says: how many versions were ``rejected``,
-    and why learning ``stopped``."""
+    """The replay's report, with its rows, and with what the server's log says: how many versions
+    were ``rejected``, and why learning ``stopped``."""
     report: dict[str, Any] = json.loads((folder / "report.json").read_text())
     log = (folder / "server.log").read_text(errors="replace")
     stopped = log.partition("learning.stopped")[2].partition("\n")[0].strip()
-    return report | {"rejected": log.count("version.rejected"), "stopped": stopped}
+    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+    more = {"rows": rows, "rejected": log.count("version.rejected"), "stopped": stopped}
+    return report | more
 
 
 def parser(module: str, doc: str | None) -> argparse.ArgumentParser:

@@ -16,6 +16,8 @@ Each table is made from runs of ttrl-replay against a server from nothing; a run
     difficulty   label accuracy and reward accuracy by difficulty, 32 votes of the base model,
                  frozen
     settings     temperature and learning rate: where it fails, and what the guards did
+    sweep        temperature × learning rate, guarded, every version evaluated: is one below what
+                 was served before it?
     votes        8, 16, 32 or 64 samples vote; the first 16 (8) train
     ranks        LoRA rank 4, 8, 16, 32
     prequential  a stream of distinct questions, each answered before anything was learned from it,
@@ -132,6 +134,17 @@ TABLES: dict[str, Table] = {
             "T_0.6_lr_1e-2": rate(0.6, 1e-2),
             "T_0.6_lr_1e-2_unguarded": rate(0.6, 1e-2) | UNGUARDED,
         }
+    ),
+    "sweep": Table(
+        {
+            f"T_{temperature}_lr_{learning_rate:g}": Case(
+                rate(temperature, learning_rate), episodes=1, eval_samples=8, eval_every=1
+            )
+            for temperature in (0.6, 1.0)
+            for learning_rate in (1e-4, 1e-3, 1e-2)
+        },
+        tables.falls,
+        tables.draw_course,
     ),
     "votes": beside_base(
         {

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ttrl_client.metrics import shown
+from ttrl_client.metrics import mean, paired, shown
 from ttrl_client.report import set_names
 from ttrl_client.votes import RATIOS
 
@@ -53,6 +53,47 @@ def draw_gains(runs: Reports, path: Path) -> None:
     }
     marks = [scores(runs[case], name, "before")["maj"] for case, name in at]
     bars(path, [f"{case}\n{name}" for case, name in at], series, {"first maj": marks})
+
+
+CHANCE = 0.01
+
+
+def course(run: Report, name: str) -> list[tuple[str, dict[str, float]]]:
+    """Version served, and the share of right samples of each question, at every evaluation."""
+    found = []
+    for each in run["evaluations"]:
+        phase = f"{name} {each['moment']}"
+        shares = {r["id"]: r["share"] for r in run["rows"] if r["phase"] == phase and "share" in r}
+        found.append((each["served"].rpartition("@")[2], shares))
+    return found
+
+
+def falls(runs: Reports) -> Rows:
+    """How the held-out questions went from version to version; a fall is one between two versions
+    by more than chance (a permutation test over the questions, p < CHANCE)."""
+    rows = []
+    for case, run in runs.items():
+        through = course(run, "held_out")
+        fallen = []
+        for (was, then), (now, after) in itertools.pairwise(through):
+            changes = [after[q] - then[q] for q in sorted(then.keys() & after.keys())]
+            if was != now and sum(changes) < 0 and (paired(changes) or 1) < CHANCE:
+                fallen.append(f"{was} → {now}")
+        shown_course = ", ".join(f"{v} {shown(mean(s.values()))}" for v, s in through)
+        counts = [str(run["versions_promoted"]), str(run["rejected"]), run["stopped"] or "no"]
+        rows.append([case, shown_course, *counts, ", ".join(fallen) or "none"])
+    return "case | held out, by version served | promoted | refused | end | falls", rows
+
+
+def draw_course(runs: Reports, path: Path) -> None:
+    through = {
+        case: [
+            (float(step), mean(shares.values()) or 0.0)
+            for step, (_, shares) in enumerate(course(run, "held_out"))
+        ]
+        for case, run in runs.items()
+    }
+    lines(path, through, "steps", "held out, avg@8")
 
 
 def over_seeds(values: Sequence[float]) -> str:
