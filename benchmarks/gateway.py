@@ -24,6 +24,7 @@ UNGUARDED: dict[str, object] = {
     "--guard.min-majority": 0,
     "--guard.min-margin": 0,
     "--guard.min-echo": 0,
+    "--guard.min-support": 0,
     "--guard.attractors": False,
     "--guard.min-extractable": 0,
     "--guard.max-copies": 1000,

@@ -33,12 +33,12 @@ class Case:
     episodes: int = 2
     batch: int = 8
     eval_samples: int = 8
-    eval_every: int = 0
-    """Batches between evaluations under way; 0: none."""
     mode: Mode = "learn"
     seed: int = 0
     """Of the questions, of their order and of the trainer."""
     max_tokens: int = 24
+    eval_every: int = 0
+    """Batches between evaluations under way; 0: none."""
 
 
 def finished(name: str, case: Case, options: argparse.Namespace) -> Path:

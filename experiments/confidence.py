@@ -34,7 +34,7 @@ from experiments.cases import Case, finished, markdown, parser
 from experiments.families import family_sets
 from ttrl_server.answers import asked, echoes, form, keys, same
 from ttrl_server.types import Vote
-from ttrl_server.voting.confidence import Forms, confidence, key_of
+from ttrl_server.voting.confidence import Forms, anchored, key_of
 from ttrl_server.voting.tally import vote
 
 KINDS, SIZE, ORDERS = ("capital", "opposite", "larger", "difference", "parity"), 12, 5
@@ -85,7 +85,8 @@ def told(folder: Path) -> list[Told]:
             text, answer = given[at]["prompt"], given[at]["answer"]
             if counted.pseudo_label is not None:
                 before = said["before"].get(at, [])
-                stated, base = confidence(counted, before, text, alike[at])
+                stated = anchored(counted, before, text, alike[at])
+                base = stated.base_ratio
                 served = counted.majority_ratio or 0.0
                 right = [same(a, answer, asked(text)) for a in counted.answers]
                 made.append(
@@ -98,7 +99,11 @@ def told(folder: Path) -> list[Told]:
                         winner=key_of(counted.pseudo_label, text),
                         echo=echoes(counted.pseudo_label, text),
                         stated=dict(
-                            zip(STATED, (served, base, (served + base) / 2, stated), strict=True)
+                            zip(
+                                STATED,
+                                (served, base, (served + base) / 2, stated.confidence),
+                                strict=True,
+                            )
                         ),
                     )
                 )

@@ -58,9 +58,10 @@ class EngineError(TtrlError):
 class RejectedVersion(TtrlError):
     """An adapter must not be served. ``stage`` is where it failed (docs/design.md has a list)."""
 
-    def __init__(self, stage: str, reason: str) -> None:
+    def __init__(self, stage: str, reason: str, *, fallen: str = "") -> None:
+        """``fallen``: why what is served must not be served either."""
         super().__init__(f"{stage}: {reason}")
-        self.stage, self.reason = stage, reason
+        self.stage, self.reason, self.fallen = stage, reason, fallen
 
 
 class VersionRefused(TtrlError):

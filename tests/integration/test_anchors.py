@@ -118,3 +118,13 @@ def test_the_store_keeps_the_confidence(start: Start) -> None:
     votes = [experience.vote for experience in batch.experiences]
     assert [vote.confidence for vote in votes] == [said["confidence"]]
     assert votes[0].base_ratio == said["base_ratio"]
+
+
+def test_what_the_base_model_hardly_says_is_not_taught(start: Start) -> None:
+    """A version came to answer "84 or 37?" with 8: fourteen of sixteen votes."""
+    gateway = learned(start)
+    gateway.engine.of_version["tiny@v1"] = lambda i: "8" if i % 4 else "9"
+    gateway.engine.text = lambda i: ["84", "37", "84", "8"][i % 4]
+    assert gateway.evidence(QUESTION)["train"] == "queued"  # 84 itself has no more than half
+    gateway.engine.text = lambda i: ["84", "84", "84", "8"][i % 4]
+    assert gateway.evidence("And what is now 11 + 30?")["train"] == "unsupported"

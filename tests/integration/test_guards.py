@@ -290,6 +290,25 @@ def test_candidates_refused_in_a_row_end_learning_and_serving_goes_on(start: Sta
     assert gateway.ask().status_code == 200
 
 
+def test_a_served_version_falls_with_the_candidate_that_shows_it(start: Start) -> None:
+    """It was promoted while nothing was held back; four candidates made from it were refused, one
+    after another, and it was served on."""
+    lost = {f"tiny@v{n}": (lambda i: "1000") for n in range(1, 9)}
+    gateway = start(FakeVLLM(of_version=lost), gate=HELD_BACK | {"canary_least": 4})
+    n = 1
+    while gateway.evidence(ones(n))["train"] != "queued":
+        n += 1
+    assert gateway.propose(gateway.lease())["state"] == "promoted"
+    for more in range(n + 1, n + 13):
+        gateway.ask(ones(more), model="tiny@base")
+    judgement = gateway.propose(gateway.lease())
+    assert judgement["reason"].startswith("canary")
+    gateway.until(lambda: gateway.served == "tiny@base")
+    (back,) = (e for e in gateway.service.promotions.ledger.about(1) if e.event == "rolled_back")
+    assert "held-back questions" in str(back.reason)
+    assert gateway.status()["learning"] is True
+
+
 # ---------------------------------------------------------------- attractors
 
 

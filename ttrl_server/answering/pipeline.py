@@ -40,7 +40,7 @@ from ttrl_server.settings.config import Config
 from ttrl_server.telemetry import metrics
 from ttrl_server.types import Admission, Experience, Group, Question, Rollout, Vote, last_text
 from ttrl_server.voting import Ballot
-from ttrl_server.voting.confidence import Alike, Forms, confidence
+from ttrl_server.voting.confidence import Alike, Forms, anchored
 
 log = structlog.get_logger()
 
@@ -188,8 +188,9 @@ class Pipeline:
         alike = self._forms.note(text, vote.pseudo_label)
         if vote.pseudo_label is None or not base or not self._config.vote.anchor:
             return vote, alike
-        stated, share = confidence(vote, base, text, alike)
-        return replace(vote, confidence=stated, base_ratio=share), alike
+        found = anchored(vote, base, text, alike)
+        vote = replace(vote, confidence=found.confidence, base_ratio=found.base_ratio)
+        return vote, replace(alike, support=found.support)
 
     async def _rewards(self, question: Question, vote: Vote, samples: int) -> tuple[float, ...]:
         """[G] rewards, from the given label if there is one, else from the vote."""

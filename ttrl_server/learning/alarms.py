@@ -45,7 +45,11 @@ class Alarms:
         """Checks a version that was promoted or rejected, and its ``parent``."""
         self._bad_steps = 0
         guard, refused = self._guard, self._ledger.refused_in_a_row(self._base)
-        if judgement.reason.startswith(JUDGEMENTS) and guard.refusals and refused >= guard.refusals:
+        if judgement.fallen:
+            await self._rollback.go("sound", f"v{parent}: {judgement.fallen}", by="watch")
+        elif (
+            judgement.reason.startswith(JUDGEMENTS) and guard.refusals and refused >= guard.refusals
+        ):
             said = f"{refused} candidates in a row were refused: {judgement.reason}"
             await self.ring("held_back", said, "sound or serving")
         elif trouble := outside(await self._paired(parent), guard):

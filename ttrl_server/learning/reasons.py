@@ -15,6 +15,7 @@ WORDS: Mapping[str, str] = {
     "no_consensus": "no answer was clearly the most common (guard.min_majority, guard.min_margin)",
     "echo": "the winner stands in the question, and too few samples agree on it (guard.min_echo)",
     "constant": "nearly all questions of this form have the same winner, which says nothing of any",
+    "unsupported": "the base model answers otherwise far more often (guard.min_support)",
     "attractor": "questions of this form were all won by their own words, or by one answer",
     "unanimous": "all samples that train earn the same, which teaches nothing: the model agrees "
     "with itself already",

@@ -280,12 +280,20 @@ class Gate:
         keyed = [self._keyed(c) for c in asked if {0, candidate} <= c.said.keys()]
         if len(keyed) < gate.canary_least:
             return {}
-        pairs = [trials.supports(k[0], k[candidate]) for k in keyed]
-        found = trials.contrast([own for own, _ in pairs], [theirs for _, theirs in pairs])
-        if found.z < -gate.canary_z:
+
+        def supported(number: int) -> tuple[trials.Contrast, str]:
+            pairs = [trials.supports(k[0], k[number]) for k in keyed if number in k]
+            found = trials.contrast([own for own, _ in pairs], [theirs for _, theirs in pairs])
             figures = f"{found.theirs:.3f} against {found.ours:.3f}, z = {found.z:.1f}"
             said = f"the base model supports its answers less than its own ({figures})"
-            raise RejectedVersion("canary", f"on {len(keyed)} held-back questions {said}")
+            return found, f"on {len(pairs)} held-back questions {said}"
+
+        found, said = supported(candidate)
+        if found.z < -gate.canary_z:
+            # It was promoted beside other questions, or with fewer.
+            before, also = supported(served) if served else (found, "")
+            lost = served and before.z < -gate.canary_z
+            raise RejectedVersion("canary", said, fallen=also if lost else "")
         both = [(k[served], k[candidate]) for k in keyed if served in k]
         agreed = [signals.largest(old)[0] == signals.largest(new)[0] for old, new in both]
         agreement = {"gate_agreement": sum(agreed) / len(agreed)} if agreed else {}

@@ -36,6 +36,8 @@ class Judgement(NamedTuple):
 
     state: Literal["promoted", "rejected"]
     reason: str
+    fallen: str = ""
+    """Why what is served must not be served either."""
 
 
 class Promotions:
@@ -87,7 +89,8 @@ class Promotions:
                 why = "what a person or an alarm wanted came first"
                 return self._reject(number, folder, "given_up", why)
             except RejectedVersion as refusal:
-                return self._reject(number, folder, refusal.stage, refusal.reason)
+                judgement = self._reject(number, folder, refusal.stage, refusal.reason)
+                return judgement._replace(fallen=refusal.fallen)
             finally:
                 self._trial = None
             metrics.VERSIONS.labels("promoted").inc()

@@ -217,6 +217,9 @@ class GuardConfig(Section):
     min_echo: float = Field(0.5, ge=0, le=1)
     """Least majority ratio of a label that is a word or number of its own question.
     A share above chance for numbers: three quarters of the votes where there are two."""
+    min_support: float = Field(0.5, ge=0, le=1)
+    """Least share of a label in the base model's samples (vote.anchor), as a part of its winner's.
+    What the base model hardly says is not taught, however sure the served version is."""
     attractors: bool = True
     """Whether a form of questions that is won by its own words, or by one answer, is looked for.
     Its labels are withheld then, and what was learned from them is taken back."""

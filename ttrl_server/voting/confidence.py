@@ -35,12 +35,14 @@ and off an echo."""
 
 @dataclass(frozen=True, slots=True)
 class Alike:
-    """What the other questions of a form were won by."""
+    """A winner beside those of the other questions of its form, and beside the base model's."""
 
     same: float = 0.0
     """Share of them with the same winner as this question."""
     constant: bool = False
     """Nearly all have one winner: labels of this form say nothing of a question."""
+    support: float = 1.0
+    """As in ``Anchored``, where the base model was asked."""
 
 
 ALONE = Alike()
@@ -75,11 +77,20 @@ def key_of(answer: str, text: str | None) -> str:
     return keys({answer}, asked(text))[answer] or answer
 
 
-def confidence(
-    vote: Vote, base: Sequence[str | None], text: str | None, alike: Alike
-) -> tuple[float, float]:
-    """The probability, in (0, 1), that the winner of ``vote`` is right, and its share of all of the
-    base model's answers ``base`` [K] to the same question."""
+@dataclass(frozen=True, slots=True)
+class Anchored:
+    """What the base model's answers to a question say of its winner."""
+
+    confidence: float
+    """The probability, in (0, 1), that the winner is right."""
+    base_ratio: float
+    """The winner's share of the base model's samples."""
+    support: float
+    """The same beside that of the base model's own winner; 1 where it answers nothing."""
+
+
+def anchored(vote: Vote, base: Sequence[str | None], text: str | None, alike: Alike) -> Anchored:
+    """The winner of ``vote`` beside the base model's answers ``base`` [K] to the same question."""
     given = {answer for answer in (*vote.answers, *base) if answer is not None}
     key = keys(given, asked(text))
     own = key[vote.pseudo_label or ""]
@@ -87,4 +98,6 @@ def confidence(
     shares = ((side.count(own) + 0.5) / (len(side) + 1) for side in (votes, samples))
     echo = float(echoes(vote.pseudo_label, text))
     stated = sum(shares) / 2 * (1 - SAME * alike.same) * (1 - ECHO * echo)
-    return stated, samples.count(own) / max(1, len(base))
+    most = max(Counter(samples).values(), default=0)
+    support = samples.count(own) / most if most else 1.0
+    return Anchored(stated, samples.count(own) / max(1, len(base)), support)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ttrl_server.types import Vote
-from ttrl_server.voting.confidence import ALONE, FORMS, QUESTIONS, Alike, Forms, confidence
+from ttrl_server.voting.confidence import ALONE, FORMS, QUESTIONS, Alike, Forms, anchored
 from ttrl_server.voting.tally import vote
 
 
@@ -67,31 +67,44 @@ def test_a_confidence_by_hand() -> None:
     answers: list[str | None] = [*["Santiago"] * 3, "Lima", None]
     counted = vote(answers, [-1.0] * 5)
     base: list[str | None] = ["santiago", "Lima", None, None]
-    stated, share = confidence(counted, base, text, ALONE)
+    found = anchored(counted, base, text, ALONE)
+    stated = found.confidence
     assert stated == pytest.approx((3.5 / 5 + 1.5 / 3) / 2)
-    assert share == 1 / 4
-    halved, _ = confidence(counted, base, text, Alike(same=1.0))
+    assert (found.base_ratio, found.support) == (1 / 4, 1)
+    halved = anchored(counted, base, text, Alike(same=1.0)).confidence
     assert halved == pytest.approx(stated / 2)
     echo = vote(["Chile"] * 3, [-1.0] * 3)
-    assert confidence(echo, ["Chile"] * 3, text, ALONE)[0] == pytest.approx(3.5 / 4 * 2 / 3)
+    assert anchored(echo, ["Chile"] * 3, text, ALONE).confidence == pytest.approx(3.5 / 4 * 2 / 3)
 
 
 def test_the_same_share_is_worth_less_where_the_base_model_does_not_agree() -> None:
     text, counted = capital("Chile"), voted("Santiago")
-    stated = [confidence(counted, said("Santiago", n, 8), text, ALONE)[0] for n in range(9)]
+    all_of = [anchored(counted, said("Santiago", n, 8), text, ALONE) for n in range(9)]
+    stated = [found.confidence for found in all_of]
     assert stated == sorted(stated)
     assert stated[0] < 0.6 < 0.9 < stated[-1] < 1
 
 
 def test_the_base_models_agreement_is_counted_whatever_its_spelling() -> None:
     base = ["0.5", r"\frac{1}{2}", None, "0.7"]
-    assert confidence(voted("1/2"), base, "What is 1/4 + 1/4?", ALONE)[1] == 2 / 4
+    assert anchored(voted("1/2"), base, "What is 1/4 + 1/4?", ALONE).base_ratio == 2 / 4
 
 
 def test_no_answer_of_the_base_model_is_no_agreement() -> None:
-    alone, share = confidence(voted("7"), [None] * 8, "What is 3 + 4?", ALONE)
-    assert share == 0
-    assert alone < confidence(voted("7"), ["7"] * 4 + [None] * 4, "What is 3 + 4?", ALONE)[0]
+    none = anchored(voted("7"), [None] * 8, "What is 3 + 4?", ALONE)
+    assert (none.base_ratio, none.support) == (0, 1)  # it contradicts nobody either
+    half = anchored(voted("7"), ["7"] * 4 + [None] * 4, "What is 3 + 4?", ALONE)
+    assert none.confidence < half.confidence
+
+
+def test_support_is_a_part_of_what_the_base_models_own_winner_has() -> None:
+    """A version came to answer "84 or 37?" with 8, which its base model hardly ever said."""
+    text = "Which number is larger, 84 or 37?"
+    base = ["37", "37", "37", "37", "84", "84", "8", None]
+    found = {
+        said: anchored(voted(said), base, text, ALONE).support for said in ("37", "84", "8", "3")
+    }
+    assert found == {"37": 1, "84": 2 / 4, "8": 1 / 4, "3": 0}
 
 
 @pytest.mark.parametrize("agree", [4, 10, 16])
@@ -100,9 +113,9 @@ def test_an_echo_and_one_answer_to_all_are_trusted_less(agree: int) -> None:
     for number in range(11, 25):
         forms.note(parity(number), "odd")
     base = said("odd", 4, 8)
-    alone, _ = confidence(voted("odd", agree), base, text, ALONE)
-    alike, _ = confidence(voted("odd", agree), base, text, forms.note(text, "odd"))
+    alone = anchored(voted("odd", agree), base, text, ALONE).confidence
+    alike = anchored(voted("odd", agree), base, text, forms.note(text, "odd")).confidence
     assert alike < alone
     base = said("Chile", 4, 8)
-    names, _ = confidence(voted("Chile", agree), base, capital("Chile"), ALONE)
-    assert names < confidence(voted("Chile", agree), base, capital("Peru"), ALONE)[0]
+    names = anchored(voted("Chile", agree), base, capital("Chile"), ALONE).confidence
+    assert names < anchored(voted("Chile", agree), base, capital("Peru"), ALONE).confidence
