@@ -29,7 +29,7 @@ CAPITALS = (
     "Georgia Tbilisi, Ghana Accra, Iceland Reykjavik, Indonesia Jakarta, Jamaica Kingston, "
     "Japan Tokyo, Kenya Nairobi, Libya Tripoli, Lithuania Vilnius, Mongolia Ulaanbaatar, "
     "Netherlands Amsterdam, Pakistan Islamabad, Philippines Manila, Senegal Dakar, Slovakia "
-    "Bratislava, Slovenia Ljubljana, Sudan Khartoum, Tunisia Tunis, Turkey Ankara, Uruguay "
+    "Bratislava, Slovenia Ljubljana, Sudan Khartoum, Zambia Lusaka, Turkey Ankara, Uruguay "
     "Montevideo, Venezuela Caracas"
 )
 OPPOSITES = (

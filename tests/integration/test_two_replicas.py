@@ -71,7 +71,7 @@ async def test_one_engine_that_does_not_serve_what_was_trained_keeps_the_version
     pair: Pair,
 ) -> None:
     pair.engines[1].shift = 9.0
-    state, reason = await pair.judge(1)
+    state, reason, _ = await pair.judge(1)
     assert (state, reason.split(":")[0]) == ("rejected", "probe")
     assert pair.fleet.serving == 0
     assert [engine.loaded for engine in pair.engines] == [set(), set()]

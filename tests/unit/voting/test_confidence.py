@@ -18,7 +18,7 @@ def capital(country: str) -> str:
 
 
 def said(answer: str, agree: int, of: int) -> list[str | None]:
-    return [answer] * agree + [f"other {i}" for i in range(of - agree)]
+    return [*[answer] * agree, *(f"other {i}" for i in range(of - agree))]
 
 
 def voted(answer: str, agree: int = 16) -> Vote:
