@@ -3,7 +3,6 @@
 trained      32 of 64 countries: what is their capital?
 held_out     the other half: never asked while learning
 paraphrase   the held-out capitals in other words
-opposites    another kind of question
 """
 
 from __future__ import annotations
@@ -57,7 +56,6 @@ def question_sets(seed: int = 0) -> dict[str, list[Record]]:
         TRAINED_NAME: [capital(*each) for each in trained],
         "held_out": [capital(*each) for each in held_out],
         "paraphrase": [city(*each) for each in held_out],
-        "opposites": [opposite(*each) for each in order.sample(pairs(OPPOSITES), SET_SIZE)],
     }
 
 

@@ -30,7 +30,7 @@ PRESET = Path(__file__).resolve().parent.parent / "configs" / "smollm2-135m.yaml
 MODEL_NAME = "smollm2-135m"
 """What the preset calls the model it serves."""
 KEY = "demo"
-MAX_TOKENS = 48
+MAX_TOKENS = 64
 """Enough for the base model to come to an answer nine times in ten."""
 HALF = ("--vote.samples", "16", "--train.samples", "16")
 """The preset's samples, halved: the demo is to take ten minutes on two cores."""
@@ -85,7 +85,7 @@ def demonstrate(options: argparse.Namespace, console: Console) -> Run:
         api_key=KEY,
         model=MODEL_NAME,
         episodes=options.episodes,
-        eval_samples=8,
+        eval_samples=4,
         max_tokens=MAX_TOKENS,
         # the paper's 0.95 sorts the vocabulary for every token, at half the speed on a CPU
         top_p=1.0,
