@@ -33,7 +33,7 @@ KEY = "demo"
 MAX_TOKENS = 64
 """Enough for the base model to come to an answer nine times in ten."""
 HALF = ("--vote.samples", "16", "--train.samples", "16")
-"""The preset's samples, halved: the demo is to take ten minutes on two cores."""
+"""The preset's samples, halved, for the time that the demo takes."""
 
 
 class DemoFailed(Exception):
