@@ -54,8 +54,7 @@ def prepare(model: Path, out: Path) -> None:
     """The model, and an empty folder for a server from nothing."""
     clear(out)
     out.mkdir(parents=True, exist_ok=True)
-    if not (model / "config.json").is_file():
-        ensure_model(model)
+    ensure_model(model)
 
 
 def replayed(

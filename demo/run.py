@@ -109,8 +109,8 @@ def clear(out: Path) -> None:
 
 def ensure_model(folder: Path) -> None:
     """Make the model in a process of its own, so that its memory is free again."""
-    if model.is_complete(folder):
-        return
+    if model.is_complete(folder) or (folder / "config.json").is_file():
+        return  # another model that somebody has there is not made anew either
     if subprocess.run([sys.executable, "-m", "demo.model", str(folder)], check=False).returncode:
         raise DemoFailed("there is no model to serve")
 

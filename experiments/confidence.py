@@ -27,11 +27,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ttrl_client.metrics import calibration_error, discrimination, mean, paired, shown
+from ttrl_client.metrics import calibration_error, discrimination, mean, shown
 
 from demo.questions import Record
 from experiments.cases import Case, finished, markdown, parser
 from experiments.families import family_sets
+from experiments.tables import fell
 from ttrl_server.answers import asked, echoes, form, keys, same
 from ttrl_server.types import Vote
 from ttrl_server.voting.confidence import Forms, anchored, key_of
@@ -41,7 +42,6 @@ KINDS, SIZE, ORDERS = ("capital", "opposite", "larger", "difference", "parity"),
 MOMENTS = ("before", "after")
 STATED = ("share of the votes", "base", "mean of both", "confidence")
 VOTED = ("majority_ratio", "confidence")
-CHANCE = 0.01
 LEAP = 0.25
 """By which the share of echoes, or of one answer, has grown where a kind was attracted."""
 FOUND = re.compile(r"watch\.attractor\s+confirmed=True found=[\"'].*? like '(.*?)' are answered")
@@ -160,9 +160,7 @@ def shares(run: Iterable[Told], kind: str, moment: str) -> dict[str, Told]:
 def is_below(run: Sequence[Told], kind: str) -> bool:
     """Whether the kind's samples are right less often than before, by more than chance."""
     before, after = (shares(run, kind, moment) for moment in MOMENTS)
-    both = before.keys() & after.keys()
-    changes = [after[q].share_right - before[q].share_right for q in sorted(both)]
-    return sum(changes) < 0 and (paired(changes) or 1) < CHANCE
+    return fell(*({q: e.share_right for q, e in each.items()} for each in (before, after)))
 
 
 def attracted(run: Sequence[Told], kind: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,13 @@ def draw_gains(runs: Reports, path: Path) -> None:
 CHANCE = 0.01
 
 
+def fell(then: Mapping[str, float], now: Mapping[str, float]) -> bool:
+    """Whether the questions' shares of right samples fell by more than chance (a permutation test
+    over the questions, p < CHANCE)."""
+    changes = [now[q] - then[q] for q in sorted(then.keys() & now.keys())]
+    return sum(changes) < 0 and (paired(changes) or 1) < CHANCE
+
+
 def course(run: Report, name: str) -> list[tuple[str, dict[str, float]]]:
     """Version served, and the share of right samples of each question, at every evaluation."""
     found = []
@@ -70,14 +77,13 @@ def course(run: Report, name: str) -> list[tuple[str, dict[str, float]]]:
 
 def falls(runs: Reports) -> Rows:
     """How the held-out questions went from version to version; a fall is one between two versions
-    by more than chance (a permutation test over the questions, p < CHANCE)."""
+    that ``fell``."""
     rows = []
     for case, run in runs.items():
         through = course(run, "held_out")
         fallen = []
         for (was, then), (now, after) in itertools.pairwise(through):
-            changes = [after[q] - then[q] for q in sorted(then.keys() & after.keys())]
-            if was != now and sum(changes) < 0 and (paired(changes) or 1) < CHANCE:
+            if was != now and fell(then, after):
                 fallen.append(f"{was} → {now}")
         shown_course = ", ".join(f"{v} {shown(mean(s.values()))}" for v, s in through)
         counts = [str(run["versions_promoted"]), str(run["rejected"]), run["stopped"] or "no"]

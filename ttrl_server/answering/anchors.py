@@ -55,6 +55,8 @@ class Anchors:
 
     def remember(self, anchor: Anchor, answers: Answers) -> None:
         """Keeps what the base model answered; more samples replace fewer."""
+        if not self._config.vote.anchor:
+            return
         key = anchor.key
         if len(answers) >= len(self._known.get(key, ())):
             self._known[key] = answers
@@ -68,8 +70,7 @@ class Anchors:
         answers [K], until a time of the event loop's clock. None: it has not answered by then, is
         not asked (``votes`` are its own, or vote.anchor is 0), or the engine failed. Afterwards the
         engine has none of these samples left."""
-        wanted = self.samples(votes) if hold.version else 0
-        asking = asyncio.create_task(self._ask(anchor, hold, wanted))
+        asking = asyncio.create_task(self._ask(anchor, hold, self.samples(votes)))
 
         async def until(deadline_at: float) -> Answers | None:
             left = deadline_at - asyncio.get_running_loop().time()
@@ -83,6 +84,8 @@ class Anchors:
             await asyncio.gather(asking, return_exceptions=True)
 
     async def _ask(self, anchor: Anchor, hold: Hold, wanted: int) -> Answers | None:
+        if not hold.version or not self._config.vote.anchor:
+            return None
         known = self._known.get(anchor.key)
         if known or not wanted:
             return known

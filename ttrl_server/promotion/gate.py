@@ -290,10 +290,9 @@ class Gate:
 
         found, said = supported(candidate)
         if found.z < -gate.canary_z:
-            # It was promoted beside other questions, or with fewer.
-            before, also = supported(served) if served else (found, "")
-            lost = served and before.z < -gate.canary_z
-            raise RejectedVersion("canary", said, fallen=also if lost else "")
+            # What is served was promoted beside other questions, or with fewer.
+            before, also = supported(served)
+            raise RejectedVersion("canary", said, fallen=also if before.z < -gate.canary_z else "")
         both = [(k[served], k[candidate]) for k in keyed if served in k]
         agreed = [signals.largest(old)[0] == signals.largest(new)[0] for old, new in both]
         agreement = {"gate_agreement": sum(agreed) / len(agreed)} if agreed else {}

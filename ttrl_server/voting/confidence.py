@@ -18,6 +18,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from threading import Lock
 
 from ttrl_server.answers import asked, echoes, form, keys
 from ttrl_server.types import Vote
@@ -49,9 +50,10 @@ ALONE = Alike()
 
 
 class Forms:
-    """The winners of the latest questions, by form."""
+    """The winners of the latest questions, by form. Thread-safe."""
 
     def __init__(self) -> None:
+        self._noting = Lock()
         self._winners: OrderedDict[str, OrderedDict[bytes, str]] = OrderedDict()
 
     def note(self, text: str | None, winner: str | None) -> Alike:
@@ -59,14 +61,16 @@ class Forms:
         if not text or winner is None:
             return ALONE
         like, question = form(text), blake2b(text.encode("utf-8", "surrogatepass")).digest()
-        known = self._winners.setdefault(like, OrderedDict())
-        known.pop(question, None)
-        others, own = list(known.values()), key_of(winner, text)
-        known[question] = own
-        self._winners.move_to_end(like)
-        for full, most in ((known, QUESTIONS), (self._winners, FORMS)):
-            if len(full) > most:
-                full.popitem(last=False)
+        own = key_of(winner, text)
+        with self._noting:
+            known = self._winners.setdefault(like, OrderedDict())
+            known.pop(question, None)
+            others = list(known.values())
+            known[question] = own
+            self._winners.move_to_end(like)
+            for full, most in ((known, QUESTIONS), (self._winners, FORMS)):
+                if len(full) > most:
+                    full.popitem(last=False)
         counts = Counter([*others, own])
         constant = len(others) >= LEAST and max(counts.values()) >= CONSTANT * counts.total()
         return Alike(others.count(own) / (len(others) + DOUBT), constant)

@@ -11,6 +11,8 @@ uhh-pd-ml/sk_cathode#10 (a last batch of one sample weighs as much as a whole on
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.learning.test_admission import QUESTION
@@ -33,7 +35,7 @@ def vote_of(texts: list[str], question: Question) -> tuple[Group, Vote]:
 
 def outcome(texts: list[str], prompt: str) -> tuple[str, tuple[float, ...]]:
     """The reason of the admission, and the rewards."""
-    question = Question("q", "t", prompt, "completion", "m", None, QUESTION.sampling, QUESTION.vote)
+    question = replace(QUESTION, prompt=prompt)
     group, counted = vote_of(texts, question)
     rewards = agreement(counted, len(texts))
     return admit(question, group, counted, rewards, GuardConfig()).reason, rewards
@@ -118,9 +120,7 @@ def test_a_reward_that_only_one_answer_to_all_can_earn_is_none() -> None:
     forms, reasons = Forms(), []
     for number in range(20, 28):
         prompt = f"Is {number} a prime number? Answer yes or no."
-        question = Question(
-            "q", "t", prompt, "completion", "m", None, QUESTION.sampling, QUESTION.vote
-        )
+        question = replace(QUESTION, prompt=prompt)
         group, counted = vote_of(["yes"] * 9 + ["no"], question)
         alike = forms.note(prompt, counted.pseudo_label)
         rewards = agreement(counted, 10)
@@ -133,9 +133,7 @@ def test_what_is_said_to_be_sure_falls_where_answers_stop_depending_on_the_quest
     forms, stated = Forms(), []
     for n in range(12, 24):
         prompt = f"What is {n} - 9?"
-        question = Question(
-            "q", "t", prompt, "completion", "m", None, QUESTION.sampling, QUESTION.vote
-        )
+        question = replace(QUESTION, prompt=prompt)
         _, counted = vote_of(["7"] * 10, question)
         alike = forms.note(prompt, counted.pseudo_label)
         base: list[str | None] = ["7", "5", "3", "1", None, "4", "2", "6"]

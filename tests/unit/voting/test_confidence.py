@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from ttrl_server.types import Vote
@@ -119,3 +121,16 @@ def test_an_echo_and_one_answer_to_all_are_trusted_less(agree: int) -> None:
     base = said("Chile", 4, 8)
     names = anchored(voted("Chile", agree), base, capital("Chile"), ALONE).confidence
     assert names < anchored(voted("Chile", agree), base, capital("Peru"), ALONE).confidence
+
+
+def test_questions_that_are_noted_at_once_do_not_lose_each_others_forms() -> None:
+    """Votes are weighed in threads, and a form may be forgotten while another is noted."""
+    forms = Forms()
+
+    def note(start: int) -> list[Alike]:
+        return [forms.note("word " * (start + i), "7") for i in range(2 * FORMS)]
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(note, range(1, 200, 50)))
+    assert [len(noted) for noted in found] == [2 * FORMS] * 4
+    assert len(forms._winners) == FORMS
