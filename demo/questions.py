@@ -1,6 +1,7 @@
 """The demo's questions, the same for the same seed; and multiplications, which experiments ask.
 
-trained      32 of 64 countries: what is their capital?
+trained      32 of 64 countries: which city is their capital? In words that the small model answers
+             nineteen times in twenty: what it learns is more than to answer
 held_out     the other half: never asked while learning
 paraphrase   the held-out capitals in other words
 """
@@ -53,9 +54,9 @@ def question_sets(seed: int = 0) -> dict[str, list[Record]]:
     countries = order.sample(pairs(CAPITALS), 2 * SET_SIZE)
     trained, held_out = countries[:SET_SIZE], countries[SET_SIZE:]
     return {
-        TRAINED_NAME: [capital(*each) for each in trained],
-        "held_out": [capital(*each) for each in held_out],
-        "paraphrase": [city(*each) for each in held_out],
+        TRAINED_NAME: [city(*each) for each in trained],
+        "held_out": [city(*each) for each in held_out],
+        "paraphrase": [capital(*each) for each in held_out],
     }
 
 

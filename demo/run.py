@@ -138,7 +138,7 @@ def _options() -> argparse.Namespace:
     add, models = parser.add_argument, Path("runs/models/smollm2-135m")
     add("--out", type=Path, default=Path("runs/demo"), help="default: %(default)s")
     add("--model-dir", type=Path, default=models, help="made once; default: %(default)s")
-    add("--episodes", type=int, default=2, help="passes over the questions (default 2)")
+    add("--episodes", type=int, default=1, help="passes over the questions (default 1)")
     add("--seed", type=int, default=0, help="of the sets and their order (default 0)")
     add("--startup-timeout", type=float, default=600, metavar="S", help="default: %(default)s")
     return parser.parse_args()

@@ -56,13 +56,21 @@ def finished(name: str, case: Case, options: argparse.Namespace) -> Path:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The replay's report, with its rows, and with what the server's log says: how many versions
-    were ``rejected``, and why learning ``stopped``."""
+    """The replay's report, with its rows and what was ``asked``, and with what the server's log
+    says: how many versions were ``rejected``, and why learning ``stopped``."""
     report: dict[str, Any] = json.loads((folder / "report.json").read_text())
     log = (folder / "server.log").read_text(errors="replace")
     stopped = log.partition("learning.stopped")[2].partition("\n")[0].strip()
-    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
-    more = {"rows": rows, "rejected": log.count("version.rejected"), "stopped": stopped}
+    rows, asked = (
+        [json.loads(line) for line in (folder / name).read_text().splitlines()]
+        for name in ("rows.jsonl", "asked.jsonl")
+    )
+    more = {
+        "rows": rows,
+        "asked": asked,
+        "rejected": log.count("version.rejected"),
+        "stopped": stopped,
+    }
     return report | more
 
 

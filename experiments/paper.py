@@ -15,6 +15,8 @@ Each table is made from runs of ttrl-replay against a server from nothing; a run
                  votes bring
     difficulty   label accuracy and reward accuracy by difficulty, 32 votes of the base model,
                  frozen
+    wordings     the base model's winners of each question in two wordings, frozen: is a label that
+                 wins both more often right? (guard.wording)
     settings     temperature and learning rate: where it fails, and what the guards did
     sweep        temperature × learning rate, guarded, every version evaluated: is one below what
                  was served before it?
@@ -49,6 +51,8 @@ from experiments.learning import STREAM, mixed
 
 LEARNED = ("product", "larger", "gym_products", "gym_chain_sum")
 """What ``families`` learns: chosen by ``survey``."""
+SAID_TWICE = ("product", "sum", "difference", "larger", "half", "capital", "opposite", "parity")
+OTHER_WORDS = "Here is a question. {} Do not explain it, give the bare result."
 DEMO: dict[str, object] = {"--vote.samples": 32, "--train.samples": 32}
 TRANSFER = ("held_out", "addition", "paraphrase")
 
@@ -67,6 +71,16 @@ def by_difficulty(seed: int) -> dict[str, list[Record]]:
 def surveyed(seed: int) -> dict[str, list[Record]]:
     """12 of every family."""
     return {"trained": [r for name in FAMILIES for r in family_sets((name,), seed)["trained"][:12]]}
+
+
+def twice(seed: int) -> dict[str, list[Record]]:
+    """Eight kinds of questions, each also in other words."""
+    records = family_sets(SAID_TWICE, seed)["trained"]
+    again = [
+        record | {"id": record["id"] + tables.AGAIN, "prompt": OTHER_WORDS.format(record["prompt"])}
+        for record in records
+    ]
+    return {"trained": [*records, *again]}
 
 
 def rate(temperature: float, learning_rate: float) -> dict[str, object]:
@@ -125,6 +139,11 @@ TABLES: dict[str, Table] = {
         {"difficulty": Case(FULL | DEMO, by_difficulty, (), 1, 16, 2, "frozen")},
         tables.by_group,
         tables.draw_groups,
+    ),
+    "wordings": Table(
+        {"wordings": Case(ALWAYS, twice, (), 1, 16, 2, "frozen", max_tokens=32)},
+        tables.wordings,
+        tables.draw_wordings,
     ),
     "settings": beside_base(
         {

@@ -14,6 +14,7 @@ from ttrl_client.report import set_names
 from ttrl_client.votes import RATIOS
 
 from experiments.pictures import bars, lines
+from ttrl_server.answers import asked, echoes, same
 
 Report = dict[str, Any]
 Reports = dict[str, Report]
@@ -53,6 +54,49 @@ def draw_gains(runs: Reports, path: Path) -> None:
     }
     marks = [scores(runs[case], name, "before")["maj"] for case, name in at]
     bars(path, [f"{case}\n{name}" for case, name in at], series, {"first maj": marks})
+
+
+AGAIN = " again"
+"""Ends the id of a question in other words."""
+
+
+def wordings(runs: Reports) -> Rows:
+    """Winners of a question that win it in other words too, beside all of them."""
+    heads = "kind | questions | labels right | admitted | of them right | echoes among the wrong"
+    rows = []
+    for kind, found in _said_twice(runs).items():
+        kept = [right for right, agrees, _ in found if agrees]
+        wrong = [echo for right, agrees, echo in found if agrees and not right]
+        right = sum(right for right, _, _ in found)
+        counts = [len(found), right, len(kept), sum(kept), sum(wrong)]
+        rows.append([kind, *map(str, counts)])
+    return heads, rows
+
+
+def draw_wordings(runs: Reports, path: Path) -> None:
+    found = _said_twice(runs)
+    chosen = {kind: [r for r, agrees, _ in each if agrees] for kind, each in found.items()}
+    series = {
+        "labels right": [mean(float(r) for r, _, _ in each) or 0.0 for each in found.values()],
+        "right where both agree": [mean(map(float, each)) or 0.0 for each in chosen.values()],
+    }
+    bars(path, list(found), series)
+
+
+def _said_twice(runs: Reports) -> dict[str, list[tuple[bool, bool, bool]]]:
+    """By kind: each question's winner, whether it is right, wins in other words, and is an echo."""
+    (run,) = runs.values()
+    rows = {row["id"]: row for row in run["rows"] if "vote" in row}
+    prompts = {each["id"]: each["prompt"] for each in run["asked"]}
+    found: dict[str, list[tuple[bool, bool, bool]]] = {}
+    for name, row in rows.items():
+        again, text = rows.get(name + AGAIN), prompts[name]
+        answer = row["vote"]["answer"]
+        if again is not None and answer is not None:
+            agrees = same(answer, again["vote"]["answer"] or "", asked(text))
+            each = bool(row["right"]), agrees, echoes(answer, text)
+            found.setdefault(name.rpartition("-")[0], []).append(each)
+    return found
 
 
 CHANCE = 0.01

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 import pytest
@@ -319,32 +322,50 @@ def capital(names: int) -> str:
     return f"What is the capital of {' '.join(['Land'] * names)}? Answer with just the word."
 
 
-def test_one_answer_to_a_whole_form_is_taken_back_and_not_taught_again(start: Start) -> None:
-    """At one order of its questions a model made every country its own capital, unanimous, over
-    nine promoted versions that no guard spoke about."""
+def attracted(start: Start, full_disk: bool = False) -> Gateway:
+    """A gateway that has just gone back: every question of a form was won by Paris."""
     towns = [f"Town{chr(97 + i)}" for i in range(26)]
     lost = {f"tiny@v{n}": saying("Paris", "Rome") for n in range(1, 9)}
     fake = FakeVLLM(text=lambda i: towns[i // 8 % 26] if i % 2 else "Oslo", of_version=lost)
     gateway = start(fake, guard=NOTICED)
     for n in range(1, 6):
         gateway.ask(capital(n))
-    for version in (1, 2):
-        assert gateway.propose(gateway.lease())["state"] == "promoted"
-        for n in range(6, 10):
-            gateway.ask(capital(n + 4 * version))
-    gateway.until(lambda: gateway.served == "tiny@base")
-    (back,) = (e for e in gateway.service.promotions.ledger.about(0) if e.by == "watch")
+    ledger = gateway.service.promotions.ledger
+    with ExitStack() as full:
+        for version in (1, 2):
+            assert gateway.propose(gateway.lease())["state"] == "promoted"
+            if version == 2 and full_disk:
+                disk = patch.object(ledger, "withhold", side_effect=OSError(ENOSPC, "full"))
+                full.enter_context(disk)
+            for n in range(6, 10):
+                gateway.ask(capital(n + 4 * version))
+        gateway.until(lambda: gateway.served == "tiny@base")
+    (back,) = (e for e in ledger.about(0) if e.by == "watch")
     assert "'paris' to all" in str(back.reason)
     fake.text = saying("Paris", "Rome")
     assert gateway.evidence(capital(30))["train"] == "attractor"
-    fake.text = FakeVLLM.text
+    return gateway
+
+
+def test_one_answer_to_a_whole_form_is_taken_back_and_not_taught_again(start: Start) -> None:
+    """At one order of its questions a model made every country its own capital, unanimous, over
+    nine promoted versions that no guard spoke about."""
+    gateway = attracted(start)
+    gateway.engine.text = FakeVLLM.text
     assert gateway.evidence(ones(3))["train"] == "queued"  # the rest goes on
     assert gateway.status()["learning"] is True
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("full_disk", [False, True])
+def test_a_form_that_is_not_taught_is_not_taught_after_a_restart(
+    start: Start, full_disk: bool
+) -> None:
+    gateway = attracted(start, full_disk)
+    gateway.waiting()  # the trainer asks for a batch
     gateway.stop()
-    fake.text = saying("Paris", "Rome")
-    assert (
-        start(fake, guard=NOTICED).evidence(capital(31))["train"] == "attractor"
-    )  # nor after a restart
+    again = start(gateway.engine, guard=NOTICED)
+    assert again.evidence(capital(31))["train"] == "attractor"
 
 
 def test_answers_that_the_base_model_gives_too_are_no_attractor(start: Start) -> None:

@@ -1,17 +1,19 @@
-"""What the base model answers to the same questions: the anchor of an answer's confidence."""
+"""What is asked beside a vote: the base model, which anchors the confidence in the answer, and the
+question in a second wording, which a label may have to win too."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 
 from ttrl_server.engine.fleet import Hold
-from ttrl_server.errors import EngineError
+from ttrl_server.errors import EngineError, RequestError
 from ttrl_server.registry.names import version_name
 from ttrl_server.settings.config import Config
 from ttrl_server.telemetry import metrics
@@ -64,37 +66,44 @@ class Anchors:
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
 
-    @asynccontextmanager
-    async def asking(self, anchor: Anchor, hold: Hold, votes: int) -> AsyncIterator[Until]:
-        """Asks the base model while an adapter's vote is drawn: what is yielded waits for its
-        answers [K], until a time of the event loop's clock. None: it has not answered by then, is
-        not asked (``votes`` are its own, or vote.anchor is 0), or the engine failed. Afterwards the
-        engine has none of these samples left."""
-        asking = asyncio.create_task(self._ask(anchor, hold, self.samples(votes)))
-
-        async def until(deadline_at: float) -> Answers | None:
-            left = deadline_at - asyncio.get_running_loop().time()
-            done, _ = await asyncio.wait({asking}, timeout=max(0, left))
-            return asking.result() if done else None
-
-        try:
-            yield until
-        finally:
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
-
-    async def _ask(self, anchor: Anchor, hold: Hold, wanted: int) -> Answers | None:
+    async def base(self, anchor: Anchor, hold: Hold, votes: int) -> Answers | None:
+        """What the base model answers [K]. None: it is not asked (``votes`` are its own, or
+        vote.anchor is 0), or the engine failed."""
         if not hold.version or not self._config.vote.anchor:
             return None
         known = self._known.get(anchor.key)
-        if known or not wanted:
+        if known or not self.samples(votes):
             return known
+        answers = await self._drawn(anchor, hold, version_name(self._config.name, 0), votes)
+        if answers is not None:
+            self.remember(anchor, answers)
+        return answers
+
+    async def reworded(self, anchor: Anchor, hold: Hold, votes: int) -> Answers | None:
+        """What the version of ``hold`` answers to the question in the words of guard.wording [K];
+        None where it does not fit, or the engine failed."""
+        question = in_words(anchor.question, self._config.guard.wording)
+        try:
+            prompt, context = await hold.replica.client.tokenize(question, hold.model)
+        except (EngineError, RequestError) as error:
+            log.warning("wording.failed", reason=str(error))
+            return None
+        room = context - len(prompt)
+        if room < 1:
+            return None
+        sampling = replace(
+            anchor.sampling, max_tokens=min(anchor.sampling.max_tokens or room, room)
+        )
+        again = replace(anchor, prompt=prompt, sampling=sampling)
+        return await self._drawn(again, hold, hold.model, votes)
+
+    async def _drawn(self, anchor: Anchor, hold: Hold, model: str, votes: int) -> Answers | None:
         client, ballot = hold.replica.client, Ballot(last_text(anchor.question))
-        base = version_name(self._config.name, 0)
+        wanted = self.samples(votes)
 
         async def one(index: int) -> None:
             async with hold.replica.slots:
-                ballot.add(await client.sample(anchor.prompt, base, anchor.sampling, index))
+                ballot.add(await client.sample(anchor.prompt, model, anchor.sampling, index))
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -105,6 +114,35 @@ class Anchors:
         if len(ballot.rollouts) < wanted:
             return None
         metrics.ANCHOR_TOKENS.inc(sum(len(rollout.token_ids) for rollout in ballot.rollouts))
-        answers = (await asyncio.to_thread(ballot.count)).answers
-        self.remember(anchor, answers)
-        return answers
+        return (await asyncio.to_thread(ballot.count)).answers
+
+
+@asynccontextmanager
+async def beside(asked: Coroutine[Any, Any, Answers | None] | None) -> AsyncIterator[Until]:
+    """Runs what is asked while a vote is drawn: what is yielded waits for its answers, until a time
+    of the event loop's clock. None: there are none by then. Afterwards the engine has none of these
+    samples left."""
+    asking = asyncio.create_task(asked) if asked else None
+
+    async def until(deadline_at: float) -> Answers | None:
+        if asking is None:
+            return None
+        left = deadline_at - asyncio.get_running_loop().time()
+        done, _ = await asyncio.wait({asking}, timeout=max(0, left))
+        return asking.result() if done else None
+
+    try:
+        yield until
+    finally:
+        if asking:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+
+
+def in_words(question: Question, wording: str) -> Question:
+    """The question, its text put into the words of ``wording`` at {question}."""
+    text = wording.replace("{question}", last_text(question) or "")
+    if question.kind == "completion":
+        return replace(question, prompt=text)
+    *before, last = question.prompt
+    return replace(question, prompt=[*before, {**last, "content": text}])

@@ -27,7 +27,7 @@ from typing import Any
 import structlog
 
 from ttrl_server import voting
-from ttrl_server.answering.anchors import Anchor, Anchors, Answers
+from ttrl_server.answering.anchors import Anchor, Anchors, Answers, beside
 from ttrl_server.answering.draw import Draw, Waves
 from ttrl_server.answering.flights import Flights, Progress
 from ttrl_server.answering.room import Cohorts, Room
@@ -38,9 +38,18 @@ from ttrl_server.learning.admission import admit
 from ttrl_server.learning.reasons import Recent
 from ttrl_server.settings.config import Config
 from ttrl_server.telemetry import metrics
-from ttrl_server.types import Admission, Experience, Group, Question, Rollout, Vote, last_text
+from ttrl_server.types import (
+    Admission,
+    Experience,
+    Group,
+    Question,
+    Rollout,
+    Stopped,
+    Vote,
+    last_text,
+)
 from ttrl_server.voting import Ballot
-from ttrl_server.voting.confidence import Alike, Forms, anchored
+from ttrl_server.voting.confidence import Alike, Forms, agrees, anchored
 
 log = structlog.get_logger()
 
@@ -116,7 +125,9 @@ class Pipeline:
         alternatives = CERTAINTY_ALTERNATIVES if self._config.vote.fallback == "best_of_n" else 0
         deadline_at = asyncio.get_running_loop().time() + limit
         served = self._fleet.serving if question.version is None else question.version
-        with self.room.admit(samples + (self._anchors.samples(samples) if served else 0)):
+        reworded = trains and question.label is None and bool(self._config.guard.wording)
+        extra = self._anchors.samples(samples) * (bool(served) + reworded)
+        with self.room.admit(samples + extra):
             async with self._cohorts.hold(question.version) as hold:
                 progress.model = hold.model
                 prompt, context = await hold.replica.client.tokenize(question, hold.model)
@@ -132,19 +143,21 @@ class Pipeline:
                 draw = Draw(one, ballot, question.vote, waves, progress, deadline_at)
                 anchor = Anchor(question, prompt, sampling)
                 try:
-                    async with self._anchors.asking(anchor, hold, samples) as base:
+                    again = self._anchors.reworded(anchor, hold, samples) if reworded else None
+                    async with (
+                        beside(self._anchors.base(anchor, hold, samples)) as base,
+                        beside(again) as other_words,
+                    ):
                         stopped = await draw.run()
-                        said = None if stopped == "unvotable" else await base(deadline_at)
+                        by = 0.0 if stopped == "unvotable" else deadline_at
+                        said = await base(by)
+                        repeated = (await other_words(by) or ()) if reworded else None
                 except asyncio.CancelledError:
                     self._note_cancelled(question, replace(empty, rollouts=ballot.rollouts))
                     raise
             group = replace(empty, rollouts=ballot.rollouts)
-            drawn = len(group.rollouts)
-            metrics.SAMPLES.inc(drawn)
-            metrics.SAMPLES_SAVED.inc(samples - drawn)
-            metrics.SAMPLED_TOKENS.inc(sum(len(r.token_ids) for r in group.rollouts))
-            metrics.STOPPED.labels(stopped).inc()
-            if stopped == "deadline" and drawn < self._config.vote.quorum * samples:
+            _note_drawn(group, samples, stopped)
+            if stopped == "deadline" and len(group.rollouts) < self._config.vote.quorum * samples:
                 raise _too_late(limit)
             # In a thread: hostile text may take long to read, and other questions must go on.
             counted = await asyncio.to_thread(ballot.count, stopped)
@@ -153,7 +166,7 @@ class Pipeline:
                 said = vote.answers
                 if stopped != "deadline":
                     self._anchors.remember(anchor, said)
-            vote, alike = await asyncio.to_thread(self._weighed, vote, said, question)
+            vote, alike = await asyncio.to_thread(self._weighed, vote, said, repeated, question)
             if vote.majority_ratio is not None:
                 metrics.MAJORITY.observe(vote.majority_ratio)
             kept = await self._taught(question, group, vote, alike, waves)
@@ -182,10 +195,15 @@ class Pipeline:
             return replace(vote, chosen=voting.most_certain(group.rollouts))
         return replace(vote, chosen=0) if vote.pseudo_label is None else vote
 
-    def _weighed(self, vote: Vote, base: Answers | None, question: Question) -> tuple[Vote, Alike]:
-        """Adds the confidence to the vote; ``base``: what the base model answered."""
+    def _weighed(
+        self, vote: Vote, base: Answers | None, repeated: Answers | None, question: Question
+    ) -> tuple[Vote, Alike]:
+        """Adds the confidence to the vote; ``base``: what the base model answered; ``repeated``:
+        what was answered in other words, None where that was not asked."""
         text = last_text(question)
         alike = self._forms.note(text, vote.pseudo_label)
+        if repeated is not None:
+            alike = replace(alike, agreed=agrees(vote, repeated, text))
         if vote.pseudo_label is None or not base or not self._config.vote.anchor:
             return vote, alike
         found = anchored(vote, base, text, alike)
@@ -245,6 +263,14 @@ CERTAINTY_ALTERNATIVES = 5
 def _too_late(limit: float) -> RequestError:
     message = f"The vote did not finish within {limit:g} s; ask for fewer votes or allow more time."
     return RequestError(message, status=504, code=TOO_LATE)
+
+
+def _note_drawn(group: Group, samples: int, stopped: Stopped) -> None:
+    drawn = len(group.rollouts)
+    metrics.SAMPLES.inc(drawn)
+    metrics.SAMPLES_SAVED.inc(samples - drawn)
+    metrics.SAMPLED_TOKENS.inc(sum(len(r.token_ids) for r in group.rollouts))
+    metrics.STOPPED.labels(stopped).inc()
 
 
 def _longest(question: Question, context: int, prompt: int) -> int:

@@ -94,15 +94,21 @@ class Learning:
 
     async def _withdraw(self, found: attractors.Suspicion) -> None:
         """Notes an attractor for ever; groups that wait with such a label are not trained on."""
-        try:
-            self._ledger.withhold(self._config.base_model, found.form, found.winner)
-        except OSError as error:
-            log.error("attractor.not_noted", form=found.form, reason=str(error))
+        self._note_withheld()
         for question in found.taught:
             try:
                 await self.reward_anew(question, (), Admission(False, "attractor"))
             except StoreError as error:
                 log.error("attractor.kept", question=question, reason=str(error))
+
+    def _note_withheld(self) -> None:
+        """Notes in the ledger what is withheld; what the disk refuses is noted before a batch."""
+        base = self._config.base_model
+        for form, winner in self._attractors.withheld - self._ledger.withheld(base):
+            try:
+                self._ledger.withhold(base, form, winner)
+            except OSError as error:
+                log.error("attractor.not_noted", form=form, reason=str(error))
 
     async def find(self, question: str) -> Experience | None:
         return await self._in_store(self._store.get, question)
@@ -118,6 +124,7 @@ class Learning:
     async def lease(self, wait_s: float = LONG_POLL_S) -> Batch | None:
         """The next batch, or None when nothing became ready within ``wait_s``."""
         deadline = time.monotonic() + wait_s
+        self._note_withheld()
         async with self._leasing:
             while time.monotonic() < deadline:
                 if await self._worth_a_step() and (batch := await self._take()):

@@ -129,9 +129,14 @@ def _vote_problems(c: Config) -> Iterator[str]:
     weighting = c.vote.weighting
     if weighting != "uniform" and rule in ("beta", "certificate"):
         yield f"vote.stop {rule} counts votes; with vote.weighting {weighting} use exact or none"
-    if votes > c.limits.samples_in_flight:
-        in_flight = c.limits.samples_in_flight
-        yield f"limits.samples_in_flight is {in_flight}, below vote.samples {votes}"
+    if c.guard.wording and not c.vote.anchor:
+        yield "guard.wording draws vote.anchor samples: that is 0"
+    beside = min(c.vote.anchor, votes // 2) * (2 if c.guard.wording else 1)
+    if votes + beside > c.limits.samples_in_flight:
+        yield (
+            f"limits.samples_in_flight is {c.limits.samples_in_flight}, below vote.samples {votes} "
+            f"and the {beside} beside them (vote.anchor, guard.wording)"
+        )
 
 
 def _device_problems(c: Config) -> Iterator[str]:

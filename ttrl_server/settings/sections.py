@@ -220,6 +220,9 @@ class GuardConfig(Section):
     min_support: float = Field(0.5, ge=0, le=1)
     """Least share of a label in the base model's samples (vote.anchor), as a part of its winner's.
     What the base model hardly says is not taught, however sure the served version is."""
+    wording: str = Field("", pattern=r"^$|\{question\}")
+    """Other words for every question, its text at {question}: a label must win them as well.
+    It draws as many samples as vote.anchor. Default: not asked (docs/decisions.md)."""
     attractors: bool = True
     """Whether a form of questions that is won by its own words, or by one answer, is looked for.
     Its labels are withheld then, and what was learned from them is taken back."""

@@ -44,6 +44,8 @@ class Alike:
     """Nearly all have one winner: labels of this form say nothing of a question."""
     support: float = 1.0
     """As in ``Anchored``, where the base model was asked."""
+    agreed: bool = True
+    """The winner also wins in other words, where they were asked (guard.wording)."""
 
 
 ALONE = Alike()
@@ -105,3 +107,13 @@ def anchored(vote: Vote, base: Sequence[str | None], text: str | None, alike: Al
     most = max(Counter(samples).values(), default=0)
     support = samples.count(own) / most if most else 1.0
     return Anchored(stated, samples.count(own) / max(1, len(base)), support)
+
+
+def agrees(vote: Vote, other: Sequence[str | None], text: str | None) -> bool:
+    """Whether the winner of ``vote`` also wins ``other`` [K], answers to its question in other
+    words; as an admission: Self-Harmony (arXiv 2511.01191)."""
+    given = [answer for answer in other if answer is not None]
+    key = keys({vote.pseudo_label or "", *given}, asked(text))
+    counts = Counter(key[answer] for answer in given)
+    own = counts[key[vote.pseudo_label or ""]]
+    return 0 < own == max(counts.values(), default=0)

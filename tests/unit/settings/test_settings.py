@@ -29,7 +29,7 @@ api: {host: 0.0.0.0, port: 0, keys: [first, second], admin_key: boss, max_body_m
 vote:
   {policy: always, samples: 16, max_samples: 32, temperature: 1.0, max_tokens: 24, deadline_s: 5.0,
    quorum: 0.5, stop: none, level: 0.9, wave: 4, weighting: confidence,
-   anchor: 0, fallback: best_of_n}
+   anchor: 4, fallback: best_of_n}
 batch: {max_questions: 3, max_wait_ms: 0.0}
 limits: {samples_in_flight: 100}
 engine:
@@ -54,8 +54,8 @@ gate:
    blind: promote, canary_questions: 16, canary_least: 4, canary_samples: 4, canary_z: 3.0,
    labelled: labelled.jsonl, margin: 0.2, alpha: 0.01}
 guard:
-  {min_echo: 0.4, min_support: 0.1, attractors: false, min_majority: 0.5, min_margin: 0.15,
-   rare: 0.1,
+  {min_echo: 0.4, min_support: 0.1, wording: "{question} Only the result.",
+   attractors: false, min_majority: 0.5, min_margin: 0.15, rare: 0.1,
    min_extractable: 0.5, max_copies: 2, watch_groups: 16, watch_window: 64, min_entropy: 0.1,
    max_entropy: 2.0, min_length: 0.5, max_length: 2.0, max_kl: 1.0, refusals: 2, bad_steps: 2,
    max_updates: 100, max_questions: 128}
