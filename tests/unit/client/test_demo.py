@@ -66,7 +66,7 @@ def test_the_same_seed_writes_the_same_bytes(tmp_path: Path) -> None:
     assert all(first[name].read_bytes() == again[name].read_bytes() for name in first)
     assert first["trained"].read_bytes() != other["trained"].read_bytes()
     record = json.loads(first["paraphrase"].read_text(encoding="utf-8").splitlines()[0])
-    assert record["id"].startswith("city-")
+    assert record["id"].startswith("capital-")
 
 
 def test_a_complete_model_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
