@@ -1,7 +1,7 @@
 """The demo's questions, the same for the same seed; and multiplications, which experiments ask.
 
 trained      32 of 64 countries: which city is their capital? In words that the small model answers
-             nineteen times in twenty: what it learns is more than to answer
+             more than nine times in ten: what it learns is more than to answer
 held_out     the other half: never asked while learning
 paraphrase   the held-out capitals in other words
 """

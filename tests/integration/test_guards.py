@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import nullcontext
 from errno import ENOSPC
 from pathlib import Path
 from typing import Any
@@ -331,12 +331,10 @@ def attracted(start: Start, full_disk: bool = False) -> Gateway:
     for n in range(1, 6):
         gateway.ask(capital(n))
     ledger = gateway.service.promotions.ledger
-    with ExitStack() as full:
+    disk = patch.object(ledger, "withhold", side_effect=OSError(ENOSPC, "full"))
+    with disk if full_disk else nullcontext():
         for version in (1, 2):
             assert gateway.propose(gateway.lease())["state"] == "promoted"
-            if version == 2 and full_disk:
-                disk = patch.object(ledger, "withhold", side_effect=OSError(ENOSPC, "full"))
-                full.enter_context(disk)
             for n in range(6, 10):
                 gateway.ask(capital(n + 4 * version))
         gateway.until(lambda: gateway.served == "tiny@base")

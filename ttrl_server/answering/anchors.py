@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from ttrl_server.answering.draw import longest
 from ttrl_server.engine.fleet import Hold
 from ttrl_server.errors import EngineError, RequestError
 from ttrl_server.registry.names import version_name
@@ -53,7 +54,7 @@ class Anchors:
 
     def samples(self, votes: int) -> int:
         """Samples of the base model beside ``votes``: at most half as many."""
-        return min(self._config.vote.anchor, votes // 2)
+        return self._config.vote.beside(votes)
 
     def remember(self, anchor: Anchor, answers: Answers) -> None:
         """Keeps what the base model answered; more samples replace fewer."""
@@ -83,17 +84,14 @@ class Anchors:
         """What the version of ``hold`` answers to the question in the words of guard.wording [K];
         None where it does not fit, or the engine failed."""
         question = in_words(anchor.question, self._config.guard.wording)
+        question = replace(question, sampling=anchor.sampling)
         try:
             prompt, context = await hold.replica.client.tokenize(question, hold.model)
+            length = longest(question, context, len(prompt))
         except (EngineError, RequestError) as error:
             log.warning("wording.failed", reason=str(error))
             return None
-        room = context - len(prompt)
-        if room < 1:
-            return None
-        sampling = replace(
-            anchor.sampling, max_tokens=min(anchor.sampling.max_tokens or room, room)
-        )
+        sampling = replace(anchor.sampling, max_tokens=length)
         again = replace(anchor, prompt=prompt, sampling=sampling)
         return await self._drawn(again, hold, hold.model, votes)
 

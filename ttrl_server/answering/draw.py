@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ttrl_server.answering.flights import Progress
-from ttrl_server.types import Rollout, Stopped, VoteOptions
+from ttrl_server.errors import RequestError
+from ttrl_server.types import Question, Rollout, Stopped, VoteOptions
 from ttrl_server.voting import Ballot
 
 
@@ -129,3 +130,16 @@ class Draw:
             task.cancel()
             del self.drawing[task]
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def longest(question: Question, context: int, prompt: int) -> int:
+    """Most tokens of a sample; RequestError when the prompt fills the context."""
+    room, wanted = context - prompt, question.sampling.max_tokens
+    if room < 1:
+        message = (
+            f"The prompt has {prompt} tokens; this model's context is {context}, of which at least "
+            "one must be left for the answer. Shorten the prompt."
+        )
+        param = "messages" if question.kind == "chat" else "prompt"
+        raise RequestError(message, param=param, code="context_length_exceeded")
+    return min(wanted, room) if wanted else room

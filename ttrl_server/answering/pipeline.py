@@ -28,7 +28,7 @@ import structlog
 
 from ttrl_server import voting
 from ttrl_server.answering.anchors import Anchor, Anchors, Answers, beside
-from ttrl_server.answering.draw import Draw, Waves
+from ttrl_server.answering.draw import Draw, Waves, longest
 from ttrl_server.answering.flights import Flights, Progress
 from ttrl_server.answering.room import Cohorts, Room
 from ttrl_server.answers import asked
@@ -131,7 +131,7 @@ class Pipeline:
             async with self._cohorts.hold(question.version) as hold:
                 progress.model = hold.model
                 prompt, context = await hold.replica.client.tokenize(question, hold.model)
-                length = _longest(question, context, len(prompt))
+                length = longest(question, context, len(prompt))
                 sampling = replace(question.sampling, max_tokens=length)
                 empty = Group(question.id, prompt, (), hold.version, sampling.temperature)
 
@@ -271,19 +271,6 @@ def _note_drawn(group: Group, samples: int, stopped: Stopped) -> None:
     metrics.SAMPLES_SAVED.inc(samples - drawn)
     metrics.SAMPLED_TOKENS.inc(sum(len(r.token_ids) for r in group.rollouts))
     metrics.STOPPED.labels(stopped).inc()
-
-
-def _longest(question: Question, context: int, prompt: int) -> int:
-    """Most tokens of a sample; RequestError when the prompt fills the context."""
-    room, wanted = context - prompt, question.sampling.max_tokens
-    if room < 1:
-        message = (
-            f"The prompt has {prompt} tokens; this model's context is {context}, of which at least "
-            "one must be left for the answer. Shorten the prompt."
-        )
-        param = "messages" if question.kind == "chat" else "prompt"
-        raise RequestError(message, param=param, code="context_length_exceeded")
-    return min(wanted, room) if wanted else room
 
 
 def _identity(question: Question) -> bytes:

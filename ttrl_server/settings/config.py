@@ -131,7 +131,7 @@ def _vote_problems(c: Config) -> Iterator[str]:
         yield f"vote.stop {rule} counts votes; with vote.weighting {weighting} use exact or none"
     if c.guard.wording and not c.vote.anchor:
         yield "guard.wording draws vote.anchor samples: that is 0"
-    beside = min(c.vote.anchor, votes // 2) * (2 if c.guard.wording else 1)
+    beside = c.vote.beside(votes) * (2 if c.guard.wording else 1)
     if votes + beside > c.limits.samples_in_flight:
         yield (
             f"limits.samples_in_flight is {c.limits.samples_in_flight}, below vote.samples {votes} "

@@ -79,6 +79,10 @@ class VoteConfig(Section):
     """Which sample is the answer when there is no winner.
     best_of_n: the sample with the highest self-certainty."""
 
+    def beside(self, votes: int) -> int:
+        """Samples that are drawn beside ``votes`` where vote.anchor asks for some."""
+        return min(self.anchor, votes // 2)
+
 
 class BatchConfig(Section):
     max_questions: int = Field(8, ge=1)
