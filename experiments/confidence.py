@@ -85,7 +85,7 @@ def told(folder: Path) -> list[Told]:
             text, answer = given[at]["prompt"], given[at]["answer"]
             if counted.pseudo_label is not None:
                 before = said["before"].get(at, [])
-                stated = anchored(counted, before, text, alike[at])
+                stated = anchored(counted, before, text)
                 base = stated.base_ratio
                 served = counted.majority_ratio or 0.0
                 right = [same(a, answer, asked(text)) for a in counted.answers]
@@ -101,7 +101,7 @@ def told(folder: Path) -> list[Told]:
                         stated=dict(
                             zip(
                                 STATED,
-                                (served, base, (served + base) / 2, stated.confidence),
+                                (served, base, (served + base) / 2, stated.confidence(alike[at])),
                                 strict=True,
                             )
                         ),

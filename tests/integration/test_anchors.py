@@ -6,6 +6,8 @@ import asyncio
 import json
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
+from itertools import cycle
 
 import pytest
 from starlette.requests import Request
@@ -14,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from tests.integration.conftest import Gateway, Start
 from tests.integration.fake_vllm import FakeVLLM
 
-BASE, ANCHORED = "tiny@base", {"anchor": 4}
+BASE, ANCHORED = "tiny@base", {"anchor": 4, "stop": "none"}
 QUESTION = "What is now 11 + 30?"
 
 
@@ -128,3 +130,21 @@ def test_what_the_base_model_hardly_says_is_not_taught(start: Start) -> None:
     assert gateway.evidence(QUESTION)["train"] == "queued"  # 84 itself has no more than half
     gateway.engine.text = lambda i: ["84", "84", "84", "8"][i % 4]
     assert gateway.evidence("And what is now 11 + 30?")["train"] == "unsupported"
+
+
+def mostly(number: int, i: int) -> str:
+    return str(number) if i % 4 else "17"
+
+
+def test_where_the_base_model_guesses_at_a_form_its_labels_are_not_taught(start: Start) -> None:
+    """Differences of a small model: eight base samples, eight answers, and one of them wins."""
+    gateway = learned(start, anchor=8, samples=16)
+    guesses = cycle("01234567")
+    gateway.engine.text = lambda i: next(guesses)
+    kept = []
+    for number in range(8):
+        gateway.engine.of_version["tiny@v1"] = partial(mostly, number)
+        kept.append(gateway.evidence(f"So, what is 2{number} minus 19?")["train"])
+    assert kept == ["queued"] * 6 + ["guessed"] * 2
+    gateway.engine.of_version["tiny@v1"] = lambda i: "7" if i % 4 else "17"
+    assert gateway.evidence("And in another form, 3 + 4?")["train"] == "queued"

@@ -201,13 +201,14 @@ class Pipeline:
         """Adds the confidence to the vote; ``base``: what the base model answered; ``repeated``:
         what was answered in other words, None where that was not asked."""
         text = last_text(question)
-        alike = self._forms.note(text, vote.pseudo_label)
+        asked_base = vote.pseudo_label is not None and base and self._config.vote.anchor
+        found = anchored(vote, base or (), text) if asked_base else None
+        alike = self._forms.note(text, vote.pseudo_label, found.base_share if found else None)
         if repeated is not None:
             alike = replace(alike, agreed=agrees(vote, repeated, text))
-        if vote.pseudo_label is None or not base or not self._config.vote.anchor:
+        if found is None:
             return vote, alike
-        found = anchored(vote, base, text, alike)
-        vote = replace(vote, confidence=found.confidence, base_ratio=found.base_ratio)
+        vote = replace(vote, confidence=found.confidence(alike), base_ratio=found.base_ratio)
         return vote, replace(alike, support=found.support)
 
     async def _rewards(self, question: Question, vote: Vote, samples: int) -> tuple[float, ...]:

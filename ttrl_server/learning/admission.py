@@ -34,6 +34,8 @@ def admit(
             reason = "constant"
         if reason is None and alike.support < guard.min_support:
             reason = "unsupported"
+        if reason is None and alike.known < guard.min_known:
+            reason = "guessed"
         if reason is None and not alike.agreed:
             reason = "wording"
     if reason is None and len(set(rewards)) < 2:

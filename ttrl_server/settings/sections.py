@@ -224,6 +224,9 @@ class GuardConfig(Section):
     min_support: float = Field(0.5, ge=0, le=1)
     """Least share of a label in the base model's samples (vote.anchor), as a part of its winner's.
     What the base model hardly says is not taught, however sure the served version is."""
+    min_known: float = Field(0.2, ge=0, le=1)
+    """Least share that the latest winners of a form have in the base model's answers, on average
+    over at least seven questions. Below it the model guesses at such questions: not taught."""
     wording: str = Field("", pattern=r"^$|\{question\}")
     """Other words for every question, its text at {question}: a label must win them as well.
     It draws as many samples as vote.anchor. Default: not asked (docs/decisions.md)."""

@@ -18,6 +18,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from statistics import mean
 from threading import Lock
 
 from ttrl_server.answers import asked, echoes, form, keys
@@ -42,6 +43,9 @@ class Alike:
     """Share of them with the same winner as this question."""
     constant: bool = False
     """Nearly all have one winner: labels of this form say nothing of a question."""
+    known: float = 1.0
+    """Mean over the form's latest winners of their share in the base model's answers; 1 where too
+    few of them were asked."""
     support: float = 1.0
     """As in ``Anchored``, where the base model was asked."""
     agreed: bool = True
@@ -56,10 +60,12 @@ class Forms:
 
     def __init__(self) -> None:
         self._noting = Lock()
-        self._winners: OrderedDict[str, OrderedDict[bytes, str]] = OrderedDict()
+        self._winners: OrderedDict[str, OrderedDict[bytes, tuple[str, float | None]]] = (
+            OrderedDict()
+        )
 
-    def note(self, text: str | None, winner: str | None) -> Alike:
-        """Notes a question and what won it."""
+    def note(self, text: str | None, winner: str | None, base: float | None = None) -> Alike:
+        """Notes a question, what won it, and its share in the base model's answers."""
         if not text or winner is None:
             return ALONE
         like, question = form(text), blake2b(text.encode("utf-8", "surrogatepass")).digest()
@@ -67,15 +73,17 @@ class Forms:
         with self._noting:
             known = self._winners.setdefault(like, OrderedDict())
             known.pop(question, None)
-            others = list(known.values())
-            known[question] = own
+            others = [winner for winner, _ in known.values()]
+            known[question] = own, base
             self._winners.move_to_end(like)
             for full, most in ((known, QUESTIONS), (self._winners, FORMS)):
                 if len(full) > most:
                     full.popitem(last=False)
+            shares = [share for _, share in known.values() if share is not None]
         counts = Counter([*others, own])
         constant = len(others) >= LEAST and max(counts.values()) >= CONSTANT * counts.total()
-        return Alike(others.count(own) / (len(others) + DOUBT), constant)
+        same = others.count(own) / (len(others) + DOUBT)
+        return Alike(same, constant, mean(shares) if len(shares) > LEAST else 1.0)
 
 
 def key_of(answer: str, text: str | None) -> str:
@@ -87,26 +95,41 @@ def key_of(answer: str, text: str | None) -> str:
 class Anchored:
     """What the base model's answers to a question say of its winner."""
 
-    confidence: float
-    """The probability, in (0, 1), that the winner is right."""
+    votes: float
+    """The winner's share of the votes that answer, half a sample added on both sides."""
+    base: float
+    """The same of the base model's samples."""
     base_ratio: float
-    """The winner's share of the base model's samples."""
+    """The winner's share of all of the base model's samples."""
+    base_share: float | None
+    """Its share of those that answer; None where none does."""
     support: float
     """The same beside that of the base model's own winner; 1 where it answers nothing."""
+    echo: bool
+    """The winner stands in its question."""
+
+    def confidence(self, alike: Alike = ALONE) -> float:
+        """The probability, in (0, 1), that the winner is right."""
+        plain = (self.votes + self.base) / 2
+        return plain * (1 - SAME * alike.same) * (1 - ECHO * self.echo)
 
 
-def anchored(vote: Vote, base: Sequence[str | None], text: str | None, alike: Alike) -> Anchored:
+def anchored(vote: Vote, base: Sequence[str | None], text: str | None) -> Anchored:
     """The winner of ``vote`` beside the base model's answers ``base`` [K] to the same question."""
     given = {answer for answer in (*vote.answers, *base) if answer is not None}
     key = keys(given, asked(text))
     own = key[vote.pseudo_label or ""]
     votes, samples = ([key[a] for a in side if a is not None] for side in (vote.answers, base))
-    shares = ((side.count(own) + 0.5) / (len(side) + 1) for side in (votes, samples))
-    echo = float(echoes(vote.pseudo_label, text))
-    stated = sum(shares) / 2 * (1 - SAME * alike.same) * (1 - ECHO * echo)
-    most = max(Counter(samples).values(), default=0)
-    support = samples.count(own) / most if most else 1.0
-    return Anchored(stated, samples.count(own) / max(1, len(base)), support)
+    of_votes, of_base = ((side.count(own) + 0.5) / (len(side) + 1) for side in (votes, samples))
+    count, most = samples.count(own), max(Counter(samples).values(), default=0)
+    return Anchored(
+        of_votes,
+        of_base,
+        base_ratio=count / max(1, len(base)),
+        base_share=count / len(samples) if samples else None,
+        support=count / most if most else 1.0,
+        echo=echoes(vote.pseudo_label, text),
+    )
 
 
 def agrees(vote: Vote, other: Sequence[str | None], text: str | None) -> bool:

@@ -21,7 +21,7 @@ from ttrl_server.learning.admission import admit
 from ttrl_server.settings.sections import GuardConfig
 from ttrl_server.types import Group, Question, Rollout, Vote, last_text
 from ttrl_server.voting import Ballot, agreement
-from ttrl_server.voting.confidence import ALONE, Forms, anchored
+from ttrl_server.voting.confidence import Forms, anchored
 
 CHOICES = "What kind is it?\nA) a cat\nB) a dog\nC) a bird\nAnswer with the letter."
 
@@ -89,9 +89,7 @@ def test_samples_without_an_answer_make_nobody_sure() -> None:
     _, half = vote_of([*said, "I do not know.", "Let me think"], question)
     assert (sure.majority_ratio, half.majority_ratio) == (1.0, 0.6)
     base: list[str | None] = ["7", "7", "7"]
-    ratios = [
-        anchored(sure, given, prompt, ALONE).base_ratio for given in (base, [*base, None, None])
-    ]
+    ratios = [anchored(sure, given, prompt).base_ratio for given in (base, [*base, None, None])]
     assert ratios == [1.0, 0.6]
 
 
@@ -137,7 +135,7 @@ def test_what_is_said_to_be_sure_falls_where_answers_stop_depending_on_the_quest
         _, counted = vote_of(["7"] * 10, question)
         alike = forms.note(prompt, counted.pseudo_label)
         base: list[str | None] = ["7", "5", "3", "1", None, "4", "2", "6"]
-        stated.append(anchored(counted, base, prompt, alike).confidence)
+        stated.append(anchored(counted, base, prompt).confidence(alike))
     assert counted.majority_ratio == 1
     assert stated == sorted(stated, reverse=True)
     assert stated[-1] < stated[0] - 0.1
