@@ -1,7 +1,8 @@
-"""A label that has to win the question in other words too (guard.wording)."""
+"""Labels that are asked after: they may have to win in other words, and to lose the opposite."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -109,7 +110,97 @@ def test_other_words_that_do_not_fit_cost_no_answer(start: Start) -> None:
 
 def test_the_samples_in_other_words_count_as_running(start: Start) -> None:
     engine = TwoWordings()
-    guard = {"wording": WORDING}
+    guard = {"wording": WORDING, "opposite": False}
     gateway = start(engine, vote={"anchor": 4}, guard=guard, limits={"samples_in_flight": 16})
     assert gateway.ask(ttrl={"samples": 13}).status_code == 429
     assert gateway.ask(ttrl={"samples": 12}).status_code == 200
+
+
+# ---------------------------------------------------------------- the opposite question
+
+LARGER, SMALLER = "Which number is larger, 22 or 89?", "Which number is smaller, 22 or 89?"
+TURNED = 7777
+"""First token of a prompt that asks for the smaller one."""
+
+
+@dataclass
+class Comparing(FakeVLLM):
+    """An engine with answers of its own to a question for the smaller one."""
+
+    smaller: Callable[[int], str] = lambda i: "22"
+    asked: Counter[tuple[str, bool]] = field(default_factory=Counter)
+    """Samples by version, and whether they are for the smaller one."""
+
+    async def tokenize(self, request: Request) -> Response:
+        reply = await super().tokenize(request)
+        body = json.loads(bytes(reply.body))
+        if "smaller" in str(await request.json()):
+            body["tokens"][0] = TURNED
+        return JSONResponse(body)
+
+    def _said(self, body: dict[str, Any], number: int) -> str:
+        turned = body["prompt"][0] == TURNED
+        at = body["model"], turned
+        number, self.asked[at] = self.asked[at], self.asked[at] + 1
+        return self.smaller(number) if turned else super()._said(body, number)
+
+
+def comparing(
+    start: Start, larger: Callable[[int], str], smaller: Callable[[int], str], **guard: Any
+) -> tuple[Gateway, Comparing]:
+    engine = Comparing(text=larger, smaller=smaller)
+    return start(engine, vote={"anchor": 4}, guard={"min_echo": 0.5} | guard), engine
+
+
+@pytest.mark.parametrize(
+    ("smaller", "train"),
+    [
+        (lambda i: "22" if i else "89", "unread"),
+        (lambda i: "22.0", "unread"),
+        (lambda i: "89" if i else "22", "queued"),
+        (lambda i: "I cannot say", "queued"),
+    ],
+)
+def test_the_smaller_of_two_numbers_is_not_taught_as_the_larger(
+    start: Start, smaller: Callable[[int], str], train: str
+) -> None:
+    """At one order a model came to answer with the smaller of two numbers, always: its base model
+    did so in most samples, whichever was asked for."""
+    gateway, engine = comparing(start, lambda i: "22" if i else "89", smaller)
+    said = gateway.evidence(LARGER)
+    assert (said["answer"], said["train"]) == ("22", train)
+    assert engine.asked == {("tiny@base", False): 8, ("tiny@base", True): 4}
+
+
+def test_the_opposite_is_asked_of_the_base_model_once(start: Start) -> None:
+    gateway, engine = comparing(start, lambda i: "22" if i else "89", lambda i: "89")
+    gateway.ask(LARGER)
+    assert gateway.propose(gateway.lease())["state"] == "promoted"
+    engine.asked.clear()
+    gateway.ask(LARGER)
+    assert engine.asked == {("tiny@v1", False): 8}
+
+
+@pytest.mark.parametrize(
+    ("question", "more", "guard"),
+    [
+        (LARGER, {"ttrl": {"label": "22"}}, {}),
+        (LARGER, {"ttrl": {"train": False}}, {}),
+        (LARGER, {}, {"opposite": False}),
+        ("What is 22 + 89?", {}, {}),
+    ],
+)
+def test_only_what_may_teach_by_a_comparison_has_its_opposite_asked(
+    start: Start, question: str, more: dict[str, Any], guard: dict[str, Any]
+) -> None:
+    gateway, engine = comparing(start, lambda i: "22" if i else "89", lambda i: "22", **guard)
+    assert gateway.evidence(question, **more)["train"] != "unread"
+    assert set(engine.asked) == {("tiny@base", False)}
+
+
+def test_a_winner_that_does_not_stand_in_its_question_may_win_the_opposite_too(
+    start: Start,
+) -> None:
+    gateway, _ = comparing(start, lambda i: "67" if i else "89", lambda i: "67")
+    difference = "How much larger is 89 than 22?"
+    assert gateway.evidence(difference)["train"] == "queued"

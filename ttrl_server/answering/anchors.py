@@ -1,5 +1,5 @@
-"""What is asked beside a vote: the base model, which anchors the confidence in the answer, and the
-question in a second wording, which a label may have to win too."""
+"""What is asked beside a vote: the base model, which anchors the confidence in the answer; and
+questions that test a label: the opposite one, which it must lose, and the same in other words."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from ttrl_server.answering.draw import longest
+from ttrl_server.answers import opposite
 from ttrl_server.engine.fleet import Hold
 from ttrl_server.errors import EngineError, RequestError
 from ttrl_server.registry.names import version_name
@@ -72,6 +73,23 @@ class Anchors:
         vote.anchor is 0), or the engine failed."""
         if not hold.version or not self._config.vote.anchor:
             return None
+        return await self._of_base(anchor, hold, votes)
+
+    async def opposed(self, anchor: Anchor, hold: Hold, votes: int) -> Answers | None:
+        """What the base model answers to the opposite question [K], or None."""
+        turned = opposite(last_text(anchor.question))
+        other = await self._instead(anchor, hold, turned or "")
+        return await self._of_base(other, hold, votes) if other else None
+
+    async def reworded(self, anchor: Anchor, hold: Hold, votes: int) -> Answers | None:
+        """What the version of ``hold`` answers to the question in the words of guard.wording [K];
+        None where it does not fit, or the engine failed."""
+        text = last_text(anchor.question) or ""
+        in_words = self._config.guard.wording.replace("{question}", text)
+        other = await self._instead(anchor, hold, in_words)
+        return await self._drawn(other, hold, hold.model, votes) if other else None
+
+    async def _of_base(self, anchor: Anchor, hold: Hold, votes: int) -> Answers | None:
         known = self._known.get(anchor.key)
         if known or not self.samples(votes):
             return known
@@ -80,20 +98,17 @@ class Anchors:
             self.remember(anchor, answers)
         return answers
 
-    async def reworded(self, anchor: Anchor, hold: Hold, votes: int) -> Answers | None:
-        """What the version of ``hold`` answers to the question in the words of guard.wording [K];
-        None where it does not fit, or the engine failed."""
-        question = in_words(anchor.question, self._config.guard.wording)
-        question = replace(question, sampling=anchor.sampling)
+    async def _instead(self, anchor: Anchor, hold: Hold, text: str) -> Anchor | None:
+        """The same with another text, where that can be asked."""
+        question, sampling = with_text(anchor.question, text), anchor.sampling
+        question = replace(question, sampling=sampling)
         try:
             prompt, context = await hold.replica.client.tokenize(question, hold.model)
             length = longest(question, context, len(prompt))
         except (EngineError, RequestError) as error:
-            log.warning("wording.failed", reason=str(error))
+            log.warning("anchor.failed", reason=str(error))
             return None
-        sampling = replace(anchor.sampling, max_tokens=length)
-        again = replace(anchor, prompt=prompt, sampling=sampling)
-        return await self._drawn(again, hold, hold.model, votes)
+        return Anchor(question, prompt, replace(sampling, max_tokens=length))
 
     async def _drawn(self, anchor: Anchor, hold: Hold, model: str, votes: int) -> Answers | None:
         client, ballot = hold.replica.client, Ballot(last_text(anchor.question))
@@ -137,9 +152,8 @@ async def beside(asked: Coroutine[Any, Any, Answers | None] | None) -> AsyncIter
             await asyncio.gather(asking, return_exceptions=True)
 
 
-def in_words(question: Question, wording: str) -> Question:
-    """The question, its text put into the words of ``wording`` at {question}."""
-    text = wording.replace("{question}", last_text(question) or "")
+def with_text(question: Question, text: str) -> Question:
+    """The question with another text in its last message."""
     if question.kind == "completion":
         return replace(question, prompt=text)
     *before, last = question.prompt

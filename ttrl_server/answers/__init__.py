@@ -12,6 +12,7 @@ from __future__ import annotations
 from ttrl_server.answers.asked import Asked, asked, by_chance, echoes, form
 from ttrl_server.answers.keys import keys, same
 from ttrl_server.answers.kinds import Kind
+from ttrl_server.answers.opposites import opposite
 from ttrl_server.answers.reading import Reading, Strength, read
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "echoes",
     "form",
     "keys",
+    "opposite",
     "read",
     "same",
 ]

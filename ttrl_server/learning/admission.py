@@ -36,6 +36,8 @@ def admit(
             reason = "unsupported"
         if reason is None and alike.known < guard.min_known:
             reason = "guessed"
+        if reason is None and alike.unread:
+            reason = "unread"
         if reason is None and not alike.agreed:
             reason = "wording"
     if reason is None and len(set(rewards)) < 2:

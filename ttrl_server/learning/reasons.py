@@ -17,6 +17,8 @@ WORDS: Mapping[str, str] = {
     "constant": "nearly all questions of this form have the same winner, which says nothing of any",
     "unsupported": "the base model answers otherwise far more often (guard.min_support)",
     "guessed": "the base model hardly gives the winners of this form: it guesses (guard.min_known)",
+    "unread": "the same answer wins the opposite question: which is larger, which is smaller "
+    "(guard.opposite)",
     "wording": "another answer wins when the question is put in other words (guard.wording)",
     "attractor": "questions of this form were all won by their own words, or by one answer",
     "unanimous": "all samples that train earn the same, which teaches nothing: the model agrees "

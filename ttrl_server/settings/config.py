@@ -131,11 +131,11 @@ def _vote_problems(c: Config) -> Iterator[str]:
         yield f"vote.stop {rule} counts votes; with vote.weighting {weighting} use exact or none"
     if c.guard.wording and not c.vote.anchor:
         yield "guard.wording draws vote.anchor samples: that is 0"
-    beside = c.vote.beside(votes) * (2 if c.guard.wording else 1)
+    beside = c.vote.beside(votes) * (1 + c.guard.opposite + bool(c.guard.wording))
     if votes + beside > c.limits.samples_in_flight:
         yield (
             f"limits.samples_in_flight is {c.limits.samples_in_flight}, below vote.samples {votes} "
-            f"and the {beside} beside them (vote.anchor, guard.wording)"
+            f"and the {beside} beside them (vote.anchor)"
         )
 
 

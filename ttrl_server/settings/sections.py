@@ -227,6 +227,9 @@ class GuardConfig(Section):
     min_known: float = Field(0.2, ge=0, le=1)
     """Least share that the latest winners of a form have in the base model's answers, on average
     over at least seven questions. Below it the model guesses at such questions: not taught."""
+    opposite: bool = True
+    """Whether a label that stands in a question that compares (which is larger?) must not win the
+    opposite question (which is smaller?), asked of the base model vote.anchor times."""
     wording: str = Field("", pattern=r"^$|\{question\}")
     """Other words for every question, its text at {question}: a label must win them as well.
     It draws as many samples as vote.anchor. Default: not asked (docs/decisions.md)."""

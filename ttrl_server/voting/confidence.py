@@ -48,6 +48,8 @@ class Alike:
     few of them were asked."""
     support: float = 1.0
     """As in ``Anchored``, where the base model was asked."""
+    unread: bool = False
+    """The winner stands in its question and wins the opposite question too (guard.opposite)."""
     agreed: bool = True
     """The winner also wins in other words, where they were asked (guard.wording)."""
 

@@ -37,7 +37,7 @@ def refusal(line: str) -> str:
         ("--vote.policy sometimes", ["vote.policy", "'sometimes'", "'auto', 'always' or 'never'"]),
         ("--vote.samples 300", ["vote.samples", "300", "vote.max_samples 256"]),
         ("--train.samples 65", ["train.samples", "65", "64", "vote.samples"]),
-        ("--limits.samples-in-flight 71", ["limits.samples_in_flight", "71", "64", "8 beside"]),
+        ("--limits.samples-in-flight 79", ["limits.samples_in_flight", "79", "64", "16 beside"]),
         ("--guard.wording again", ["guard.wording", "question"]),
         ("--guard.wording {question}! --vote.anchor 0", ["guard.wording", "vote.anchor"]),
         ("--train.rank 0", ["train.rank", "'0'"]),
