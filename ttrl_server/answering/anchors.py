@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import structlog
 
@@ -27,7 +26,9 @@ log = structlog.get_logger()
 REMEMBERED = 4096
 """Most questions whose answers of the base model are kept."""
 Answers = tuple[str | None, ...]
-Until = Callable[[float], Awaitable[Answers | None]]
+Beside = Mapping[str, Answers | None]
+"""Answers by what was asked: ``base``, or a test. None: there are none, or they came too late."""
+Until = Callable[[float], Awaitable[Beside]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +69,51 @@ class Anchors:
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
 
-    async def base(self, anchor: Anchor, hold: Hold, votes: int) -> Answers | None:
+    def tests(self, question: Question) -> tuple[str, ...]:
+        """Which questions test a label of this one: it must lose the opposite question, where there
+        is one, and win the same in other words."""
+        guard = self._config.guard
+        opposed = guard.opposite and opposite(last_text(question)) is not None
+        return ("opposed",) * opposed + ("reworded",) * bool(guard.wording)
+
+    @asynccontextmanager
+    async def asked(
+        self, tests: Sequence[str], anchor: Anchor, hold: Hold, votes: int
+    ) -> AsyncIterator[Until]:
+        """Asks the base model and the tests while a vote is drawn. What is yielded waits for their
+        answers, until a time of the event loop's clock. Afterwards the engine has none of these
+        samples left."""
+        asks = {"base": self._base, "opposed": self._opposed, "reworded": self._reworded}
+        asking = {
+            name: asyncio.create_task(asks[name](anchor, hold, votes)) for name in ("base", *tests)
+        }
+
+        async def until(deadline_at: float) -> Beside:
+            left = deadline_at - asyncio.get_running_loop().time()
+            await asyncio.wait(asking.values(), timeout=max(0, left))
+            return {name: task.result() if task.done() else None for name, task in asking.items()}
+
+        try:
+            yield until
+        finally:
+            for task in asking.values():
+                task.cancel()
+            await asyncio.gather(*asking.values(), return_exceptions=True)
+
+    async def _base(self, anchor: Anchor, hold: Hold, votes: int) -> Answers | None:
         """What the base model answers [K]. None: it is not asked (``votes`` are its own, or
         vote.anchor is 0), or the engine failed."""
         if not hold.version or not self._config.vote.anchor:
             return None
         return await self._of_base(anchor, hold, votes)
 
-    async def opposed(self, anchor: Anchor, hold: Hold, votes: int) -> Answers | None:
+    async def _opposed(self, anchor: Anchor, hold: Hold, votes: int) -> Answers | None:
         """What the base model answers to the opposite question [K], or None."""
         turned = opposite(last_text(anchor.question))
         other = await self._instead(anchor, hold, turned or "")
         return await self._of_base(other, hold, votes) if other else None
 
-    async def reworded(self, anchor: Anchor, hold: Hold, votes: int) -> Answers | None:
+    async def _reworded(self, anchor: Anchor, hold: Hold, votes: int) -> Answers | None:
         """What the version of ``hold`` answers to the question in the words of guard.wording [K];
         None where it does not fit, or the engine failed."""
         text = last_text(anchor.question) or ""
@@ -128,28 +160,6 @@ class Anchors:
             return None
         metrics.ANCHOR_TOKENS.inc(sum(len(rollout.token_ids) for rollout in ballot.rollouts))
         return (await asyncio.to_thread(ballot.count)).answers
-
-
-@asynccontextmanager
-async def beside(asked: Coroutine[Any, Any, Answers | None] | None) -> AsyncIterator[Until]:
-    """Runs what is asked while a vote is drawn: what is yielded waits for its answers, until a time
-    of the event loop's clock. None: there are none by then. Afterwards the engine has none of these
-    samples left."""
-    asking = asyncio.create_task(asked) if asked else None
-
-    async def until(deadline_at: float) -> Answers | None:
-        if asking is None:
-            return None
-        left = deadline_at - asyncio.get_running_loop().time()
-        done, _ = await asyncio.wait({asking}, timeout=max(0, left))
-        return asking.result() if done else None
-
-    try:
-        yield until
-    finally:
-        if asking:
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
 
 
 def with_text(question: Question, text: str) -> Question:

@@ -19,7 +19,7 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import astuple, dataclass, replace
 from functools import partial
 from typing import Any
@@ -27,11 +27,11 @@ from typing import Any
 import structlog
 
 from ttrl_server import voting
-from ttrl_server.answering.anchors import Anchor, Anchors, Answers, beside
+from ttrl_server.answering.anchors import Anchor, Anchors, Beside
 from ttrl_server.answering.draw import Draw, Waves, longest
 from ttrl_server.answering.flights import Flights, Progress
 from ttrl_server.answering.room import Cohorts, Room
-from ttrl_server.answers import asked, by_chance, opposite
+from ttrl_server.answers import asked, by_chance
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.errors import EngineError, Overloaded, RequestError
 from ttrl_server.learning.admission import admit
@@ -125,10 +125,8 @@ class Pipeline:
         alternatives = CERTAINTY_ALTERNATIVES if self._config.vote.fallback == "best_of_n" else 0
         deadline_at = asyncio.get_running_loop().time() + limit
         served = self._fleet.serving if question.version is None else question.version
-        voted, guard = trains and question.label is None, self._config.guard
-        reworded = voted and bool(guard.wording)
-        opposed = voted and guard.opposite and opposite(last_text(question)) is not None
-        extra = self._anchors.samples(samples) * (bool(served) + reworded + opposed)
+        tests = self._anchors.tests(question) if trains and question.label is None else ()
+        extra = self._anchors.samples(samples) * (bool(served) + len(tests))
         with self.room.admit(samples + extra):
             async with self._cohorts.hold(question.version) as hold:
                 progress.model = hold.model
@@ -145,17 +143,9 @@ class Pipeline:
                 draw = Draw(one, ballot, question.vote, waves, progress, deadline_at)
                 anchor = Anchor(question, prompt, sampling)
                 try:
-                    asking, given = self._anchors, (anchor, hold, samples)
-                    async with (
-                        beside(asking.base(*given)) as base,
-                        beside(asking.reworded(*given) if reworded else None) as other_words,
-                        beside(asking.opposed(*given) if opposed else None) as of_opposite,
-                    ):
+                    async with self._anchors.asked(tests, anchor, hold, samples) as answers:
                         stopped = await draw.run()
-                        by = 0.0 if stopped == "unvotable" else deadline_at
-                        said = await base(by)
-                        repeated = (await other_words(by) or ()) if reworded else None
-                        contrary = await of_opposite(by)
+                        beside = await answers(0 if stopped == "unvotable" else deadline_at)
                 except asyncio.CancelledError:
                     self._note_cancelled(question, replace(empty, rollouts=ballot.rollouts))
                     raise
@@ -167,12 +157,10 @@ class Pipeline:
             counted = await asyncio.to_thread(ballot.count, stopped)
             vote = self._selected(counted, question, group)
             if not hold.version:  # the base model has just been asked
-                said = vote.answers
+                beside = {**beside, "base": vote.answers}
                 if stopped != "deadline":
-                    self._anchors.remember(anchor, said)
-            vote, alike = await asyncio.to_thread(
-                self._weighed, vote, (said, repeated, contrary), question
-            )
+                    self._anchors.remember(anchor, vote.answers)
+            vote, alike = await asyncio.to_thread(self._weighed, vote, beside, question)
             if vote.majority_ratio is not None:
                 metrics.MAJORITY.observe(vote.majority_ratio)
             kept = await self._taught(question, group, vote, alike, waves)
@@ -201,18 +189,15 @@ class Pipeline:
             return replace(vote, chosen=voting.most_certain(group.rollouts))
         return replace(vote, chosen=0) if vote.pseudo_label is None else vote
 
-    def _weighed(
-        self, vote: Vote, beside: Sequence[Answers | None], question: Question
-    ) -> tuple[Vote, Alike]:
-        """Adds the confidence to the vote. ``beside``: what the base model answered, what was
-        answered in other words, and to the opposite question; None where that was not asked."""
-        (base, repeated, contrary), text = beside, last_text(question)
+    def _weighed(self, vote: Vote, beside: Beside, question: Question) -> tuple[Vote, Alike]:
+        """Adds the confidence to the vote, from what was answered beside it."""
+        base, text = beside.get("base"), last_text(question)
         asked_base = vote.pseudo_label is not None and base and self._config.vote.anchor
         found = anchored(vote, base or (), text) if asked_base else None
         alike = self._forms.note(text, vote.pseudo_label, found.base_share if found else None)
-        if repeated is not None:
-            alike = replace(alike, agreed=agrees(vote, repeated, text))
-        if contrary and by_chance(vote.pseudo_label, text):
+        if "reworded" in beside:
+            alike = replace(alike, agreed=agrees(vote, beside["reworded"] or (), text))
+        if (contrary := beside.get("opposed")) and by_chance(vote.pseudo_label, text):
             alike = replace(alike, unread=agrees(vote, contrary, text))
         if found is None:
             return vote, alike
