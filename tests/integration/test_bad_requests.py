@@ -51,6 +51,9 @@ from tests.integration.conftest import Gateway, Start, asking, problem
         ({"temperature": 10**400}, 400, "temperature"),
         ({"temperature": math.nan}, 400, "temperature"),
         ({"n": 2, "min_p": math.nan}, 400, "min_p"),
+        ({"min_p": math.nan}, 400, "min_p"),  # voted on
+        (b'{"messages": [{"role": "user", "content": "7"}], "min_p": 1e999}', 400, "min_p"),
+        ({"logit_bias": {"7": -math.inf}}, 400, "logit_bias"),
         ({"top_p": 0}, 400, "top_p"),
         ({"n": 1000}, 400, "n"),
         ({"seed": 2**63 - 1}, 400, "seed"),

@@ -6,6 +6,7 @@ The readers of one field raise RequestError; they return None when the field is 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -53,9 +54,18 @@ async def typed(request: Request, shape: type[Shape], limit: int, *, empty: byte
 
 
 def parse(content: bytes) -> dict[str, Any]:
-    """Decodes a JSON object. Raises RequestError."""
+    """Decodes a JSON object, whose numbers are finite. Raises RequestError."""
+    infinite: list[float] = []
+
+    def real(text: str) -> float:
+        value = float(text)
+        if not math.isfinite(value):
+            infinite.append(value)
+        return value
+
     try:
-        data = json.loads(content.decode(json.detect_encoding(content)))
+        text = content.decode(json.detect_encoding(content))
+        data = json.loads(text, parse_float=real, parse_constant=real)
         if b"\\u" in content:  # JSON allows half of a surrogate pair, but UTF-8 does not
             json.dumps(data, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -67,6 +77,11 @@ def parse(content: bytes) -> dict[str, Any]:
     if not isinstance(data, dict):
         message = f"The body must be a JSON object, not {_kind(data)}."
         raise RequestError(message, code="invalid_type")
+    for name in data if infinite else ():
+        try:
+            json.dumps(data[name], allow_nan=False)
+        except ValueError:
+            raise wrong(name, "is not a finite number.") from None
     return data
 
 

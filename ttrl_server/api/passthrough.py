@@ -15,7 +15,6 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ttrl_server.answering.room import Room
-from ttrl_server.api.body import wrong
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.errors import EngineError
 
@@ -44,7 +43,6 @@ UNHEARD_S = 0.2
 _A_NAME = re.compile(r"[a-z_]{1,64}")
 """Field names that may be sent back in a header."""
 
-_strict = json.JSONEncoder(allow_nan=False)
 _SENT_HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
 _RETURNED_HEADERS = ("content-type", "retry-after")
 
@@ -128,12 +126,6 @@ async def while_there(receive: Receive) -> AsyncIterator[None]:
 
 
 def _encode(data: dict[str, Any], model: str) -> bytes:
-    """The same request for the held version. Raises RequestError for NaN and infinity."""
-    fields = []
+    """The same request for the held version."""
     sent = {name: value for name, value in data.items() if name not in NOT_FORWARDED}
-    try:
-        for name, value in (sent | {"model": model}).items():
-            fields.append(f"{_strict.encode(name)}:{_strict.encode(value)}")
-    except ValueError:
-        raise wrong(name, "is not a finite number.") from None
-    return ("{" + ",".join(fields) + "}").encode()
+    return json.dumps(sent | {"model": model}).encode()
