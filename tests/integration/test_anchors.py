@@ -45,9 +45,9 @@ def learned(start: Start, engine: FakeVLLM | None = None, **vote: object) -> Gat
     """A gateway that serves its first version, which always says 41."""
     engine = engine or FakeVLLM()
     engine.of_version = {"tiny@v1": lambda i: "41"}
-    engine.text = lambda i: ["41", "9", "8", "6"][i % 4]
     gateway = start(engine, vote=ANCHORED | vote)
     gateway.promote("What is 1 + 1?")
+    engine.text = lambda i: ["41", "9", "8", "6"][i % 4]
     drawn(gateway)
     return gateway
 
@@ -130,6 +130,20 @@ def test_what_the_base_model_hardly_says_is_not_taught(start: Start) -> None:
     assert gateway.evidence(QUESTION)["train"] == "queued"  # 84 itself has no more than half
     gateway.engine.text = lambda i: ["84", "84", "84", "8"][i % 4]
     assert gateway.evidence("And what is now 11 + 30?")["train"] == "unsupported"
+
+
+def test_a_label_that_neither_the_votes_nor_the_base_model_say_often_is_not_taught(
+    start: Start,
+) -> None:
+    """A difference was won by "1" with three votes of sixteen; soon all differences were 1."""
+    gateway = learned(start, anchor=8, samples=16)
+    guesses = cycle("01234567")
+    gateway.engine.text = lambda i: next(guesses)
+    few = cycle(["1", "1", "1", "1", "1", *"23456789", "10", "11", "12"])
+    gateway.engine.of_version["tiny@v1"] = lambda i: next(few)
+    said = gateway.evidence("So, what is 30 minus 26?")
+    assert (said["answer"], said["majority_ratio"], said["base_ratio"]) == ("1", 5 / 16, 1 / 8)
+    assert (said["train"], said["confidence"] < 0.3) == ("unsure", True)
 
 
 def mostly(number: int, i: int) -> str:

@@ -34,6 +34,8 @@ def admit(
             reason = "constant"
         if reason is None and alike.support < guard.min_support:
             reason = "unsupported"
+        if reason is None and (vote.confidence or 1.0) < guard.min_confidence:
+            reason = "unsure"
         if reason is None and alike.known < guard.min_known:
             reason = "guessed"
         if reason is None and alike.unread:

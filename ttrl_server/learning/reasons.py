@@ -16,6 +16,7 @@ WORDS: Mapping[str, str] = {
     "echo": "the winner stands in the question, and too few samples agree on it (guard.min_echo)",
     "constant": "nearly all questions of this form have the same winner, which says nothing of any",
     "unsupported": "the base model answers otherwise far more often (guard.min_support)",
+    "unsure": "the votes and the base model's answers say too little for it (guard.min_confidence)",
     "guessed": "the base model hardly gives the winners of this form: it guesses (guard.min_known)",
     "unread": "the same answer wins the opposite question: which is larger, which is smaller "
     "(guard.opposite)",

@@ -224,6 +224,9 @@ class GuardConfig(Section):
     min_support: float = Field(0.5, ge=0, le=1)
     """Least share of a label in the base model's samples (vote.anchor), as a part of its winner's.
     What the base model hardly says is not taught, however sure the served version is."""
+    min_confidence: float = Field(0.3, ge=0, le=1)
+    """Least confidence in a label, where it is known (vote.anchor): the mean of its share of the
+    votes and of the base model's answers, less what echoes and constant forms cost."""
     min_known: float = Field(0.2, ge=0, le=1)
     """Least share that the latest winners of a form have in the base model's answers, on average
     over at least seven questions. Below it the model guesses at such questions: not taught."""

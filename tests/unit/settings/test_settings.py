@@ -54,8 +54,8 @@ gate:
    blind: promote, canary_questions: 16, canary_least: 4, canary_samples: 4, canary_z: 3.0,
    labelled: labelled.jsonl, margin: 0.2, alpha: 0.01}
 guard:
-  {min_echo: 0.4, min_support: 0.1, min_known: 0.3, wording: "{question} Only the result.",
-   opposite: false,
+  {min_echo: 0.4, min_support: 0.1, min_known: 0.3, min_confidence: 0.2, opposite: false,
+   wording: "{question} Only the result.",
    attractors: false, min_majority: 0.5, min_margin: 0.15, rare: 0.1,
    min_extractable: 0.5, max_copies: 2, watch_groups: 16, watch_window: 64, min_entropy: 0.1,
    max_entropy: 2.0, min_length: 0.5, max_length: 2.0, max_kl: 1.0, refusals: 2, bad_steps: 2,
