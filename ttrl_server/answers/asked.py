@@ -98,14 +98,21 @@ OFFERED: tuple[Kind, ...] = ("choice", "alternative", "verdict")
 
 
 def echoes(answer: str | None, question: str | None) -> bool:
-    """Whether an answer is a word or number of its question, which did not offer it as one."""
+    """Whether an answer is a word or number of its question, which did not offer it as one; or the
+    first digits of such a number, at which a sample may have stopped (84 or 37? 8)."""
     if not answer or not question or len(answer) > LONGEST_CHOICE:
         return False
     if asked(question).kind in OFFERED:
         return False
-    word = re.escape(answer.strip().casefold())
-    text = question[-TAIL:].casefold()
-    return re.search(rf"(?<![\w.]){word}(?!\w|[.,]\d)", text) is not None
+    return _stands(answer, question, pieces=answer.strip().isdecimal())
+
+
+def _stands(answer: str, question: str, *, pieces: bool = False) -> bool:
+    """Whether the answer stands in the question as a word; with ``pieces`` also where more digits
+    follow."""
+    word, end = re.escape(answer.strip().casefold()), r"(?!\w|[.,]\d)"
+    end = rf"(?:\d|{end})" if pieces else end
+    return re.search(rf"(?<![\w.]){word}{end}", question[-TAIL:].casefold()) is not None
 
 
 def by_chance(answer: str | None, question: str | None) -> float:
@@ -116,7 +123,7 @@ def by_chance(answer: str | None, question: str | None) -> float:
     known = asked(question)
     if known.kind in OFFERED:
         return 1 / max(2, len(known.choices or known.alternatives))
-    if not echoes(answer, question) or not any(map(str.isdigit, answer)):
+    if not any(map(str.isdigit, answer)) or not _stands(answer, question):
         return 0.0
     return 1 / max(2, len(set(_NUMBER.findall(question[-TAIL:]))))
 

@@ -107,6 +107,7 @@ def test_questions_of_two_forms_stay_apart() -> None:
         ("3", "What is the second of 1, 3, 5, 9?", 1 / 4),
         ("Chile", "What is the capital of Chile?", 0),
         ("17", "What is 18 - 1?", 0),
+        ("8", "Which number is larger, 84 or 37?", 0),
         (None, "Is 38 even or odd?", 0),
         ("odd", None, 0),
     ],

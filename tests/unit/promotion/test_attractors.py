@@ -60,6 +60,9 @@ def label(answer: str, text: str) -> Seen:
         ("chile", "What is the capital of Chile?", True),
         ("18", "What is 18 - 1?", True),
         ("8", "What is 18 - 1?", False),
+        ("8", "Which number is larger, 84 or 37?", True),  # and there it stopped
+        ("84", "Which number is larger, 842 or 37?", True),
+        ("4", "Which number is larger, 84 or 37?", False),
         ("1", "What is 1.5 + 1.5?", False),
         ("Santiago", "What is the capital of Chile?", False),
         ("B", "Which is right?\nA) cats\nB) dogs\nC) birds\nAnswer with the letter.", False),
