@@ -35,6 +35,7 @@ UNGUARDED: dict[str, object] = {
     "--guard.max-kl": 0,
     "--guard.max-questions": 0,
     "--gate.canary-share": 0,
+    "--gate.witnesses": 0,
     "--gate.sentinels": False,
 }
 """Flags of a server without guards, so that it trains on what it can."""

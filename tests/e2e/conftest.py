@@ -58,6 +58,7 @@ class Server:
             "--guard.min-extractable": 0,
             "--guard.max-copies": 100,
             "--gate.canary-share": 0,
+            "--gate.witnesses": 0,
             "--gate.sentinels": False,
             **self.flags,
         }

@@ -135,7 +135,7 @@ def small(folder: Path) -> dict[str, Any]:
         "vote": {"samples": 8, "deadline_s": 20, "anchor": 0},
         "train": {"samples": 4, "questions": 1, "launch": "elsewhere", "max_wait_s": 0, "rank": 8},
         "adapters": {"dir": folder / "adapters"},
-        "gate": {"canary_share": 0, "sentinels": False},
+        "gate": {"canary_share": 0, "witnesses": 0, "sentinels": False},
         # An engine that gives one answer to all would be noticed.
         "guard": {"max_copies": 100, "min_margin": 0, "attractors": False},
     }

@@ -312,14 +312,47 @@ def test_a_served_version_falls_with_the_candidate_that_shows_it(start: Start) -
     assert gateway.status()["learning"] is True
 
 
+def capital(names: int) -> str:
+    return f"What is the capital of {' '.join(['Land'] * names)}? Answer with just the word."
+
+
+def spoilt(start: Start, *versions: str, **gate: Any) -> Gateway:
+    """Versions that say one of four things where the base model mostly says 7."""
+    digits = {name: (lambda i: str(i % 4)) for name in versions}
+    gateway = start(FakeVLLM(of_version=digits), gate={"witnesses": 3, "canary_samples": 8} | gate)
+    for names in range(1, 5):
+        gateway.ask(capital(names), model="tiny@base")
+    return gateway
+
+
+def test_a_candidate_that_has_lost_one_form_is_not_served(start: Start) -> None:
+    """A label of one comparison made the others first digits; held-back questions were few."""
+    gateway = spoilt(start, "tiny@v1")
+    judgement = gateway.propose(gateway.lease())
+    assert judgement["state"] == "rejected"
+    assert "questions like 'What is the capital of Land" in judgement["reason"]
+    assert gateway.propose(gateway.lease())["state"] == "promoted"  # v2 says what the base does
+
+
+def test_too_few_questions_of_a_form_do_not_judge(start: Start) -> None:
+    gateway = spoilt(start, "tiny@v1", witnesses=5)
+    assert gateway.propose(gateway.lease())["state"] == "promoted"
+
+
+def test_a_served_version_that_has_lost_a_form_falls(start: Start) -> None:
+    gateway = spoilt(start, *(f"tiny@v{n}" for n in range(1, 9)), witnesses=5)
+    assert gateway.propose(gateway.lease())["state"] == "promoted"
+    gateway.ask(capital(9), model="tiny@base")
+    judgement = gateway.propose(gateway.lease())
+    assert judgement["reason"].startswith("canary")
+    gateway.until(lambda: gateway.served == "tiny@base")
+    assert gateway.status()["learning"] is True
+
+
 # ---------------------------------------------------------------- attractors
 
 
 NOTICED = {"attractors": True}
-
-
-def capital(names: int) -> str:
-    return f"What is the capital of {' '.join(['Land'] * names)}? Answer with just the word."
 
 
 def attracted(start: Start, full_disk: bool = False) -> Gateway:

@@ -88,6 +88,8 @@ class Learning:
             self._attractors.see(replace(seen, trains=admission.admitted and by_vote))
         if admission.reason == "held_back":
             self._gate.offer(experience.group, text)
+        elif admission.reason not in UNSOUND:
+            self._gate.witness(experience.group, text)
         if question.version is None and admission.reason not in UNSOUND:
             self.watcher.see(experience.group, experience.vote, text)
         return admission.reason

@@ -22,7 +22,7 @@ from ttrl_server.registry.folders import MALFORMED
 from ttrl_server.registry.names import version_name
 from ttrl_server.settings.config import Config
 from ttrl_server.settings.sections import GateConfig
-from ttrl_server.types import Question, Rollout, Sampling, Signals, VoteOptions, last_text
+from ttrl_server.types import Group, Question, Rollout, Sampling, Signals, VoteOptions, last_text
 from ttrl_server.voting import signals
 
 log = structlog.get_logger()
@@ -77,6 +77,14 @@ class Canary:
     """The answers, by version; 0 is the base model."""
     spent: int = 0
     """Seeds that no comparison may use any more."""
+
+    @classmethod
+    def of(cls, group: Group, text: str | None) -> Canary:
+        """A client's question; a sample of it may be half as long again as the longest of
+        ``group``."""
+        longest = max((len(rollout.token_ids) for rollout in group.rollouts), default=1)
+        sampling = Sampling(group.temperature, max_tokens=longest + longest // 2)
+        return cls(group.prompt_token_ids, sampling, text)
 
 
 def is_held_back(key: str, gate: GateConfig) -> bool:

@@ -2,6 +2,8 @@
 
     held-back questions   refused if the base model supports the candidate's answers less than
                           its own answers
+    witnesses of a form   the same for a few questions of every form that is asked often, each form
+                          by itself: one label may spoil a form, and leave the others alone
     sentinels             refused if the candidate is worse than the base model or the served
                           version, or if the gate could not see it if it were
     gate.labelled         refused if the candidate is shown to be worse than the base model or the
@@ -51,6 +53,12 @@ SENTINELS, LEAST = 16, 6
 """Most sentinels, and fewest to judge by."""
 LOOKS = (1, 2, 4)
 """Samples of a sentinel, as multiples of gate.canary_samples."""
+FORMS, JUDGED, LONGEST = 256, 16, 1000
+"""Forms that are known, the latest of them that are judged, and most tokens of a witness."""
+LOST = 0.5
+"""A form is lost where the base model supports a candidate's answers less than half as much as its
+own, by more than gate.canary_z standard errors. A smaller fall may be learning: the base model's
+second answer was right."""
 SEED_DIGITS = 7
 """Hexadecimal, of a question's key: vLLM takes seeds of 63 bits, a CPU's generator fewer."""
 BLIND = (
@@ -85,6 +93,8 @@ class Gate:
         self._config = config
         self.held_back: OrderedDict[str, Canary] = OrderedDict()
         """By the question's key: ``gate.canary_questions``, the newest of every form."""
+        self._witnesses: OrderedDict[str, dict[str, Canary]] = OrderedDict()
+        """By form, and by the question's key: the first of its questions."""
         sampling = Sampling(config.vote.temperature, config.vote.max_tokens)
         given = config.gate.labelled
         self._labelled_asked = canaries.read_labelled(given, sampling) if given else []
@@ -106,15 +116,27 @@ class Gate:
         """
         key = question_key(group.prompt_token_ids)
         if key not in self.held_back:
-            longest = max((len(rollout.token_ids) for rollout in group.rollouts), default=1)
-            sampling = Sampling(group.temperature, max_tokens=longest + longest // 2)
-            self.held_back[key] = Canary(group.prompt_token_ids, sampling, text)
+            self.held_back[key] = Canary.of(group, text)
         self.held_back.move_to_end(key)
         if len(self.held_back) > self._config.gate.canary_questions:
             forms = Counter(form(canary.text) for canary in self.held_back.values())
             most = max(forms.values())
             full = (k for k, c in self.held_back.items() if forms[form(c.text)] == most)
             del self.held_back[next(full)]
+
+    def witness(self, group: Group, text: str | None) -> None:
+        """Keeps a question as one of its form, held back or not: what the base model supports is no
+        label that it could have been taught."""
+        wanted = self._config.gate.witnesses
+        if not (wanted and text and group.rollouts) or len(group.prompt_token_ids) > LONGEST:
+            return
+        like = form(text)
+        known = self._witnesses.setdefault(like, {})
+        self._witnesses.move_to_end(like)
+        if len(known) < wanted:
+            known.setdefault(question_key(group.prompt_token_ids), Canary.of(group, text))
+        if len(self._witnesses) > FORMS:
+            self._witnesses.popitem(last=False)
 
     async def examine(self, replica: Replica, candidate: int, served: int, tries: int) -> Figures:
         """The gate's figures for ``candidate``; ``replica`` has it and ``served`` loaded.
@@ -131,15 +153,21 @@ class Gate:
         sentinels, labelled = self._chosen or [], self._labelled
         enough = len(self.held_back) >= self._config.gate.canary_least
         held_back = list(self.held_back.values()) if enough else []
-        for canary in (*held_back, *sentinels, *labelled):
+        least = self._config.gate.witnesses
+        full = [known.values() for known in self._witnesses.values() if len(known) == least]
+        forms = [list(known) for known in full[-JUDGED:]]
+        witnesses = [canary for known in forms for canary in known]
+        for canary in (*held_back, *sentinels, *labelled, *witnesses):
             # What an examination drew before it ran out of time is kept for the next.
             wanted = (0, served, candidate)
             canary.said = {n: said for n, said in canary.said.items() if n in wanted}
         both = (*held_back, *labelled)
-        await self._ask(both, exam, {served, candidate} - {0})
-        await self._ask(both, exam, {0}, 2 * self._config.gate.canary_samples)
+        await self._ask((*both, *witnesses), exam, {served, candidate} - {0})
+        await self._ask((*both, *witnesses), exam, {0}, 2 * self._config.gate.canary_samples)
         figures = await asyncio.to_thread(self._movement, both, exam)
         figures |= await asyncio.to_thread(self._support, held_back, exam)
+        for known in forms:
+            await asyncio.to_thread(self._form, known, exam)
         if self._config.gate.sentinels:
             figures |= await self._sentinels(sentinels, exam)
         figures |= await asyncio.to_thread(self._labels, labelled, exam)
@@ -275,24 +303,32 @@ class Gate:
         shares = {"gate_majority": now.majority, "gate_extractable": now.extractable}
         return shares | {"gate_length": now.length, "gate_entropy": now.entropy}
 
+    def _form(self, asked: Sequence[Canary], exam: Exam) -> None:
+        """Raises RejectedVersion where the candidate has lost a form."""
+        gate = self._config.gate
+        keyed = [self._keyed(c) for c in asked if {0, exam.candidate} <= c.said.keys()]
+
+        def is_lost(found: trials.Contrast) -> bool:
+            return found.z < -gate.canary_z and found.theirs < LOST * found.ours
+
+        found = _supported(keyed, exam.candidate)
+        if len(keyed) == gate.witnesses and is_lost(found):
+            before = _supported(keyed, exam.served)
+            like = f"on {len(keyed)} questions like {str(asked[0].text)[:80]!r}"
+            also = f"{like} {_less(before)}" if is_lost(before) else ""
+            raise RejectedVersion("canary", f"{like} {_less(found)}", fallen=also)
+
     def _support(self, asked: Sequence[Canary], exam: Exam) -> Figures:
         gate, candidate, served = self._config.gate, exam.candidate, exam.served
         keyed = [self._keyed(c) for c in asked if {0, candidate} <= c.said.keys()]
         if len(keyed) < gate.canary_least:
             return {}
-
-        def supported(number: int) -> tuple[trials.Contrast, str]:
-            pairs = [trials.supports(k[0], k[number]) for k in keyed if number in k]
-            found = trials.contrast([own for own, _ in pairs], [theirs for _, theirs in pairs])
-            figures = f"{found.theirs:.3f} against {found.ours:.3f}, z = {found.z:.1f}"
-            said = f"the base model supports its answers less than its own ({figures})"
-            return found, f"on {len(pairs)} held-back questions {said}"
-
-        found, said = supported(candidate)
+        found, like = _supported(keyed, candidate), f"on {len(keyed)} held-back questions"
         if found.z < -gate.canary_z:
             # What is served was promoted beside other questions, or with fewer.
-            before, also = supported(served)
-            raise RejectedVersion("canary", said, fallen=also if before.z < -gate.canary_z else "")
+            before = _supported(keyed, served)
+            also = f"{like} {_less(before)}" if before.z < -gate.canary_z else ""
+            raise RejectedVersion("canary", f"{like} {_less(found)}", fallen=also)
         both = [(k[served], k[candidate]) for k in keyed if served in k]
         agreed = [signals.largest(old)[0] == signals.largest(new)[0] for old, new in both]
         agreement = {"gate_agreement": sum(agreed) / len(agreed)} if agreed else {}
@@ -421,6 +457,17 @@ class Gate:
         distinct = {answer for row in answers.values() for answer in row if answer is not None}
         found = keys(distinct, asked(canary.text))
         return {n: tuple(None if a is None else found[a] for a in r) for n, r in answers.items()}
+
+
+def _supported(keyed: Sequence[Keyed], number: int) -> trials.Contrast:
+    """How much the base model supports the answers of a version, beside its own."""
+    pairs = [trials.supports(k[0], k[number]) for k in keyed if number in k]
+    return trials.contrast([own for own, _ in pairs], [theirs for _, theirs in pairs])
+
+
+def _less(found: trials.Contrast) -> str:
+    figures = f"{found.theirs:.3f} against {found.ours:.3f}, z = {found.z:.1f}"
+    return f"the base model supports its answers less than its own ({figures})"
 
 
 async def _all(work: Sequence[Coroutine[Any, Any, None]]) -> None:

@@ -302,6 +302,9 @@ class GateConfig(Section):
     It is a multiple of their difference with the adapter off."""
     canary_share: float = Field(0.1, ge=0, lt=1)
     """Share of the distinct questions that is held back, to ask candidates; 0: no such check."""
+    witnesses: int = Field(3, ge=0)
+    """Questions of each form of the traffic (numbers, names and quoted words masked) that every
+    candidate is asked: one label may spoil a form, and leave the others alone. 0: no such check."""
     sentinels: bool = True
     """Whether the gate also asks questions with known answers (promotion/bank.py).
     Those that the base model answers right sometimes show a fall beside it and what is served."""

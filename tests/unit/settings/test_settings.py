@@ -50,7 +50,7 @@ train:
 store: {url: "postgresql://db/ttrl"}
 adapters: {dir: /shared/adapters, keep: 2, keep_days: 30.0}
 gate:
-  {mode: "off", probe_tolerance: 2.0, canary_share: 0.2, sentinels: false, sees: 0.1,
+  {mode: "off", probe_tolerance: 2.0, canary_share: 0.2, witnesses: 2, sentinels: false, sees: 0.1,
    blind: promote, canary_questions: 16, canary_least: 4, canary_samples: 4, canary_z: 3.0,
    labelled: labelled.jsonl, margin: 0.2, alpha: 0.01}
 guard:
