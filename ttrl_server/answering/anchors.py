@@ -72,8 +72,8 @@ class Anchors:
     def tests(self, question: Question) -> tuple[str, ...]:
         """Which questions test a label of this one: it must lose the opposite question, where there
         is one, and win the same in other words."""
-        guard = self._config.guard
-        opposed = guard.opposite and opposite(last_text(question)) is not None
+        guard, asks = self._config.guard, self._config.vote.anchor > 0
+        opposed = guard.opposite and asks and opposite(last_text(question)) is not None
         return ("opposed",) * opposed + ("reworded",) * bool(guard.wording)
 
     @asynccontextmanager

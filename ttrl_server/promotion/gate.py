@@ -20,7 +20,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -311,24 +311,17 @@ class Gate:
         def is_lost(found: trials.Contrast) -> bool:
             return found.z < -gate.canary_z and found.theirs < LOST * found.ours
 
-        found = _supported(keyed, exam.candidate)
-        if len(keyed) == gate.witnesses and is_lost(found):
-            before = _supported(keyed, exam.served)
+        if len(keyed) == gate.witnesses:
             like = f"on {len(keyed)} questions like {str(asked[0].text)[:80]!r}"
-            also = f"{like} {_less(before)}" if is_lost(before) else ""
-            raise RejectedVersion("canary", f"{like} {_less(found)}", fallen=also)
+            _supported(keyed, exam, like, is_lost)
 
     def _support(self, asked: Sequence[Canary], exam: Exam) -> Figures:
         gate, candidate, served = self._config.gate, exam.candidate, exam.served
         keyed = [self._keyed(c) for c in asked if {0, candidate} <= c.said.keys()]
         if len(keyed) < gate.canary_least:
             return {}
-        found, like = _supported(keyed, candidate), f"on {len(keyed)} held-back questions"
-        if found.z < -gate.canary_z:
-            # What is served was promoted beside other questions, or with fewer.
-            before = _supported(keyed, served)
-            also = f"{like} {_less(before)}" if before.z < -gate.canary_z else ""
-            raise RejectedVersion("canary", f"{like} {_less(found)}", fallen=also)
+        like = f"on {len(keyed)} held-back questions"
+        found = _supported(keyed, exam, like, lambda found: found.z < -gate.canary_z)
         both = [(k[served], k[candidate]) for k in keyed if served in k]
         agreed = [signals.largest(old)[0] == signals.largest(new)[0] for old, new in both]
         agreement = {"gate_agreement": sum(agreed) / len(agreed)} if agreed else {}
@@ -459,15 +452,27 @@ class Gate:
         return {n: tuple(None if a is None else found[a] for a in r) for n, r in answers.items()}
 
 
-def _supported(keyed: Sequence[Keyed], number: int) -> trials.Contrast:
-    """How much the base model supports the answers of a version, beside its own."""
-    pairs = [trials.supports(k[0], k[number]) for k in keyed if number in k]
-    return trials.contrast([own for own, _ in pairs], [theirs for _, theirs in pairs])
+def _supported(
+    keyed: Sequence[Keyed], exam: Exam, like: str, is_lost: Callable[[trials.Contrast], bool]
+) -> trials.Contrast:
+    """How much the base model supports the candidate's answers, beside its own. Raises
+    RejectedVersion where the support ``is_lost``; ``like`` says on which questions."""
 
+    def beside(number: int) -> trials.Contrast:
+        pairs = [trials.supports(k[0], k[number]) for k in keyed if number in k]
+        return trials.contrast([own for own, _ in pairs], [theirs for _, theirs in pairs])
 
-def _less(found: trials.Contrast) -> str:
-    figures = f"{found.theirs:.3f} against {found.ours:.3f}, z = {found.z:.1f}"
-    return f"the base model supports its answers less than its own ({figures})"
+    def said(found: trials.Contrast) -> str:
+        figures = f"{found.theirs:.3f} against {found.ours:.3f}, z = {found.z:.1f}"
+        return f"{like} the base model supports its answers less than its own ({figures})"
+
+    found = beside(exam.candidate)
+    if is_lost(found):
+        # What is served was promoted beside other questions, or with fewer.
+        before = beside(exam.served)
+        also = said(before) if is_lost(before) else ""
+        raise RejectedVersion("canary", said(found), fallen=also)
+    return found
 
 
 async def _all(work: Sequence[Coroutine[Any, Any, None]]) -> None:
