@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from benchmarks import MODEL, argument_parser
-from benchmarks.engine import prompt_ids, running, small
+from benchmarks.engine import prompt_of, running, small
 from ttrl_server.registry.names import version_name
 from ttrl_server.settings.config import Config
 from ttrl_server.types import Sampling
@@ -50,12 +50,16 @@ async def measure(config: Config, adapter: Path, rounds: int) -> dict[str, float
         await client.load("adapter", str(adapter))
         pairs = itertools.product((2, 3, 4, 5), (3, 8))
         asked = [f"What is {a} * {b}? Answer with just the number." for a, b in pairs]
-        prompts = [await prompt_ids(client, base, question) for question in asked]
+        prompts = [await prompt_of(client, base, question) for question in asked]
         for _ in range(rounds + 1):
             for kind, model in (("base", base), ("adapter", "adapter")):
                 started = time.monotonic()
                 rollouts = await asyncio.gather(
-                    *(client.sample(ids, model, SAMPLING, i) for ids in prompts for i in range(16))
+                    *(
+                        client.sample(each, model, SAMPLING, i)
+                        for each in prompts
+                        for i in range(16)
+                    )
                 )
                 tokens = sum(len(rollout.token_ids) for rollout in rollouts)
                 seen[kind].append(tokens / (time.monotonic() - started))

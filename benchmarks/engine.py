@@ -14,7 +14,7 @@ from ttrl_server.engine.supervisor import make_socket_dir
 from ttrl_server.process import ChildTree
 from ttrl_server.settings.config import Config
 from ttrl_server.settings.sections import EngineConfig, TrainConfig
-from ttrl_server.types import Question, Sampling, VoteOptions
+from ttrl_server.types import Prompt, Question, Sampling, VoteOptions
 
 KEY = "benchmark"
 START_S = 600
@@ -36,13 +36,13 @@ def small(
     )
 
 
-async def prompt_ids(
+async def prompt_of(
     client: EngineClient, model: str, prompt: str, kind: Literal["chat", "completion"] = "chat"
-) -> tuple[int, ...]:
-    """The token ids of a question, or of a text to go on with."""
+) -> Prompt:
+    """A question as the engine reads it, or a text to go on with."""
     said = [{"role": "user", "content": prompt}] if kind == "chat" else prompt
     question = Question("", "", said, kind, model, None, Sampling(1.0), VoteOptions(1))
-    return (await client.tokenize(question, model))[0]
+    return await client.prompt(question, model)
 
 
 @asynccontextmanager

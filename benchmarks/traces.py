@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import MODEL, argument_parser
-from benchmarks.engine import prompt_ids, running, small
+from benchmarks.engine import prompt_of, running, small
 from ttrl_server.engine.client import EngineClient
 from ttrl_server.registry.names import version_name
 from ttrl_server.types import Sampling
@@ -107,8 +107,8 @@ async def record(model: str, out: Path) -> None:
 async def _draw(client: EngineClient, model: str, record: dict[str, Any], number: int) -> str:
     stop = {"stop": ["\n"]} if record["kind"] == "completion" else {}
     sampling = Sampling(TEMPERATURE, record["max_tokens"], seed=1_000 * number, extra=stop)
-    ids = await prompt_ids(client, model, record["question"], record["kind"])
-    drawing = (client.sample(ids, model, sampling, i) for i in range(SAMPLES))
+    prompt = await prompt_of(client, model, record["question"], record["kind"])
+    drawing = (client.sample(prompt, model, sampling, i) for i in range(SAMPLES))
     samples = [
         {
             "text": r.text,

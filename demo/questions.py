@@ -12,6 +12,7 @@ import json
 import random
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 TRAINED_NAME = "trained"
 FACTORS = range(2, 10)
@@ -40,7 +41,7 @@ OPPOSITES = (
     "above below, buy sell, true false"
 )
 
-Record = dict[str, str]
+Record = dict[str, Any]
 
 
 def pairs(text: str) -> list[tuple[str, str]]:

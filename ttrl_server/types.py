@@ -1,4 +1,5 @@
-"""The data classes of the system: frozen, slotted, standard library only.
+"""The data classes of the system: frozen, slotted; beside the standard library only what a question
+may be answered with.
 
     Question → Group of Rollouts → Vote → Experience → Batch → AdapterVersion
 
@@ -11,7 +12,11 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ttrl_server.answers import Asking, wanted
+
 FinishReason = Literal["stop", "length", "abort"]
+Json = Literal["whole", "fields"]
+Kind = Literal["chat", "completion", "messages", "responses"]
 StopRule = Literal["none", "exact", "beta", "certificate"]
 Weighting = Literal["uniform", "confidence", "verified"]
 Stopped = Literal["full", "exact", "beta", "certificate", "unvotable", "deadline", "cancelled"]
@@ -43,6 +48,12 @@ class VoteOptions:
     """1 − δ of a statistical stop rule."""
     probe: bool = False
     """Whether the first wave decides if the question is unvotable (policy auto)."""
+    json: Json = "whole"
+    """Whether replies in JSON vote as one answer, or by their fields."""
+    ignored: tuple[str, ...] = ()
+    """Arguments of calls that are not compared."""
+    choices: int = 1
+    """How many samples are returned, the winner's first; no vote ends with fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,32 +63,78 @@ class Question:
     id: str
     tenant: str
     prompt: Any
-    """Chat messages (list of dicts), or the text or token ids of a plain completion."""
-    kind: Literal["chat", "completion"]
+    """The conversation as the client gave it: messages, the input of a response, or the text of a
+    plain completion."""
+    kind: Kind
     model: str
     """The model name from the client; the answer repeats it."""
     version: int | None
     """Pinned adapter version (0 is the base model); None means the served version."""
     sampling: Sampling
     vote: VoteOptions
-    template: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the chat template (``chat_template_kwargs`` and the like)."""
+    request: dict[str, Any] = field(default_factory=dict)
+    """The other fields of the request that are the engine's to read: sampling parameters, tools,
+    a format, arguments of the chat template."""
+    chat: dict[str, Any] = field(default_factory=dict)
+    """Those that decide what a sample may be, with the names that they have in a chat request:
+    tools, tool_choice, response_format, logprobs."""
     label: str | None = None
     """The right answer, if the client gives it; then the rewards come from it, not the vote."""
     deadline_s: float | None = None
 
+    @property
+    def wanted(self) -> Asking:
+        """What the question's answers are compared by: its text, and what else it asks for."""
+        fields = self.vote.json == "fields"
+        return wanted(last_text(self), self.chat, fields=fields, ignored=self.vote.ignored)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What a later look at the group needs, without what is long: the text, the client's label
+        and the pinned version where there are such, and what ``wanted`` reads of ``chat``."""
+        names = ("tool_choice", "response_format")
+        short = {name: self.chat[name] for name in names if name in self.chat}
+        told = {"text": last_text(self), "label": self.label, "version": self.version}
+        short |= {name: value for name, value in told.items() if value is not None}
+        if form := short.get("response_format"):
+            short["response_format"] = {"type": form.get("type")}
+        tools = [{"function": {"name": t["function"]["name"]}} for t in self.chat.get("tools", ())]
+        return short | ({"tools": tools} if tools else {})
+
+
+SAID: dict[Kind, str] = {
+    "chat": "messages",
+    "messages": "messages",
+    "responses": "input",
+    "completion": "prompt",
+}
+"""The field of a request with the conversation, by kind."""
+
 
 def last_text(question: Question) -> str | None:
-    """The question's text (in a chat: of the last message), which shows the kind of answer."""
-    if isinstance(question.prompt, str):
-        return question.prompt
-    return spoken(question.prompt[-1].get("content")) if question.kind == "chat" else None
+    """The question's text, which shows the kind of answer: in a conversation what the user said
+    last, also where results of tools came after it."""
+    return text_in(question.prompt)
+
+
+def text_in(said: Any) -> str | None:
+    """The last text of a user in a conversation, or the text itself."""
+    if isinstance(said, str):
+        return said
+    parts = [part for part in said if isinstance(part, dict)]
+    asked = [part for part in parts if part.get("role") == "user"] or parts[-1:]
+    texts = (spoken(part.get("content")) for part in reversed(asked))
+    return next((text for text in texts if text), None)
+
+
+TEXTS = ("text", "input_text")
+"""Types of a part of a message that is text."""
 
 
 def spoken(content: Any) -> str | None:
     """The text of a message's content, or of its text parts; None when it has no text."""
     if isinstance(content, list):
-        parts = (part for part in content if isinstance(part, dict) and part.get("type") == "text")
+        parts = (part for part in content if isinstance(part, dict) and part.get("type") in TEXTS)
         texts = (part.get("text") for part in parts)
         return "\n".join(text for text in texts if isinstance(text, str)) or None
     return content if isinstance(content, str) else None
@@ -87,6 +144,40 @@ def question_key(prompt_token_ids: tuple[int, ...]) -> str:
     """32 hexadecimal digits that depend on the prompt only."""
     text = ",".join(map(str, prompt_token_ids))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A question as the engine reads it: what its samples are drawn from."""
+
+    token_ids: tuple[int, ...]
+    """[P]"""
+    longest: int
+    """Most tokens of a completion that fit."""
+    rendered: dict[str, Any] = field(default_factory=dict)
+    """What the engine's generate route wants beside the ids, as its render route gave it; empty
+    where the engine has no such routes, and for plain completions."""
+    parse: dict[str, Any] | None = None
+    """The request, where the engine's parsers must read its samples: tools, or reasoning."""
+    wanted: Asking = None
+    """As in ``Question``."""
+
+    @property
+    def bent(self) -> dict[str, Any]:
+        """What the engine does to the samples: a grammar, whose forbidden tokens have probability
+        0, and a budget of thinking, at whose end it writes tokens itself."""
+        params: dict[str, Any] = self.rendered.get("sampling_params", {})
+        names = {"structured_outputs": "grammar", "thinking_token_budget": "thinking_token_budget"}
+        return {name: params[given] for given, name in names.items() if params.get(given)}
+
+    @property
+    def key(self) -> str:
+        """``question_key``, other where the same ids ask for something else: calls, or JSON."""
+        key = question_key(self.token_ids)
+        if self.wanted is None or isinstance(self.wanted, str):
+            return key
+        tools, asks = sorted(self.wanted.tools), (self.wanted.json, self.wanted.fields, self.bent)
+        return hashlib.blake2b(f"{key} {tools} {asks}".encode(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +194,18 @@ class Rollout:
     finish_reason: FinishReason
     certainty: float | None = None
     """Mean over tokens of the mean −log p of the most likely alternatives (nats), or None."""
+    stop_reason: int | str | None = None
+    """The stop string or token that ended it, if one of the request's did."""
+    message: dict[str, Any] | None = None
+    """The message that the engine's parsers made of the sample, in vLLM's form; None without."""
+    likely: list[dict[str, Any]] | None = None
+    """The tokens with their log-probabilities in OpenAI's form, where the request asks for them."""
+
+    @property
+    def calls(self) -> tuple[tuple[str, str], ...]:
+        """The tools that are called: each one's name, and its arguments in JSON."""
+        given = (self.message or {}).get("tool_calls") or ()
+        return tuple((c["function"]["name"], c["function"]["arguments"]) for c in given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +220,15 @@ class Group:
     version: int
     """Adapter version that drew every rollout; 0 is the base model."""
     temperature: float
+    bent: dict[str, Any] = field(default_factory=dict)
+    """What changed the sampled distribution beside the temperature: a grammar, penalties, stops."""
+    asked: dict[str, Any] = field(default_factory=dict)
+    """As in ``Question``; the tools by their names alone."""
+
+    @property
+    def wanted(self) -> Asking:
+        """As in ``Question``."""
+        return wanted(self.asked.get("text"), self.asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +268,11 @@ class Vote:
     asked, or nothing won."""
     base_ratio: float | None = None
     """The winner's share of the base model's samples of the same question."""
+    base_share: float | None = None
+    """The same of those that answer."""
+    agreements: tuple[float, ...] | None = None
+    """[M] share of the fields of each sample that most samples have as well; None: answers are
+    compared whole."""
 
 
 @dataclass(frozen=True, slots=True)

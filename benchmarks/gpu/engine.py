@@ -30,7 +30,7 @@ from benchmarks.gpu import shapes
 from ttrl_server.engine.client import EngineClient
 from ttrl_server.registry.names import version_name
 from ttrl_server.settings.config import Config
-from ttrl_server.types import Sampling
+from ttrl_server.types import Prompt, Sampling
 
 SAMPLES, PROMPT, RANK = 64, 128, 32
 BASE, OLD, NEW = version_name("m", 0), "m@old", "m@new"
@@ -107,7 +107,8 @@ async def _post(client: EngineClient, body: dict[str, Any]) -> Any:
 
 async def _votes(client: EngineClient, prompt: tuple[int, ...], model: str, tokens: int) -> None:
     how = Sampling(1.0, tokens, extra={"ignore_eos": True})
-    wanted = (client.sample(prompt, model, how, i) for i in range(SAMPLES))
+    asked = Prompt(prompt, tokens)
+    wanted = (client.sample(asked, model, how, i) for i in range(SAMPLES))
     rollouts = await asyncio.gather(*wanted)
     assert all(len(rollout.token_ids) == tokens for rollout in rollouts)
 

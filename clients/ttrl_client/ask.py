@@ -1,7 +1,8 @@
 """The two ways a question is asked over OpenAI HTTP, and the server's word on what it has learned.
 
 Voted: n = 1, the server samples, votes and may keep the group for training.
-Drawn: n = k, which is never voted on; ``store: false`` says besides that nothing of it may be kept.
+Drawn: n = k, and a header that asks for no vote; ``store: false`` says besides that nothing of it
+may be kept.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ import pydantic
 from openai.types.chat import ChatCompletion
 from openai.types.chat.chat_completion import Choice
 from pydantic import AliasChoices, BeforeValidator, Field, FiniteFloat
+
+from ttrl_client.datasets import Item
+from ttrl_server.answers import written
 
 T = TypeVar("T")
 
@@ -59,6 +63,8 @@ class Evidence(pydantic.BaseModel, frozen=True):
 class Reply:
     text: str
     finish_reason: str
+    calls: tuple[tuple[str, str], ...] = ()
+    """Tools that it calls: each one's name, and its arguments in JSON."""
     evidence: Evidence | None = None
     """None when the server did not vote (a drawn sample, or any other OpenAI endpoint)."""
 
@@ -106,7 +112,7 @@ NOT_LEARNING = Status("", 0, False, False, "the server has no /ttrl/v1/status", 
 async def ask_voted(
     client: openai.AsyncOpenAI,
     model: str,
-    prompt: str,
+    item: Item,
     max_tokens: int | None,
     label: str | None = None,
     *,
@@ -120,7 +126,7 @@ async def ask_voted(
     completion = await _complete(
         client,
         model,
-        prompt,
+        item,
         max_tokens,
         store=openai.omit if store else False,
         extra_body={"ttrl": {"label": label}} if label is not None else None,
@@ -133,25 +139,34 @@ async def ask_voted(
     return _reply(completion.choices[0], evidence)
 
 
-async def draw(client: openai.AsyncOpenAI, model: str, prompt: str, how: Draw) -> Drawn:
+async def draw(client: openai.AsyncOpenAI, model: str, item: Item, how: Draw) -> Drawn:
     """k samples of one question, neither voted on nor kept. Raises one of FAILURES."""
-    n = max(2, how.k)  # one would be voted on
-    sampling = {"n": n, "temperature": how.temperature, "top_p": how.top_p}
-    completion = await _complete(client, model, prompt, how.max_tokens, **sampling, store=False)
-    drawn = len(completion.choices)
-    if drawn != n:
-        raise BadReply(f"asked for {n} choices, got {drawn}")
+    sampling: dict[str, Any] = {
+        "n": how.k,
+        "temperature": how.temperature,
+        "top_p": how.top_p,
+        "store": False,
+    }
+    sampling |= {"extra_headers": UNVOTED}
+    completion = await _complete(client, model, item, how.max_tokens, **sampling)
+    if len(completion.choices) != how.k:
+        raise BadReply(f"asked for {how.k} choices, got {len(completion.choices)}")
     tokens = completion.usage.completion_tokens if completion.usage else 0
-    return Drawn(tuple(map(_reply, completion.choices[: how.k])), tokens * how.k // n)
+    return Drawn(tuple(map(_reply, completion.choices)), tokens)
+
+
+UNVOTED = {"x-ttrl-vote": "off"}
+"""The header with which a request is not voted on."""
 
 
 async def _complete(
-    client: openai.AsyncOpenAI, model: str, prompt: str, max_tokens: int | None, **how: Any
+    client: openai.AsyncOpenAI, model: str, item: Item, max_tokens: int | None, **how: Any
 ) -> ChatCompletion:
     completion: object = await client.chat.completions.create(
         model=model,
-        messages=[{"role": "user", "content": prompt}],
+        messages=[{"role": "user", "content": item.prompt}],
         max_tokens=max_tokens or openai.omit,
+        **item.request,
         **how,
     )
     if not isinstance(completion, ChatCompletion) or not completion.choices:
@@ -160,7 +175,10 @@ async def _complete(
 
 
 def _reply(choice: Choice, evidence: Evidence | None = None) -> Reply:
-    return Reply(_printable(choice.message.content or ""), choice.finish_reason, evidence)
+    calls = (call for call in choice.message.tool_calls or () if call.type == "function")
+    made = tuple((call.function.name, _printable(call.function.arguments)) for call in calls)
+    text = choice.message.content or (written(made) if made else "")
+    return Reply(_printable(text), choice.finish_reason, made, evidence)
 
 
 async def read_models(client: openai.AsyncOpenAI) -> list[str]:

@@ -11,10 +11,11 @@ generator come ``size``, ``seed`` and the task's own parameters.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,13 @@ class Item:
     """The true label: for scoring here, never sent unless asked for."""
     group: str | None = None
     """Level or subject, where the data has one."""
+    request: dict[str, Any] = field(default_factory=dict)
+    """Fields of the chat request beside its message: tools, tool_choice, response_format."""
 
     @property
     def asked(self) -> Asked:
         """What its answer is read as."""
-        return expecting(self.prompt, self.answer)
+        return expecting(self.prompt, self.answer, self.request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +125,23 @@ def _item(record: dict[str, Any], number: int, where: str, fields: Fields) -> It
     if options := options_of(record, answer_field, number, where):
         prompt, answer = lettered(prompt, *options)
     else:
+        if isinstance(given := record.get(answer_field), (dict, list)):  # a call, or JSON
+            record = record | {answer_field: json.dumps(given)}
         answer = _text(record, answer_field, where)
         if "####" in answer:  # GSM8K writes its working before it
             answer = answer.rsplit("####", 1)[-1].strip()
     name = record.get("id", number)
     grouped = fields.group or next((g for g in GROUPS if record.get(g) not in (None, "")), None)
     group = record.get(grouped) if grouped else None
+    request = record.get("request") or {}
+    if not isinstance(request, dict):
+        raise Unusable(f"{where}: 'request' must be an object, not {request!r}")
     return Item(
         id=str(number if name in (None, "") else name),
         prompt=prompt + (fields.suffix or ""),
         answer=answer,
         group=None if group in (None, "") else str(group),
+        request=request,
     )
 
 

@@ -160,7 +160,7 @@ class Session:
         s = self._settings
         how = ask.Draw(s.eval_samples, s.temperature, s.top_p, s.max_tokens)
         row = await self._row(
-            item, title, lambda: ask.draw(self._client, s.model, item.prompt, how), votes.drawn_row
+            item, title, lambda: ask.draw(self._client, s.model, item, how), votes.drawn_row
         )
         if "error" in row:
             phase.failed()
@@ -219,9 +219,7 @@ class Session:
         label, store = item.answer if s.mode == "oracle" else None, s.mode != "frozen"
 
         def voted() -> Awaitable[ask.Reply]:
-            return ask.ask_voted(
-                self._client, s.model, item.prompt, s.max_tokens, label, store=store
-            )
+            return ask.ask_voted(self._client, s.model, item, s.max_tokens, label, store=store)
 
         row = await self._row(item, title, voted, votes.row)
         if "error" in row:

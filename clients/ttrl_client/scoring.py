@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
-from ttrl_server.answers import Asked, Kind, asked, read, same
+from ttrl_server.answers import Asked, Kind, asked, read, read_calls, same, wanted
 
-__all__ = ["Asked", "expecting", "read", "same"]
+__all__ = ["Asked", "answer_of", "expecting", "read", "same"]
 
 _FIGURES = re.compile(r"\d|[\\^=+*/<>{}\[\]$]")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _VERDICTS = frozenset({"yes", "no", "true", "false"})
 
 
+def expecting(prompt: str, truth: str, request: Mapping[str, Any] | None = None) -> Asked:
+    """What a question asks for. Where it may be answered with calls of tools or with JSON, that;
+    else as ``_expecting``."""
+    found = wanted(prompt, request or {})
+    return _expecting(prompt, truth) if isinstance(found, str) else asked(found)
+
+
+def answer_of(text: str, calls: Sequence[tuple[str, str]], finish: str, asked: Asked) -> str | None:
+    """The answer of a sample: its calls, or what its text says."""
+    return (read_calls(calls, asked) if calls else read(text, finish, asked)).answer
+
+
 @lru_cache(maxsize=4096)
-def expecting(prompt: str, truth: str) -> Asked:
+def _expecting(prompt: str, truth: str) -> Asked:
     """What a question asks for, where it does not say so itself by what its true answer looks like.
 
     Whoever scores knows the answer: a question that would be voted on by nobody is still read for a

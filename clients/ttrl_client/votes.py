@@ -18,7 +18,7 @@ from ttrl_client.metrics import (
     mean,
     score_vote,
 )
-from ttrl_client.scoring import read, same
+from ttrl_client.scoring import answer_of, same
 
 STATED = ("majority_ratio", "confidence")
 """What a vote says of itself, between 0 and 1."""
@@ -28,7 +28,7 @@ RATIOS = ("majority_ratio", "ground_truth_ratio", "label_accuracy", "reward_accu
 def row(item: Item, reply: ask.Reply) -> Row:
     """What is known of a question that was answered; without a vote, its answer is judged."""
     vote = reply.evidence
-    answer = vote.answer if vote else read(reply.text, reply.finish_reason, item.asked).answer
+    answer = vote.answer if vote else _answer(item, reply)
     right = same(answer, item.answer, item.asked)
     known = {"truth": item.answer, "answer": answer, "right": right, "text": reply.text}
     if vote is None:
@@ -39,7 +39,7 @@ def row(item: Item, reply: ask.Reply) -> Row:
 
 def drawn_row(item: Item, drawn: ask.Drawn) -> Row:
     """The samples of a question that was not voted on, and whether their majority is right."""
-    answers = [read(x.text, x.finish_reason, item.asked).answer for x in drawn.samples]
+    answers = [_answer(item, reply) for reply in drawn.samples]
     return {
         "truth": item.answer,
         "answers": answers,
@@ -47,6 +47,10 @@ def drawn_row(item: Item, drawn: ask.Drawn) -> Row:
         "share": correct_share(Graded(tuple(answers), item.answer, item.asked)),
         "tokens": drawn.tokens,
     }
+
+
+def _answer(item: Item, reply: ask.Reply) -> str | None:
+    return answer_of(reply.text, reply.calls, reply.finish_reason, item.asked)
 
 
 def figures(rows: list[Row]) -> Row:

@@ -146,6 +146,76 @@ class FakeVLLM:
         )
 
 
+END = 0
+"""The end token of an engine that renders: it is no text."""
+
+
+class Rendering(FakeVLLM):
+    """An engine that renders: a sample ``call NAME ARGUMENTS`` calls a tool, each line one; what is
+    before ``</think>`` is its reasoning."""
+
+    async def render(self, request: Request) -> Response:
+        body = await self._body(request)
+        said = body.get("messages") or body["input"]
+        ids = list(range(len(str(said).split())))
+        params: dict[str, Any] = {"max_tokens": CONTEXT - len(ids), "temperature": 1.0}
+        if body.get("logprobs"):
+            params["logprobs"] = body.get("top_logprobs") or 0
+        if body.get("response_format"):
+            params["structured_outputs"] = {"json_object": True}
+        thinks: dict[str, Any] = {"reasoning_parser_kwargs": {"chat_template_kwargs": {}}}
+        return JSONResponse({"token_ids": ids, "sampling_params": params} | thinks)
+
+    async def generate(self, request: Request) -> Response:
+        body = await self._body(request)
+        if body["sampling_params"]["max_tokens"] == 1:  # the gateway looks for this route
+            token = {"token": "1", "logprob": 0.0, "bytes": None, "top_logprobs": []}
+            one = {"index": 0, "token_ids": [49], "text": "1", "finish_reason": "length"}
+            return JSONResponse({"choices": [one | {"logprobs": {"content": [token]}}]})
+        number, self.drawn = self.drawn, self.drawn + 1
+        while self.held(number):  # noqa: ASYNC110  # a switch of the test
+            await asyncio.sleep(0.02)
+        text = self.of_version.get(body["model"], self.text)(number)
+        ids = [*map(ord, text), END]
+        wanted = body["sampling_params"]["logprobs"]
+        content = [
+            {"token": each, "logprob": -self.nats(number), "bytes": None}
+            | {"top_logprobs": [{"token": each, "logprob": -self.nats(number)}] * max(1, wanted)}
+            for each in (*text, "")
+        ]
+        choice = {"index": 0, "token_ids": ids, "text": text, "finish_reason": "stop"}
+        return JSONResponse({"choices": [choice | {"logprobs": {"content": content}}]})
+
+    async def derender(self, request: Request) -> Response:
+        body = await self._body(request)
+        text = "".join(map(chr, body["generate_response"]["choices"][0]["token_ids"]))
+        thought, _, said = text.rpartition("</think>")
+        message: dict[str, Any] = {"role": "assistant", "content": said, "refusal": None}
+        message["reasoning"] = thought or None
+        if said.startswith("call "):
+            given = [line.split(" ", 2)[1:] for line in said.splitlines()]
+            message["content"] = None
+            message["tool_calls"] = [
+                {"id": f"c{i}", "type": "function", "function": {"name": n, "arguments": a}}
+                for i, (n, a) in enumerate(given)
+            ]
+        return JSONResponse({"choices": [{"index": 0, "message": message}]})
+
+    def app(self) -> Starlette:
+        app = super().app()
+        for path, answer in (
+            ("/v1/chat/completions/render", self.render),
+            ("/v1/messages/render", self.render),
+            ("/v1/messages", self.chat),
+            ("/v1/responses", self.chat),
+            ("/v1/responses/render", self.render),
+            ("/v1/chat/completions/derender", self.derender),
+            ("/inference/v1/generate", self.generate),
+        ):
+            app.router.routes.insert(0, Route(path, answer, methods=["POST"]))
+        return app
+
+
 class Serving:
     """An ASGI app on a loopback port, in a thread of its own, until ``stop``."""
 

@@ -34,7 +34,8 @@ from tests.integration.conftest import Gateway, Start, asking, problem
         ({"ttrl": {"samples": 0}}, 400, "ttrl.samples"),
         ({"ttrl": {"samples": True}}, 400, "ttrl.samples"),
         ({"ttrl": {"samples": 4, "votes": 3}}, 400, "ttrl.samples"),  # its old name
-        ({"ttrl": {"samples": 4}, "n": 2}, 400, "n"),
+        ({"ttrl": {"samples": 4}, "n": 5}, 400, "ttrl.samples"),
+        ({"ttrl": {"samples": 4}, "beam": 2}, 400, "beam"),
         ({"ttrl": {"vote": 4}}, 400, "ttrl.vote"),
         ({"ttrl": []}, 400, "ttrl"),
         ({"ttrl": {"train": "yes"}}, 400, "ttrl.train"),

@@ -334,6 +334,15 @@ def test_a_candidate_that_has_lost_one_form_is_not_served(start: Start) -> None:
     assert gateway.propose(gateway.lease())["state"] == "promoted"  # v2 says what the base does
 
 
+def test_the_witnesses_of_a_form_outlive_a_restart(start: Start) -> None:
+    before = spoilt(start)
+    before.stop()
+    before.engine.of_version = {"tiny@v1": lambda i: str(i % 4)}
+    gateway = start(before.engine, gate={"witnesses": 3, "canary_samples": 8})
+    judgement = gateway.propose(gateway.lease())
+    assert "questions like 'What is the capital of Land" in judgement["reason"]
+
+
 def test_too_few_questions_of_a_form_do_not_judge(start: Start) -> None:
     gateway = spoilt(start, "tiny@v1", witnesses=5)
     assert gateway.propose(gateway.lease())["state"] == "promoted"
@@ -387,6 +396,23 @@ def test_one_answer_to_a_whole_form_is_taken_back_and_not_taught_again(start: St
     assert gateway.status()["learning"] is True
 
 
+def test_what_questions_were_won_by_before_a_restart_is_compared_with_what_wins_now(
+    start: Start,
+) -> None:
+    fake = FakeVLLM(text=lambda i: f"Town{chr(97 + i // 8 % 26)}" if i % 2 else "Oslo")
+    fake.of_version = {f"tiny@v{n}": saying("Paris", "Rome") for n in range(1, 9)}
+    gateway = start(fake, guard=NOTICED)
+    for n in range(1, 6):
+        gateway.ask(capital(n))
+    for version in (1, 2):
+        assert gateway.propose(gateway.lease())["state"] == "promoted"
+        gateway.stop()
+        gateway = start(fake, guard=NOTICED)
+        for n in range(6, 10):
+            gateway.ask(capital(n + 4 * version))
+    gateway.until(lambda: gateway.served == "tiny@base")
+
+
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("full_disk", [False, True])
 def test_a_form_that_is_not_taught_is_not_taught_after_a_restart(
@@ -426,6 +452,9 @@ def test_where_one_answer_wins_every_question_of_a_form_no_label_is_taught(start
     gateway = start(fake, guard=NOTICED)
     trained = [gateway.evidence(f"Is {n} even or odd?")["train"] for n in range(11, 18)]
     assert trained == ["queued"] * 6 + ["constant"]
+    gateway.stop()
+    gateway = start(fake, guard=NOTICED)
+    assert gateway.evidence("Is 19 even or odd?")["train"] == "constant"
     assert gateway.evidence("Is the grass green or blue?")["train"] == "unvotable"
 
 

@@ -30,7 +30,7 @@ def let_in(gateway: Gateway, *headers: dict[str, str]) -> set[str]:
                 if reply.status_code != 401:
                     found.add(route.path)
                 else:
-                    assert reply.json()["error"]["code"] == "invalid_api_key"
+                    assert reply.json()["error"]["type"] == "authentication_error"
     return found
 
 

@@ -121,7 +121,6 @@ def test_a_client_may_keep_a_question_out_of_the_store(
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        ({"n": 2}, "n"),
         ({"temperature": 0}, "temperature"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
         ({"response_format": {"type": "json_object"}}, "response_format"),

@@ -18,7 +18,7 @@ from ttrl_server.errors import EngineError, RequestError
 from ttrl_server.registry.names import version_name
 from ttrl_server.settings.config import Config
 from ttrl_server.telemetry import metrics
-from ttrl_server.types import Question, Sampling, last_text, question_key
+from ttrl_server.types import Prompt, Question, Sampling, last_text, text_in
 from ttrl_server.voting import Ballot
 
 log = structlog.get_logger()
@@ -36,7 +36,7 @@ class Anchor:
     """A question as the base model is asked it."""
 
     question: Question
-    prompt: tuple[int, ...]
+    prompt: Prompt
     sampling: Sampling
 
     @property
@@ -44,7 +44,7 @@ class Anchor:
         """Equal where the base model's samples come from the same distribution, for one tenant."""
         s = self.sampling
         how = s.temperature, s.max_tokens, sorted(s.extra.items()), self.question.tenant
-        return f"{question_key(self.prompt)} {how}"
+        return f"{self.prompt.key} {how}"
 
 
 class Anchors:
@@ -73,6 +73,8 @@ class Anchors:
         """Which questions test a label of this one: it must lose the opposite question, where there
         is one, and win the same in other words."""
         guard, asks = self._config.guard, self._config.vote.anchor > 0
+        if not isinstance(question.wanted, str):  # calls and JSON have no opposite
+            return ()
         opposed = guard.opposite and asks and opposite(last_text(question)) is not None
         return ("opposed",) * opposed + ("reworded",) * bool(guard.wording)
 
@@ -135,15 +137,15 @@ class Anchors:
         question, sampling = with_text(anchor.question, text), anchor.sampling
         question = replace(question, sampling=sampling)
         try:
-            prompt, context = await hold.replica.client.tokenize(question, hold.model)
-            length = longest(question, context, len(prompt))
+            prompt = await hold.replica.client.prompt(question, hold.model)
+            length = longest(question, prompt)
         except (EngineError, RequestError) as error:
             log.warning("anchor.failed", reason=str(error))
             return None
         return Anchor(question, prompt, replace(sampling, max_tokens=length))
 
     async def _drawn(self, anchor: Anchor, hold: Hold, model: str, votes: int) -> Answers | None:
-        client, ballot = hold.replica.client, Ballot(last_text(anchor.question))
+        client, ballot = hold.replica.client, Ballot(anchor.question.wanted)
         wanted = self.samples(votes)
 
         async def one(index: int) -> None:
@@ -163,8 +165,11 @@ class Anchors:
 
 
 def with_text(question: Question, text: str) -> Question:
-    """The question with another text in its last message."""
-    if question.kind == "completion":
+    """The question with another text where the user said its own last."""
+    said = question.prompt
+    if isinstance(said, str):
         return replace(question, prompt=text)
-    *before, last = question.prompt
-    return replace(question, prompt=[*before, {**last, "content": text}])
+    own = [n for n, each in enumerate(said) if text_in([each]) == last_text(question)]
+    place = own[-1] if own else len(said) - 1
+    turned = {**said[place], "content": text}
+    return replace(question, prompt=[*said[:place], turned, *said[place + 1 :]])

@@ -20,7 +20,7 @@ from typing import Any
 
 from ttrl_server.answering.flights import Progress
 from ttrl_server.errors import RequestError
-from ttrl_server.types import Question, Rollout, Stopped, VoteOptions
+from ttrl_server.types import SAID, Prompt, Question, Rollout, Stopped, VoteOptions
 from ttrl_server.voting import Ballot
 
 
@@ -74,7 +74,7 @@ class Draw:
         launched, probing = 0, options.probe
         try:
             while launched < total:
-                end = self.waves.ends[0]
+                end = self.waves.at_least(launched + 1)
                 if not probing:
                     needed = await to_thread(self.ballot.needed, options.stop, options.level, total)
                     end = self.waves.at_least(launched + needed)
@@ -83,6 +83,8 @@ class Draw:
                 launched = end
                 if stopped := await self._until_in():
                     return stopped
+                if launched < options.choices:
+                    continue
                 if probing and not await to_thread(self.ballot.votable):
                     return "unvotable"
                 probing = False
@@ -104,9 +106,11 @@ class Draw:
                 del self.drawing[task]
                 self.ballot.add(task.result())
                 self.progress.drawn += 1
+                self.progress.first = self.progress.first or task.result()
             if exact:
                 continue
-            if self.options.stop == "exact" and total / 2 < self.progress.drawn < total:
+            least = max(total // 2, self.options.choices - 1)
+            if self.options.stop == "exact" and least < self.progress.drawn < total:
                 # Only "exact" may be asked within a wave: missing samples cannot change its result.
                 if exact := await to_thread(self._decided):
                     eligible = self.waves.eligible
@@ -132,14 +136,15 @@ class Draw:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def longest(question: Question, context: int, prompt: int) -> int:
+def longest(question: Question, prompt: Prompt) -> int:
     """Most tokens of a sample; RequestError when the prompt fills the context."""
-    room, wanted = context - prompt, question.sampling.max_tokens
+    room, wanted = prompt.longest, question.sampling.max_tokens
     if room < 1:
+        used = len(prompt.token_ids)
         message = (
-            f"The prompt has {prompt} tokens; this model's context is {context}, of which at least "
-            "one must be left for the answer. Shorten the prompt."
+            f"The prompt has {used} tokens; this model's context is {used + room}, of which at "
+            "least one must be left for the answer. Shorten the prompt."
         )
-        param = "messages" if question.kind == "chat" else "prompt"
+        param = SAID[question.kind]
         raise RequestError(message, param=param, code="context_length_exceeded")
     return min(wanted, room) if wanted else room

@@ -7,6 +7,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from ttrl_server.types import Rollout
+
 T = TypeVar("T")
 
 
@@ -20,6 +22,8 @@ class Progress:
     """The leading answer's share of the samples at the last count."""
     model: str = ""
     """The engine's name of the version, once there is a hold."""
+    first: Rollout | None = None
+    """The sample that came first."""
 
 
 @dataclass

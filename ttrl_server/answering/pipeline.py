@@ -38,22 +38,13 @@ from ttrl_server.learning.admission import admit
 from ttrl_server.learning.reasons import Recent
 from ttrl_server.settings.config import Config
 from ttrl_server.telemetry import metrics
-from ttrl_server.types import (
-    Admission,
-    Experience,
-    Group,
-    Question,
-    Rollout,
-    Stopped,
-    Vote,
-    last_text,
-)
+from ttrl_server.types import Admission, Experience, Group, Prompt, Question, Rollout, Stopped, Vote
 from ttrl_server.voting import Ballot
 from ttrl_server.voting.confidence import Alike, Forms, agrees, anchored
 
 log = structlog.get_logger()
 
-Record = Callable[[Experience, Question], Awaitable[str]]
+Record = Callable[[Experience, Question, Prompt], Awaitable[str]]
 """Writes an experience to the store; then returns the reason of its admission."""
 
 
@@ -72,6 +63,12 @@ class Answer:
     def chosen(self) -> Rollout:
         return self.group.rollouts[self.vote.chosen]
 
+    def choices(self, count: int) -> list[Rollout]:
+        """The chosen rollout, then those that agree with it, then by votes; at most ``count``."""
+        members = (position for cluster in self.vote.clusters for position in cluster.members)
+        order = dict.fromkeys([self.vote.chosen, *members, *range(len(self.group.rollouts))])
+        return [self.group.rollouts[position] for position in order][:count]
+
     @property
     def sampled_tokens(self) -> int:
         return sum(len(rollout.token_ids) for rollout in self.group.rollouts)
@@ -85,7 +82,7 @@ class Pipeline:
         self.room = Room(config.limits.samples_in_flight)
         self._cohorts = Cohorts(fleet, config.batch)
         self._flights: Flights[Answer] = Flights()
-        self._anchors, self._forms = Anchors(config), Forms()
+        self._anchors, self.forms = Anchors(config), Forms()
         self._background: set[asyncio.Task[str]] = set()
         self.recent = Recent()
 
@@ -121,7 +118,7 @@ class Pipeline:
         samples, train = question.vote.samples, self._config.train
         trains = self._record is not None and question.vote.train
         waves = Waves(samples, min(train.samples, samples) if trains else 0, self._config.vote.wave)
-        ballot = Ballot(last_text(question), weighting=self._config.vote.weighting)
+        ballot = Ballot(question.wanted, weighting=self._config.vote.weighting)
         alternatives = CERTAINTY_ALTERNATIVES if self._config.vote.fallback == "best_of_n" else 0
         deadline_at = asyncio.get_running_loop().time() + limit
         served = self._fleet.serving if question.version is None else question.version
@@ -130,10 +127,12 @@ class Pipeline:
         with self.room.admit(samples + extra):
             async with self._cohorts.hold(question.version) as hold:
                 progress.model = hold.model
-                prompt, context = await hold.replica.client.tokenize(question, hold.model)
-                length = longest(question, context, len(prompt))
-                sampling = replace(question.sampling, max_tokens=length)
-                empty = Group(question.id, prompt, (), hold.version, sampling.temperature)
+                prompt = await hold.replica.client.prompt(question, hold.model)
+                sampling = replace(question.sampling, max_tokens=longest(question, prompt))
+                ids, temperature = prompt.token_ids, sampling.temperature
+                bent = sampling.extra | prompt.bent
+                about = hold.version, temperature, bent, question.asked
+                empty = Group(question.id, ids, (), *about)
 
                 async def one(index: int) -> Rollout:
                     given = prompt, hold.model, sampling, index
@@ -147,15 +146,17 @@ class Pipeline:
                         stopped = await draw.run()
                         beside = await answers(0 if stopped == "unvotable" else deadline_at)
                 except asyncio.CancelledError:
-                    self._note_cancelled(question, replace(empty, rollouts=ballot.rollouts))
+                    group = replace(empty, rollouts=ballot.rollouts)
+                    self._note_cancelled(question, prompt, group)
                     raise
             group = replace(empty, rollouts=ballot.rollouts)
             _note_drawn(group, samples, stopped)
-            if stopped == "deadline" and len(group.rollouts) < self._config.vote.quorum * samples:
+            least = max(self._config.vote.quorum * samples, question.vote.choices)
+            if stopped == "deadline" and len(group.rollouts) < least:
                 raise _too_late(limit)
             # In a thread: hostile text may take long to read, and other questions must go on.
             counted = await asyncio.to_thread(ballot.count, stopped)
-            vote = self._selected(counted, question, group)
+            vote = self._selected(counted, question, ballot)
             if not hold.version:  # the base model has just been asked
                 beside = {**beside, "base": vote.answers}
                 if stopped != "deadline":
@@ -163,52 +164,60 @@ class Pipeline:
             vote, alike = await asyncio.to_thread(self._weighed, vote, beside, question)
             if vote.majority_ratio is not None:
                 metrics.MAJORITY.observe(vote.majority_ratio)
-            kept = await self._taught(question, group, vote, alike, waves)
+            kept = await self._taught(question, prompt, group, vote, alike, waves)
             self.recent.note(kept)
             return Answer(group, vote, hold.model, kept)
 
     async def _taught(
-        self, question: Question, group: Group, vote: Vote, alike: Alike, waves: Waves
+        self,
+        question: Question,
+        prompt: Prompt,
+        group: Group,
+        vote: Vote,
+        alike: Alike,
+        waves: Waves,
     ) -> str:
         """Rewards the samples and writes the group to the store; ``queued`` or the reason not."""
         trainable = waves.trainable(rollout.index for rollout in group.rollouts)
         rewards = await self._rewards(question, vote, trainable)
-        admission = admit(question, group, vote, rewards, self._config.guard, alike)
+        weighs = self._config.train.weighs_tokens
+        admission = admit(question, group, vote, rewards, self._config.guard, alike, weighs=weighs)
         if admission.admitted and len(rewards) < min(waves.eligible, self._config.train.min_group):
             admission = Admission(False, "too_few_samples")
         whole = Experience(question.id, question.tenant, group, vote, rewards, admission)
-        return await self._keep(question, whole)
+        return await self._keep(question, prompt, whole)
 
-    def _selected(self, vote: Vote, question: Question, group: Group) -> Vote:
+    def _selected(self, vote: Vote, question: Question, ballot: Ballot) -> Vote:
         """Adds the level and M to the vote; chooses another rollout if there is no winner."""
         level = question.vote.level if vote.stopped in ("beta", "certificate") else None
         vote = replace(vote, level=level, requested=question.vote.samples)
         if vote.stopped == "unvotable":  # one or two answers in the first wave do not count
             vote = replace(vote, clusters=(), pseudo_label=None, majority_ratio=None, margin=None)
         if vote.pseudo_label is None and self._config.vote.fallback == "best_of_n":
-            return replace(vote, chosen=voting.most_certain(group.rollouts))
-        return replace(vote, chosen=0) if vote.pseudo_label is None else vote
+            return replace(vote, chosen=voting.most_certain(ballot.rollouts))
+        return replace(vote, chosen=ballot.first) if vote.pseudo_label is None else vote
 
     def _weighed(self, vote: Vote, beside: Beside, question: Question) -> tuple[Vote, Alike]:
         """Adds the confidence to the vote, from what was answered beside it."""
-        base, text = beside.get("base"), last_text(question)
+        base, wanted = beside.get("base"), question.wanted
         asked_base = vote.pseudo_label is not None and base and self._config.vote.anchor
-        found = anchored(vote, base or (), text) if asked_base else None
-        alike = self._forms.note(text, vote.pseudo_label, found.base_share if found else None)
+        found = anchored(vote, base or (), wanted) if asked_base else None
+        alike = self.forms.note(wanted, vote.pseudo_label, found.base_share if found else None)
         if "reworded" in beside:
-            alike = replace(alike, agreed=agrees(vote, beside["reworded"] or (), text))
-        if (contrary := beside.get("opposed")) and by_chance(vote.pseudo_label, text):
-            alike = replace(alike, unread=agrees(vote, contrary, text))
+            alike = replace(alike, agreed=agrees(vote, beside["reworded"] or (), wanted))
+        if (contrary := beside.get("opposed")) and by_chance(vote.pseudo_label, wanted):
+            alike = replace(alike, unread=agrees(vote, contrary, wanted))
         if found is None:
             return vote, alike
-        vote = replace(vote, confidence=found.confidence(alike), base_ratio=found.base_ratio)
+        sure, shares = found.confidence(alike), (found.base_ratio, found.base_share)
+        vote = replace(vote, confidence=sure, base_ratio=shares[0], base_share=shares[1])
         return vote, replace(alike, support=found.support)
 
     async def _rewards(self, question: Question, vote: Vote, samples: int) -> tuple[float, ...]:
         """[G] rewards, from the given label if there is one, else from the vote."""
         guard = self._config.guard
         if question.label is not None:
-            kind = asked(last_text(question))
+            kind = asked(question.wanted)
             return await asyncio.to_thread(voting.labelled, vote, question.label, samples, kind)
         match self._config.train.reward:
             case "signed":
@@ -220,14 +229,14 @@ class Pipeline:
                 return voting.at_random(question.id, samples)
         return voting.agreement(vote, samples)
 
-    async def _keep(self, question: Question, experience: Experience) -> str:
+    async def _keep(self, question: Question, prompt: Prompt, experience: Experience) -> str:
         """Writes the experience to the store; returns ``queued`` or the reason against it."""
         if self._record is None:
             return "learning is off"
         if not question.vote.train:
             return "off"
         try:
-            decided = await self._record(experience, question)
+            decided = await self._record(experience, question, prompt)
         except Exception as error:  # a full disk costs no answer (docs/design.md, rule 6)
             log.error("store.failed", question=question.id, reason=str(error))
             metrics.GROUPS.labels("store_failed").inc()
@@ -235,14 +244,14 @@ class Pipeline:
         metrics.GROUPS.labels(decided).inc()
         return decided
 
-    def _note_cancelled(self, question: Question, group: Group) -> None:
+    def _note_cancelled(self, question: Question, prompt: Prompt, group: Group) -> None:
         """Stores the samples of a cancelled question; they never train: short ones come first."""
         metrics.STOPPED.labels("cancelled").inc()
         none, wanted = (None,) * len(group.rollouts), question.vote.samples
         vote = Vote(none, (), None, None, None, chosen=0, stopped="cancelled", requested=wanted)
         admission = Admission(False, "cancelled")
         experience = Experience(question.id, question.tenant, group, vote, (), admission)
-        task = asyncio.create_task(self._keep(question, experience))
+        task = asyncio.create_task(self._keep(question, prompt, experience))
         self._background.add(task)  # the loop itself holds tasks only weakly
         task.add_done_callback(self._background.discard)
 
@@ -272,6 +281,6 @@ def _identity(question: Question) -> bytes:
     q, s = question, question.sampling
     # Questions for a single sample are never equal: a client may ask many times to average.
     alone = q.id if q.vote.samples == 1 else None
-    parts: list[Any] = [q.tenant, q.kind, q.prompt, q.version, q.template, *astuple(q.vote)]
+    parts: list[Any] = [q.tenant, q.kind, q.prompt, q.version, q.request, *astuple(q.vote)]
     parts += [s.temperature, s.max_tokens, s.seed, s.extra, q.deadline_s, q.label, alone]
     return json.dumps(parts, sort_keys=True).encode("utf-8", "surrogatepass")

@@ -9,17 +9,30 @@ The functions are pure: no model, no process, no file. The vote, the gate, ``ttr
 
 from __future__ import annotations
 
-from ttrl_server.answers.asked import Asked, asked, by_chance, echoes, form
+from ttrl_server.answers.actions import written
+from ttrl_server.answers.asked import (
+    Asked,
+    Asking,
+    Wanted,
+    asked,
+    by_chance,
+    echoes,
+    form,
+    text_of,
+    wanted,
+)
 from ttrl_server.answers.keys import keys, same
 from ttrl_server.answers.kinds import Kind
 from ttrl_server.answers.opposites import opposite
-from ttrl_server.answers.reading import Reading, Strength, read
+from ttrl_server.answers.reading import Reading, Strength, read, read_calls
 
 __all__ = [
     "Asked",
+    "Asking",
     "Kind",
     "Reading",
     "Strength",
+    "Wanted",
     "asked",
     "by_chance",
     "echoes",
@@ -27,5 +40,9 @@ __all__ = [
     "keys",
     "opposite",
     "read",
+    "read_calls",
     "same",
+    "text_of",
+    "wanted",
+    "written",
 ]

@@ -8,10 +8,11 @@ sample itself marks as its answer counts.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Any
 
 from ttrl_server.answers.kinds import FOREIGN, MARKED, Kind, alternatives, kind
 from ttrl_server.answers.spelling import visible
@@ -20,6 +21,46 @@ TAIL = 20_000
 """Characters from the end of a text (or question) that are read."""
 LONGEST_CHOICE = 300
 """Characters of a choice that are kept, and of an answer that is compared with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A question that may be answered with more than text."""
+
+    text: str | None
+    tools: frozenset[str] = frozenset()
+    """Names of the tools that may be called."""
+    ignored: frozenset[str] = frozenset()
+    """Arguments of calls that are not compared."""
+    json: bool = False
+    """Whether the whole reply is one JSON value."""
+    fields: bool = False
+    """Whether the fields of that value vote, each for itself."""
+
+
+Asking = Wanted | str | None
+"""A question; a text alone asks for text."""
+
+
+def wanted(
+    text: str | None,
+    chat: Mapping[str, Any],
+    *,
+    fields: bool = False,
+    ignored: Collection[str] = (),
+) -> Asking:
+    """What a chat request may be answered with, by its tools and format."""
+    tools = chat.get("tools") or () if chat.get("tool_choice") != "none" else ()
+    names = frozenset(tool["function"]["name"] for tool in tools)
+    form = (chat.get("response_format") or {}).get("type")
+    json = form in ("json_object", "json_schema")
+    if not (names or json):
+        return text
+    return Wanted(text, names, frozenset(ignored), json=json, fields=json and fields)
+
+
+def text_of(question: Asking) -> str | None:
+    return question.text if isinstance(question, Wanted) else question
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +92,7 @@ class Asked:
     """Letters that name something in the question, so they are not read as units."""
     stems: frozenset[str] = frozenset()
     """The question's words without plural endings; keys leave them out after a number."""
+    wanted: Wanted = Wanted(None)
     text: str = ""
     """The question without spaces; finds expressions that name an answer's value (``a+b = 5``)."""
 
@@ -61,12 +103,13 @@ class Asked:
 
 
 @lru_cache(maxsize=64)
-def asked(question: str | None) -> Asked:
+def asked(question: Asking) -> Asked:
     """What a question says about its answer, from its last ``TAIL`` characters. Never raises.
     Cached: a long question takes tens of milliseconds, and several ask for the same."""
-    if not question or not question.strip():
-        return Asked()
-    text = visible(question)[-TAIL:]
+    wanted = question if isinstance(question, Wanted) else Wanted(question)
+    if not wanted.text or not wanted.text.strip():
+        return Asked(wanted=replace(wanted, text=None))
+    text = visible(wanted.text)[-TAIL:]
 
     def says(pattern: re.Pattern[str]) -> bool:
         return pattern.search(text) is not None
@@ -74,6 +117,7 @@ def asked(question: str | None) -> Asked:
     choices = MappingProxyType(listed_choices(text))
     offered = () if choices else alternatives(text)
     return Asked(
+        wanted=wanted,
         kind=kind(text, bool(choices), offered),
         choices=choices,
         alternatives=offered,
@@ -97,35 +141,37 @@ OFFERED: tuple[Kind, ...] = ("choice", "alternative", "verdict")
 """Kinds of questions that name what they may be answered with."""
 
 
-def echoes(answer: str | None, question: str | None) -> bool:
+def echoes(answer: str | None, question: Asking) -> bool:
     """Whether an answer is a word or number of its question, which did not offer it as one; or the
-    first digits of such a number, at which a sample may have stopped (84 or 37? 8)."""
-    if not answer or not question or len(answer) > LONGEST_CHOICE:
+    first digits of such a number, at which a sample may have stopped (84 or 37? 8). What is done is
+    none: its arguments come from the question."""
+    text, known = text_of(question), asked(question)
+    if not answer or not text or len(answer) > LONGEST_CHOICE:
         return False
-    if asked(question).kind in OFFERED:
+    if known.kind in OFFERED or known.wanted.tools or known.wanted.json:
         return False
-    return _stands(answer, question, pieces=answer.strip().isdecimal())
+    return _stands(answer, text, pieces=answer.strip().isdecimal())
 
 
-def _stands(answer: str, question: str, *, pieces: bool = False) -> bool:
+def _stands(answer: str, text: str, *, pieces: bool = False) -> bool:
     """Whether the answer stands in the question as a word; with ``pieces`` also where more digits
     follow."""
     word, end = re.escape(answer.strip().casefold()), r"(?!\w|[.,]\d)"
     end = rf"(?:\d|{end})" if pieces else end
-    return re.search(rf"(?<![\w.]){word}{end}", question[-TAIL:].casefold()) is not None
+    return re.search(rf"(?<![\w.]){word}{end}", text[-TAIL:].casefold()) is not None
 
 
-def by_chance(answer: str | None, question: str | None) -> float:
+def by_chance(answer: str | None, question: Asking) -> float:
     """The answer's share of the votes if each sample took one of the answers that the question
     itself names: its choices, or its numbers. 0 for any other answer."""
-    if not answer or not question:
+    text, known = text_of(question), asked(question)
+    if not answer or not text or known.wanted.tools or known.wanted.json:
         return 0.0
-    known = asked(question)
     if known.kind in OFFERED:
         return 1 / max(2, len(known.choices or known.alternatives))
-    if not any(map(str.isdigit, answer)) or not _stands(answer, question):
+    if not any(map(str.isdigit, answer)) or not _stands(answer, text):
         return 0.0
-    return 1 / max(2, len(set(_NUMBER.findall(question[-TAIL:]))))
+    return 1 / max(2, len(set(_NUMBER.findall(text[-TAIL:]))))
 
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -140,9 +186,9 @@ _ROWS = re.compile(r"…(?:[\s,]*…)+")
 """A name of several words, or a list."""
 
 
-def form(text: str | None) -> str:
+def form(question: Asking) -> str:
     """A question without its quoted words, numbers and names: equal for questions of one form."""
-    return _ROWS.sub("…", _FORM.sub("…", (text or "")[-_FORM_TAIL:]))
+    return _ROWS.sub("…", _FORM.sub("…", (text_of(question) or "")[-_FORM_TAIL:]))
 
 
 def stem(word: str) -> str:

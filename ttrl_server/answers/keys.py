@@ -31,6 +31,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from functools import lru_cache, partial
 
+from ttrl_server.answers.actions import call_key, calls_in, json_key, json_value
 from ttrl_server.answers.asked import Asked
 from ttrl_server.answers.lexicon import NO, NO_SOLUTION, PLACEHOLDERS, REFUSALS, YES
 from ttrl_server.answers.quantities import Key, alone
@@ -71,6 +72,13 @@ def same(a: str | None, b: str | None, asked: Asked) -> bool:
 
 def key(answer: str, asked: Asked) -> Key | None:
     """The key of one answer alone; None if it says nothing, as in ``keys``. Never raises."""
+    wanted = asked.wanted
+    if wanted.json:
+        found = json_key(json_value(answer))
+        return alone(found) if found else None
+    if wanted.tools and (calls := calls_in(answer)):
+        found = call_key(calls, wanted.tools, wanted.ignored)
+        return alone(found) if found else None
     if len(answer) > LONGEST:
         return alone(" ".join(answer.casefold().split()))
     return _known(answer, asked) if asked.text else _unasked(answer)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from ttrl_server.answers.actions import Calls, call_key, json_value, written
 from ttrl_server.answers.asked import TAIL, Asked
 from ttrl_server.answers.boxes import boxed
 from ttrl_server.answers.choices import alternative, marked
@@ -43,6 +44,8 @@ NOTHING = Reading(None, None)
 def read(text: str, finish_reason: str | None, asked: Asked) -> Reading:
     """The final answer and its strength. Never raises. A reason other than ``stop`` means that
     max_tokens or the gateway cut the text off."""
+    if asked.wanted.json:
+        return NOTHING if json_value(text) is None else Reading(text.strip(), "stated")
     tail = said(visible(text))[-TAIL:]
     reading = _reading(boxed(tail, asked), "boxed", asked)
     unlisted = asked.choices and reading.answer not in asked.choices
@@ -52,6 +55,12 @@ def read(text: str, finish_reason: str | None, asked: Asked) -> Reading:
         chosen = [found for found in ways if not reading.answer or found.answer in asked.choices]
         reading = chosen[0] if chosen else reading
     return reading
+
+
+def read_calls(calls: Calls, asked: Asked) -> Reading:
+    """The calls of a sample as its answer; nothing where one is broken, or of an unknown tool."""
+    whole = call_key(calls, asked.wanted.tools) is not None
+    return Reading(written(calls), "stated") if whole else NOTHING
 
 
 def _ways(tail: str, asked: Asked) -> Iterator[Reading]:

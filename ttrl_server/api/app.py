@@ -35,6 +35,8 @@ def build(
     routes = [
         Route("/v1/chat/completions", openai.chat, methods=["POST"]),
         Route("/v1/completions", openai.completion, methods=["POST"]),
+        Route("/v1/messages", openai.messages, methods=["POST"]),
+        Route("/v1/responses", openai.responses, methods=["POST"]),
         Route("/v1/models", openai.models),
         Route("/v1/feedback", feedback.give, methods=["POST"]),
         *(Route(path, openai.passed_through, methods=["POST"]) for path in passthrough.ALLOWED),

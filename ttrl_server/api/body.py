@@ -118,6 +118,14 @@ def flag(data: Mapping[str, Any], name: str) -> bool | None:
     return value
 
 
+def array(data: Mapping[str, Any], name: str) -> list[Any]:
+    """An array; empty when the field is absent or null."""
+    value = data.get(name)
+    if not isinstance(value, list | None):
+        raise wrong(name, f"must be an array, not {_kind(value)}.", code="invalid_type")
+    return value or []
+
+
 def text(data: Mapping[str, Any], name: str, limit: int) -> str | None:
     """A string of 1 to ``limit`` characters."""
     value = data.get(name)

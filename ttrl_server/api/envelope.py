@@ -1,4 +1,5 @@
-"""Turns every error into OpenAI's envelope: ``{"error": {message, type, param, code}}``."""
+"""Turns every error into OpenAI's envelope, ``{"error": {message, type, param, code}}``; or, for
+``/v1/messages``, into that of Messages, ``{"type": "error", "error": {type, message}}``."""
 
 from __future__ import annotations
 
@@ -32,6 +33,17 @@ def envelope(
     """The JSON body of an error."""
     kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def for_messages(error: dict[str, Any]) -> dict[str, Any]:
+    """An envelope in the form of Messages."""
+    about = {name: error["error"][name] for name in ("type", "message")}
+    return {"type": "error", "error": about}
+
+
+def for_path(error: dict[str, Any], path: str) -> dict[str, Any]:
+    """An envelope in the form that clients of a route expect."""
+    return for_messages(error) if path.startswith("/v1/messages") else error
 
 
 def describe(error: Exception) -> tuple[dict[str, Any], int, dict[str, str]]:
@@ -77,4 +89,4 @@ async def on_error(request: Request, error: Exception) -> Response:
         reason = str(error) if known else type(error).__name__
         request_id, path = request.scope.get("ttrl.id"), request.url.path
         log.error("request.failed", id=request_id, path=path, reason=reason)
-    return JSONResponse(body, status, headers)
+    return JSONResponse(for_path(body, request.url.path), status, headers)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -33,7 +35,7 @@ class FeedbackRoute:
         if self._feedback is None:
             message = "This server takes no feedback (train.enabled, train.feedback)."
             raise RequestError(message, status=409, code="learning_off")
-        question_id, tenant = answer_id.rpartition("-")[2], request.scope["ttrl.tenant"]
+        question_id, tenant = re.split("[-_]", answer_id)[-1], request.scope["ttrl.tenant"]
         decided = await self._feedback.give(question_id, tenant, score=score, label=label)
         kind = "label" if score is None else "good" if score == 1 else "bad"
         metrics.FEEDBACK.labels(kind).inc()

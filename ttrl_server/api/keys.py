@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ttrl_server.api.envelope import envelope
+from ttrl_server.api.envelope import envelope, for_path
 
 OPEN_ROUTES = frozenset({"/health", "/ready"})
 """The only routes that need no key; a test compares this list with all routes."""
@@ -50,7 +50,7 @@ class KeyCheck:
             return
         missing = "This server needs a key: Authorization: Bearer <key>."
         says = "The API key is not one of this server's." if key else missing
-        refusal = envelope(says, 401, code="invalid_api_key")
+        refusal = for_path(envelope(says, 401, code="invalid_api_key"), scope["path"])
         await JSONResponse(refusal, 401, {"www-authenticate": "Bearer"})(scope, receive, named)
 
     def _may(self, path: str, key: str) -> bool:

@@ -1,25 +1,63 @@
-"""The OpenAI routes: completions (voted on or passed through) and the list of models."""
+"""The routes of completions, in every dialect (voted on or passed through), and the models."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ttrl_server.answering.flights import Progress
-from ttrl_server.answering.pipeline import Pipeline
-from ttrl_server.api import body, extension, shapes, sse
+from ttrl_server.answering.pipeline import Answer, Pipeline
+from ttrl_server.api import body, extension, messages, responses, shapes, sse
+from ttrl_server.api.envelope import for_messages
 from ttrl_server.api.passthrough import Relay, while_there
-from ttrl_server.api.shapes import Kind
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.learning.reasons import unvoted_class
 from ttrl_server.registry.names import version_name
 from ttrl_server.settings.config import Config
 from ttrl_server.telemetry import metrics
-from ttrl_server.types import Question
+from ttrl_server.types import Kind, Question, Rollout
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How clients of one route write requests and read replies."""
+
+    kind: Kind
+    as_chat: Callable[[dict[str, Any]], dict[str, Any]]
+    """The request with a chat request's names."""
+    response: Callable[[Question, Answer], dict[str, Any]]
+    events: Callable[[Question, Answer, bool, bool], Iterable[sse.Event]]
+    """The events of a stream; whether the client wants one with the usage, and whether there was a
+    preview."""
+    problem: Callable[[dict[str, Any]], sse.Event] = lambda error: ("", error)
+    """OpenAI's envelope of an error as an event."""
+    preview: Callable[[Question, Rollout], Iterable[sse.Event]] | None = None
+    """The events of a sample that is shown while the vote runs (vote.stream)."""
+
+
+CHAT = Dialect("chat", dict, shapes.response, shapes.chunks, preview=shapes.preview)
+COMPLETION = Dialect("completion", dict, shapes.response, shapes.chunks)
+MESSAGES = Dialect(
+    "messages",
+    messages.as_chat,
+    messages.response,
+    lambda question, answer, *_: messages.events(question, answer),
+    lambda error: ("error", for_messages(error)),
+)
+RESPONSES = Dialect(
+    "responses",
+    responses.as_chat,
+    responses.response,
+    lambda question, answer, *_: responses.events(question, answer),
+    lambda error: ("error", error["error"] | {"type": "error", "sequence_number": 0}),
+)
 
 
 class OpenAIRoutes:
@@ -30,28 +68,40 @@ class OpenAIRoutes:
         self._limit = int(config.api.max_body_mib * 2**20)
 
     async def chat(self, request: Request) -> Response:
-        return await self._complete(request, "chat")
+        return await self._complete(request, CHAT)
 
     async def completion(self, request: Request) -> Response:
-        return await self._complete(request, "completion")
+        return await self._complete(request, COMPLETION)
 
-    async def _complete(self, request: Request, kind: Kind) -> Response:
-        data = body.parse(await body.read(request, self._limit))
-        shapes.check_common(data, kind)
-        if kind == "chat" and self._config.chat_template_kwargs:
+    async def messages(self, request: Request) -> Response:
+        return await self._complete(request, MESSAGES)
+
+    async def responses(self, request: Request) -> Response:
+        return await self._complete(request, RESPONSES)
+
+    async def _complete(self, request: Request, dialect: Dialect) -> Response:
+        data, kind = body.parse(await body.read(request, self._limit)), dialect.kind
+        chat = dialect.as_chat(data)
+        shapes.check_common(chat, kind)
+        if kind != "completion" and self._config.chat_template_kwargs:
             theirs = data.get("chat_template_kwargs") or {}
-            data["chat_template_kwargs"] = self._config.chat_template_kwargs | theirs
+            ours = {"chat_template_kwargs": self._config.chat_template_kwargs | theirs}
+            data, chat = data | ours, chat | ours
         asked = extension.read(data, self._config)
-        if why := shapes.unvoted(data, kind, self._config, asked):
+        asked_off = shapes.is_off(request.headers, shapes.VOTE_HEADER)
+        why = "header" if asked_off and asked.samples is None else None
+        if why := why or shapes.unvoted(
+            chat, kind, self._config, asked, kind in self._fleet.renders
+        ):
             reason = unvoted_class(why)
             metrics.UNVOTED.labels(reason).inc()
             self._pipeline.recent.note_unvoted(reason)
             samples, room = data.get("n") or 1, self._pipeline.room
             return Relay(data, self._fleet, room, asked.version, samples, unvoted=why)
         headers, tenant = request.headers, request.scope["ttrl.tenant"]
-        question = shapes.question(data, kind, self._config, asked, headers, tenant)
+        question = shapes.question(data, chat, kind, self._config, asked, headers, tenant)
         if data.get("stream"):
-            return await self._stream(question, data.get("stream_options"))
+            return await self._stream(question, dialect, data.get("stream_options"))
         answer = None
         async with while_there(request.receive):
             answer = await self._pipeline.answer(question)
@@ -60,9 +110,9 @@ class OpenAIRoutes:
         about = {"x-ttrl-adapter": answer.model, shapes.TRAIN_HEADER: answer.training}
         if answer.vote.stopped == "unvotable":
             about["x-ttrl-unvoted"] = "unvotable"
-        return JSONResponse(shapes.response(question, answer), headers=about)
+        return JSONResponse(dialect.response(question, answer), headers=about)
 
-    async def _stream(self, question: Question, options: Any) -> Response:
+    async def _stream(self, question: Question, dialect: Dialect, options: Any) -> Response:
         """Streams a voted answer. A late failure is an event in the stream, not a status."""
         shared: list[Progress] = []
         task = asyncio.create_task(self._pipeline.answer(question, shared.append))
@@ -70,9 +120,15 @@ class OpenAIRoutes:
         if task.done() and (error := task.exception()):
             raise error
         usage = isinstance(options, dict) and bool(options.get("include_usage"))
-        model = shared[0].model  # empty while the question waits for its cohort
+        preview, model = None, shared[0].model  # empty while the question waits for its cohort
+        if self._config.vote.stream == "first" and dialect.preview:
+            preview = partial(dialect.preview, question)
+
+        def events(answer: Answer, begun: bool) -> Iterable[sse.Event]:
+            return dialect.events(question, answer, usage, begun)
+
         return sse.Closing(
-            sse.voted(question, task, shared[0], include_usage=usage),
+            sse.voted(task, shared[0], events, dialect.problem, preview),
             media_type="text/event-stream",
             headers={"cache-control": "no-cache"} | ({"x-ttrl-adapter": model} if model else {}),
             close=task.cancel,

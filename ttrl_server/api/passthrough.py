@@ -19,9 +19,8 @@ from ttrl_server.engine.fleet import Fleet
 from ttrl_server.errors import EngineError
 
 ALLOWED = (
-    "/v1/responses",
+    "/v1/messages/count_tokens",
     "/v1/embeddings",
-    "/v1/messages",
     "/v1/score",
     "/v1/rerank",
     "/v1/classify",

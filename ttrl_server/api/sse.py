@@ -1,10 +1,10 @@
-"""Streams a voted answer: comments while the vote runs, then the chosen response in chunks."""
+"""Streams a voted answer: comments while the vote runs, then the chosen response in events."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from starlette.responses import StreamingResponse
@@ -12,12 +12,11 @@ from starlette.types import Receive, Scope, Send
 
 from ttrl_server.answering.flights import Progress
 from ttrl_server.answering.pipeline import Answer
-from ttrl_server.api import shapes
 from ttrl_server.api.envelope import describe
-from ttrl_server.types import Question
+from ttrl_server.types import Rollout
 
-PIECE = 48
-"""Characters of text in one chunk."""
+Event = tuple[str, dict[str, Any]]
+"""Name and data of an event; OpenAI's chunks have no name."""
 HEARTBEAT_S = 1.0
 
 
@@ -36,45 +35,37 @@ class Closing(StreamingResponse):
 
 
 async def voted(
-    question: Question, task: asyncio.Task[Answer], progress: Progress, *, include_usage: bool
+    task: asyncio.Task[Answer],
+    progress: Progress,
+    events: Callable[[Answer, bool], Iterable[Event]],
+    problem: Callable[[dict[str, Any]], Event],
+    preview: Callable[[Rollout], Iterable[Event]] | None = None,
 ) -> AsyncIterator[bytes]:
-    """The events of one voted answer. The caller cancels ``task``."""
+    """The stream of one voted answer, in a dialect's ``events``, which are told whether there was a
+    ``preview`` of the first sample; a late failure is an event too, as ``problem`` has it. The
+    caller cancels ``task``."""
+    begun = False
     while not task.done():
+        if preview and progress.first and not begun:
+            begun = True
+            for name, data in preview(progress.first):
+                yield _written(name, data)
         leader = "" if progress.leader is None else f", leader {progress.leader:.2f}"
         yield f": {progress.drawn}/{progress.samples} samples{leader}\n\n".encode()
         await asyncio.wait({task}, timeout=HEARTBEAT_S)
     try:
         answer = task.result()
     except Exception as error:
-        yield _event(describe(error)[0])
+        yield _written(*problem(describe(error)[0]))
         return
-    for chunk in chunks(question, answer, include_usage=include_usage):
-        yield _event(chunk)
-    yield b"data: [DONE]\n\n"
+    for name, data in events(answer, begun):
+        yield _written(name, data)
 
 
-def chunks(question: Question, answer: Answer, *, include_usage: bool) -> list[dict[str, Any]]:
-    """The chosen response as OpenAI's chunks; the last content chunk has ``ttrl``."""
-    chat = question.kind == "chat"
-    head = shapes.head(question, "chat.completion.chunk" if chat else "text_completion")
-
-    def chunk(text: str | None, finish: str | None, **more: Any) -> dict[str, Any]:
-        delta: dict[str, Any] = {} if text is None else {"content": text}
-        choice: dict[str, Any] = {"delta": delta} if chat else {"text": text or ""}
-        choice |= {"index": 0, "logprobs": None, "finish_reason": finish}
-        return head | {"choices": [choice]} | more
-
-    text = answer.chosen.text
-    events = [chunk(text[i : i + PIECE], None) for i in range(0, len(text), PIECE)]
-    if chat:
-        first = chunk("", None)
-        first["choices"][0]["delta"]["role"] = "assistant"
-        events.insert(0, first)
-    events.append(chunk(None, shapes.finish(answer), ttrl=shapes.evidence(answer)))
-    if include_usage:
-        events.append(head | {"choices": [], "usage": shapes.usage(answer)})
-    return events
-
-
-def _event(data: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(data, ensure_ascii=False).encode("utf-8", "replace") + b"\n\n"
+def _written(name: str, data: dict[str, Any]) -> bytes:
+    """The event in the form of server-sent events; [DONE] for one with neither name nor data."""
+    if not name and not data:
+        return b"data: [DONE]\n\n"
+    text = json.dumps({"type": name} | data if name else data, ensure_ascii=False)
+    line = f"event: {name}\n" if name else ""
+    return f"{line}data: {text}\n\n".encode("utf-8", "replace")

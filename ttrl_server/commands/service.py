@@ -75,6 +75,7 @@ class Service:
             self.learning = Learning(config, store, self.fleet, self.promotions, gate)
             feedback = Feedback(config, self.learning) if config.train.feedback else None
         pipeline = Pipeline(config, self.fleet, self.learning.record if self.learning else None)
+        self._forms = pipeline.forms
         self.app = app.build(
             OpenAIRoutes(config, self.fleet, pipeline),
             AdminRoutes(config, self.fleet, self.learning, pipeline.recent),
@@ -88,6 +89,8 @@ class Service:
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: object) -> AsyncIterator[None]:
         """Starts the background tasks, and ends them after the last request."""
+        if self.learning:
+            await self.learning.remember(self._forms)
 
         def run(part: str, work: Work) -> asyncio.Task[None]:
             return asyncio.create_task(_whatever_happens(part, work), name=part)

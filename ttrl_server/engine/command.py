@@ -33,10 +33,20 @@ def socket_path(config: Config, replica: int) -> Path:
 def entry() -> str:
     """The server's module in the vLLM that is installed, which is not imported: that takes
     seconds."""
+    new = Path(*ENTRIES[0].split(".")[1:]).with_suffix(".py")
+    return ENTRIES[not _in_vllm(new)]
+
+
+def scales_out() -> bool:
+    """Whether this vLLM renders requests, and makes messages of what was generated (0.30)."""
+    return _in_vllm(Path("entrypoints/scale_out/derender"))
+
+
+def _in_vllm(part: Path) -> bool:
+    """Whether the installed vLLM has a module or folder; a vLLM elsewhere is taken to be new."""
     found = find_spec("vllm")
     places = (found and found.submodule_search_locations) or []
-    new = Path(*ENTRIES[0].split(".")[1:]).with_suffix(".py")
-    return ENTRIES[bool(places) and not (Path(next(iter(places))) / new).exists()]
+    return not places or (Path(next(iter(places))) / part).exists()
 
 
 def engine_command(config: Config, replica: int) -> tuple[list[str], dict[str, str]]:
@@ -50,6 +60,8 @@ def engine_command(config: Config, replica: int) -> tuple[list[str], dict[str, s
     argv += ["--max-lora-rank", str(largest), "--max-num-seqs", str(e.max_num_seqs)]
     argv += ["--scheduling-policy", "priority", "--logprobs-mode", "processed_logprobs"]
     argv += ["--api-server-count", "1"]
+    if scales_out():
+        argv.append("--enable-scale-out")  # render, generate, derender
     if config.revision:
         argv += ["--revision", config.revision]
     if config.max_model_len:

@@ -17,6 +17,7 @@ from ttrl_server.engine.client import EngineClient
 from ttrl_server.errors import Overloaded, RequestError
 from ttrl_server.registry.names import version_name
 from ttrl_server.settings.config import Config
+from ttrl_server.types import Kind
 
 
 @dataclass
@@ -61,6 +62,12 @@ class Fleet:
         """The version that is loaded but not proved: no client may name it yet."""
         self._holds: Counter[int] = Counter()
         self._changed = asyncio.Event()
+
+    @property
+    def renders(self) -> frozenset[Kind]:
+        """The kinds of requests that every engine makes prompts of, and messages of samples."""
+        of_each = [replica.client.renders for replica in self.replicas]
+        return frozenset.intersection(*of_each) if of_each else frozenset()
 
     @contextmanager
     def hold(self, version: int | None = None) -> Iterator[Hold]:

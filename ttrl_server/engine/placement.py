@@ -184,6 +184,7 @@ class Placement:
         They may change meanwhile: only with all of them it gets questions. Raises EngineError.
         """
         self._fleet.forget(replica)
+        await replica.client.find_routes(version_name(self._config.name, 0))
         # An attached engine may still have versions from before a restart of the gateway.
         replica.loaded = numbers_among(await replica.client.models(), self._config.name)
         refused: set[int] = set()

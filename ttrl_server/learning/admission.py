@@ -6,12 +6,15 @@ from typing import Any
 
 from ttrl_server.answers import by_chance, echoes
 from ttrl_server.settings.sections import GuardConfig
-from ttrl_server.types import Admission, Group, Question, Vote, last_text
+from ttrl_server.types import Admission, Group, Question, Vote
 from ttrl_server.voting.confidence import ALONE, Alike
 from ttrl_server.voting.signals import answered
 
 QUEUED = Admission(True, "queued")
-UNSOUND = ("aborted", "incomplete_samples", "sampling_parameters", "cancelled", "held_back")
+UNSOUND = (
+    *("aborted", "incomplete_samples", "sampling_parameters", "grammar", "cancelled"),
+    "held_back",
+)
 """Reasons that a label cannot change: the trainer cannot score these rollouts, or must not."""
 
 
@@ -22,12 +25,17 @@ def admit(
     rewards: tuple[float, ...],
     guard: GuardConfig,
     alike: Alike = ALONE,
+    *,
+    weighs: bool = True,
 ) -> Admission:
     """The admission of a group: ``queued``, or the one reason why it is not trained on.
 
-    A given label (``Question.label``) is always good enough; a pseudo-label must pass the guards.
+    ``weighs``: the trainer weighs every token by its own π_θ / π_engine. A given label
+    (``Question.label``) is always good enough; a pseudo-label must pass the guards.
     """
     reason = _unsound(question, group)
+    if reason is None and group.bent.get("grammar") and not weighs:
+        reason = "grammar"
     if reason is None and question.label is None:
         reason = _no_label(question, vote, rewards, guard)
         if reason is None and guard.attractors and alike.constant:
@@ -54,6 +62,8 @@ def _unsound(question: Question, group: Group) -> str | None:
     if any(len(r.token_ids) != len(r.logprobs) or not r.token_ids for r in group.rollouts):
         return "incomplete_samples"
     given = question.sampling.extra.items()
+    if group.bent.get(BUDGET):  # the engine has ended the thinking itself
+        return "sampling_parameters"
     if any(value not in CHANGES_NOTHING.get(name, (value,)) for name, value in given):
         return "sampling_parameters"
     return None
@@ -69,20 +79,21 @@ def _no_label(
         return vote.stopped
     if answered(vote.answers) < guard.min_extractable:
         return "unextractable"
-    text, margin = last_text(question), vote.margin or 0.0
+    wanted, margin = question.wanted, vote.margin or 0.0
     # Of two offered answers one wins half of the votes of a model that does not read the question.
-    chance = by_chance(vote.pseudo_label, text)
+    chance = by_chance(vote.pseudo_label, wanted)
     majority = max(0.0, ((vote.majority_ratio or 0.0) - chance) / (1 - chance))
     inside = majority >= guard.min_majority and margin >= guard.min_margin
     if not any(reward > 0 for reward in rewards):
         return None
     if not inside:
         return "no_consensus"
-    if majority < guard.min_echo and echoes(vote.pseudo_label, text):
+    if majority < guard.min_echo and echoes(vote.pseudo_label, wanted):
         return "echo"
     return None
 
 
+BUDGET = "thinking_token_budget"
 CHANGES_NOTHING: dict[str, tuple[Any, ...]] = {
     "top_p": (1,),
     "top_k": (0, -1),

@@ -55,7 +55,8 @@ class Feedback:
         if samples < min(train.min_group, train.samples):
             return "too_few_samples"
         if label is not None:
-            rewards = await asyncio.to_thread(labelled, kept.vote, label, samples, asked(None))
+            kind = asked(kept.group.wanted)
+            rewards = await asyncio.to_thread(labelled, kept.vote, label, samples, kind)
         else:
             rewards = feedback(kept.vote, score or 0, samples)
         admission = QUEUED if len(set(rewards)) > 1 else Admission(False, "unanimous")

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from ttrl_server.answers import Wanted
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.errors import LeaseLost, RejectedVersion, RequestError, StoreError
 from ttrl_server.learning.admission import UNSOUND
@@ -31,19 +32,16 @@ from ttrl_server.registry.names import number_of_folder
 from ttrl_server.settings.config import Config
 from ttrl_server.store.experiences import Experiences
 from ttrl_server.telemetry import metrics
-from ttrl_server.types import (
-    Admission,
-    Batch,
-    Experience,
-    Parent,
-    Question,
-    last_text,
-    question_key,
-)
+from ttrl_server.types import Admission, Batch, Experience, Group, Parent, Prompt, Question
+from ttrl_server.voting.confidence import Forms
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
+UNBOUNDED = 2**31
+"""Tokens, where the context's length is not known."""
+REMEMBERED = 512
+"""Most groups that are looked at again after a start."""
 LONG_POLL_S = 3.0
 POLL_S = 0.1
 
@@ -73,26 +71,33 @@ class Learning:
 
     # ------------------------------------------------------------ experience in
 
-    async def record(self, experience: Experience, question: Question) -> str:
+    async def record(self, experience: Experience, question: Question, prompt: Prompt) -> str:
         """Writes the group to disk, then returns the reason of its admission."""
-        key, text = question_key(experience.group.prompt_token_ids), last_text(question)
-        seen = None
-        if self._config.guard.attractors and experience.admission.reason not in UNSOUND:
-            group, vote = experience.group, experience.vote
-            seen = await asyncio.to_thread(attractors.read, group, vote, text)
+        key, seen = prompt.key, None
+        if experience.admission.reason not in UNSOUND:
+            seen = await self._read(experience, prompt)
         by_vote = experience.admission.admitted and question.label is None
         if seen and by_vote and self._attractors.withholds(seen):
             experience = replace(experience, admission=Admission(False, "attractor"))
         admission = await self._in_store(self._store.add, experience, key, self._by_history)
         if seen and question.version is None:
             self._attractors.see(replace(seen, trains=admission.admitted and by_vote))
-        if admission.reason == "held_back":
-            self._gate.offer(experience.group, text)
-        elif admission.reason not in UNSOUND:
-            self._gate.witness(experience.group, text)
+        self._show_gate(experience.group, prompt, admission.reason)
         if question.version is None and admission.reason not in UNSOUND:
-            self.watcher.see(experience.group, experience.vote, text)
+            self.watcher.see(experience.group, experience.vote, prompt)
         return admission.reason
+
+    async def _read(self, experience: Experience, prompt: Prompt) -> attractors.Seen | None:
+        if not self._config.guard.attractors:
+            return None
+        group, vote = experience.group, experience.vote
+        return await asyncio.to_thread(attractors.read, group, vote, prompt)
+
+    def _show_gate(self, group: Group, prompt: Prompt, reason: str) -> None:
+        if reason == "held_back":
+            self._gate.offer(group, prompt)
+        elif reason not in UNSOUND:
+            self._gate.witness(group, prompt)
 
     async def _withdraw(self, found: attractors.Suspicion) -> None:
         """Notes an attractor for ever; groups that wait with such a label are not trained on."""
@@ -257,11 +262,27 @@ class Learning:
             log.info("batch.released", groups=released)
         await asyncio.to_thread(self._sweep, await self._in_store(self._store.proposed))
 
+    async def remember(self, forms: Forms) -> None:
+        """Shows gate, attractors and ``forms`` what was asked before the start. Calls and JSON are
+        left out: the engine would have to render them again."""
+        canaries = self._config.gate.canary_questions
+        for kept in await self._in_store(self._store.latest, REMEMBERED, canaries):
+            group, vote, reason = kept.group, kept.vote, kept.admission.reason
+            if isinstance(group.wanted, Wanted) or "grammar" in group.bent:
+                continue
+            ids, asked = group.prompt_token_ids, group.asked
+            room = (self._config.max_model_len or UNBOUNDED) - len(ids)
+            prompt = Prompt(ids, max(1, room), wanted=group.wanted)
+            self._show_gate(group, prompt, reason)
+            if (reason in UNSOUND and reason != "held_back") or "version" in asked:
+                continue
+            await asyncio.to_thread(forms.note, group.wanted, vote.pseudo_label, vote.base_share)
+            if seen := await self._read(kept, prompt):
+                trains = kept.admission.admitted and "label" not in asked
+                self._attractors.see(replace(seen, trains=trains))
+
     async def resume(self) -> None:
         """Judges proposals that have no judgement after a crash; sweeps what was not proposed."""
-        limit = self._config.gate.canary_questions
-        for group in await self._in_store(self._store.held_back, limit):
-            self._gate.offer(group, None)
         with self._judged():
             proposed = await self._in_store(self._store.proposed)
             # A trainer on another machine may still propose a published version: no sweep then.

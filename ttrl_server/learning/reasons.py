@@ -20,6 +20,8 @@ WORDS: Mapping[str, str] = {
     "guessed": "the base model hardly gives the winners of this form: it guesses (guard.min_known)",
     "unread": "the same answer wins the opposite question: which is larger, which is smaller "
     "(guard.opposite)",
+    "grammar": "a grammar shaped the samples, which this algorithm cannot correct for "
+    "(train.algorithm, train.importance)",
     "wording": "another answer wins when the question is put in other words (guard.wording)",
     "attractor": "questions of this form were all won by their own words, or by one answer",
     "unanimous": "all samples that train earn the same, which teaches nothing: the model agrees "
@@ -46,12 +48,13 @@ UNVOTED: Mapping[str, str] = {
     "policy": "vote.policy is never",
     "temperature": "temperature 0 asks for one greedy answer",
     "housekeeping": "a request of the front-end itself: a title, tags, follow-ups",
-    "messages": "pictures or sound in the messages",
+    "header": "the header x-ttrl-vote asks for no vote",
+    "messages": "pictures or sound in the messages, or an engine that does not render them",
+    "input": "pictures or sound in the input, or an engine that does not render it",
     "prompt": "a prompt of token ids, or several prompts",
-    "n": "several choices were asked for",
-    "tools": "tools were offered",
-    "response_format": "a format was asked for",
-    "logprobs": "log-probabilities were asked for",
+    "tools": "tools that a provider runs, or an engine that does not render",
+    "response_format": "a format that is not JSON, or an engine that does not render",
+    "logprobs": "log-probabilities, of an engine that does not render",
     "field": "a field that only vLLM knows",
 }
 """Explanations, by the reason why a completion was passed to vLLM unvoted."""

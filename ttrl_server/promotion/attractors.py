@@ -16,10 +16,10 @@ from collections import Counter, OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from ttrl_server.answers import echoes, form
+from ttrl_server.answers import Asking, echoes, form, text_of
 from ttrl_server.promotion.canaries import Canary
 from ttrl_server.promotion.trials import contrast
-from ttrl_server.types import Group, Sampling, Vote, question_key
+from ttrl_server.types import Group, Prompt, Sampling, Vote
 from ttrl_server.voting.confidence import key_of
 
 FORMS, QUESTIONS = 128, 16
@@ -52,17 +52,17 @@ class Seen:
     trains: bool = False
 
 
-def read(group: Group, vote: Vote, text: str | None) -> Seen | None:
+def read(group: Group, vote: Vote, prompt: Prompt) -> Seen | None:
     """The group as it is seen here; None where nothing won, or the question is too long. Reading
     takes milliseconds: call it in a thread."""
-    said, prompt = vote.pseudo_label, group.prompt_token_ids
-    if not text or said is None or not group.rollouts or len(prompt) > LONGEST:
+    said, wanted, ids = vote.pseudo_label, prompt.wanted, prompt.token_ids
+    if not wanted or said is None or not group.rollouts or len(ids) > LONGEST:
         return None
     longest = max(len(rollout.token_ids) for rollout in group.rollouts)
-    canary = Canary(prompt, Sampling(group.temperature, 2 * longest), text)
-    share, echo = vote.majority_ratio or 0.0, echoes(said, text)
-    own = group.question_id, form(text), canary, question_key(prompt), group.version
-    return Seen(*own, key_of(said, text), echo, share)
+    canary = Canary(prompt, Sampling(group.temperature, 2 * longest))
+    share, echo = vote.majority_ratio or 0.0, echoes(said, wanted)
+    own = group.question_id, form(wanted), canary, prompt.key, group.version
+    return Seen(*own, key_of(said, wanted), echo, share)
 
 
 @dataclass(slots=True)
@@ -97,21 +97,24 @@ class Suspicion:
         """Whether the winners of ``served`` are of this kind and the base model's, for the same
         questions, are not. A question that one of them does not answer says nothing."""
         told = zip(base, served, self.asked, strict=True)
-        pairs = [(b, s, canary.text) for b, s, canary in told if b is not None and s is not None]
+        pairs = [(b, s, c.prompt.wanted) for b, s, c in told if b is not None and s is not None]
         if len(pairs) < ANSWERED:
             return False
         ours, theirs = (
-            [float(self._attracts(answer, text)) for answer, text in side]
+            [float(self._attracts(answer, wanted)) for answer, wanted in side]
             for side in ([(b, t) for b, _, t in pairs], [(s, t) for _, s, t in pairs])
         )
         return contrast([ours], [theirs]).z > LEAP_Z
 
-    def _attracts(self, answer: str, text: str | None) -> bool:
-        return echoes(answer, text) if self.winner is None else key_of(answer, text) == self.winner
+    def _attracts(self, answer: str, wanted: Asking) -> bool:
+        echo = self.winner is None
+        return echoes(answer, wanted) if echo else key_of(answer, wanted) == self.winner
 
     def __str__(self) -> str:
         what = f"{self.winner!r} to all" if self.winner is not None else "words of the question"
-        like = f"{len(self.asked)} questions like {str(self.asked[-1].text)[:80]!r}"
+        like = (
+            f"{len(self.asked)} questions like {str(text_of(self.asked[-1].prompt.wanted))[:80]!r}"
+        )
         return f"{like} are answered with {what}"
 
 

@@ -22,7 +22,7 @@ from ttrl_server.registry.folders import MALFORMED
 from ttrl_server.registry.names import version_name
 from ttrl_server.settings.config import Config
 from ttrl_server.settings.sections import GateConfig
-from ttrl_server.types import Group, Question, Rollout, Sampling, Signals, VoteOptions, last_text
+from ttrl_server.types import Group, Prompt, Question, Rollout, Sampling, Signals, VoteOptions
 from ttrl_server.voting import signals
 
 log = structlog.get_logger()
@@ -67,10 +67,8 @@ class Sheet:
 class Canary:
     """One question that candidates are asked."""
 
-    prompt: tuple[int, ...]
+    prompt: Prompt
     sampling: Sampling
-    text: str | None
-    """The question's text, which shows what kind of answer it asks for."""
     truth: str | None = None
     """The right answer, where it is known."""
     said: dict[int, Sheet] = field(default_factory=dict)
@@ -79,12 +77,12 @@ class Canary:
     """Seeds that no comparison may use any more."""
 
     @classmethod
-    def of(cls, group: Group, text: str | None) -> Canary:
+    def of(cls, group: Group, prompt: Prompt) -> Canary:
         """A client's question; a sample of it may be half as long again as the longest of
         ``group``."""
         longest = max((len(rollout.token_ids) for rollout in group.rollouts), default=1)
         sampling = Sampling(group.temperature, max_tokens=longest + longest // 2)
-        return cls(group.prompt_token_ids, sampling, text)
+        return cls(prompt, sampling)
 
 
 def is_held_back(key: str, gate: GateConfig) -> bool:
@@ -158,15 +156,15 @@ async def tokenized(config: Config, replica: Replica, given: list[Labelled]) -> 
             version=0,
             sampling=asked.sampling,
             vote=VoteOptions(config.gate.canary_samples, train=False),
-            template={"chat_template_kwargs": config.chat_template_kwargs},
+            request={"chat_template_kwargs": config.chat_template_kwargs},
         )
         try:
-            prompt, context = await replica.client.tokenize(question, version_name(config.name, 0))
+            prompt = await replica.client.prompt(question, version_name(config.name, 0))
         except EngineError as error:
             if error.status is None or error.status >= 500:
                 raise
             log.warning("canary.unusable", question=str(asked.messages)[:200], reason=error.message)
             continue
-        if context > len(prompt):
-            found.append(Canary(prompt, asked.sampling, last_text(question), asked.answer))
+        if prompt.longest > 0:
+            found.append(Canary(prompt, asked.sampling, asked.answer))
     return found

@@ -26,7 +26,7 @@ from typing import Any
 
 import structlog
 
-from ttrl_server.answers import asked, form, keys
+from ttrl_server.answers import asked, form, keys, text_of
 from ttrl_server.engine.fleet import Replica
 from ttrl_server.engine.placement import Figures
 from ttrl_server.errors import EngineError, RejectedVersion
@@ -35,7 +35,7 @@ from ttrl_server.promotion.bands import outside
 from ttrl_server.promotion.canaries import Canary, Sheet
 from ttrl_server.registry.names import version_name
 from ttrl_server.settings.config import Config
-from ttrl_server.types import Group, Sampling, question_key
+from ttrl_server.types import Group, Prompt, Sampling, question_key
 from ttrl_server.voting import Ballot, signals
 
 log = structlog.get_logger()
@@ -109,32 +109,32 @@ class Gate:
         self._drawing = 0
         self._done = asyncio.Condition()
 
-    def offer(self, group: Group, text: str | None) -> None:
+    def offer(self, group: Group, prompt: Prompt) -> None:
         """Keeps a held-back question for later candidates; a known one keeps its answers.
 
         The limit for its samples is 1.5 times the longest rollout of ``group`` (tokens).
         """
-        key = question_key(group.prompt_token_ids)
+        key = prompt.key
         if key not in self.held_back:
-            self.held_back[key] = Canary.of(group, text)
+            self.held_back[key] = Canary.of(group, prompt)
         self.held_back.move_to_end(key)
         if len(self.held_back) > self._config.gate.canary_questions:
-            forms = Counter(form(canary.text) for canary in self.held_back.values())
+            forms = Counter(form(canary.prompt.wanted) for canary in self.held_back.values())
             most = max(forms.values())
-            full = (k for k, c in self.held_back.items() if forms[form(c.text)] == most)
+            full = (k for k, c in self.held_back.items() if forms[form(c.prompt.wanted)] == most)
             del self.held_back[next(full)]
 
-    def witness(self, group: Group, text: str | None) -> None:
+    def witness(self, group: Group, prompt: Prompt) -> None:
         """Keeps a question as one of its form, held back or not: what the base model supports is no
         label that it could have been taught."""
         wanted = self._config.gate.witnesses
-        if not (wanted and text and group.rollouts) or len(group.prompt_token_ids) > LONGEST:
+        if not (wanted and prompt.wanted and group.rollouts) or len(prompt.token_ids) > LONGEST:
             return
-        like = form(text)
+        like = form(prompt.wanted)
         known = self._witnesses.setdefault(like, {})
         self._witnesses.move_to_end(like)
         if len(known) < wanted:
-            known.setdefault(question_key(group.prompt_token_ids), Canary.of(group, text))
+            known.setdefault(prompt.key, Canary.of(group, prompt))
         if len(self._witnesses) > FORMS:
             self._witnesses.popitem(last=False)
 
@@ -248,12 +248,9 @@ class Gate:
         """Draws samples ``first`` to ``end``, each with its own seed, the same for every version;
         None when the engine refuses the question."""
         model = version_name(self._config.name, number)
-        seed = int(question_key(canary.prompt)[:SEED_DIGITS], 16) + canary.spent
+        seed = int(question_key(canary.prompt.token_ids)[:SEED_DIGITS], 16) + canary.spent
         sampling = replace(canary.sampling, seed=seed)
-        if context := self._config.max_model_len:
-            left = max(1, context - len(canary.prompt))
-            sampling = replace(sampling, max_tokens=min(sampling.max_tokens or left, left))
-        ballot, replica = Ballot(canary.text), exam.replica
+        ballot, replica = Ballot(canary.prompt.wanted), exam.replica
 
         async def draw(index: int) -> None:
             async with self._slot(replica), replica.slots:
@@ -312,7 +309,7 @@ class Gate:
             return found.z < -gate.canary_z and found.theirs < LOST * found.ours
 
         if len(keyed) == gate.witnesses:
-            like = f"on {len(keyed)} questions like {str(asked[0].text)[:80]!r}"
+            like = f"on {len(keyed)} questions like {str(text_of(asked[0].prompt.wanted))[:80]!r}"
             _supported(keyed, exam, like, is_lost)
 
     def _support(self, asked: Sequence[Canary], exam: Exam) -> Figures:
@@ -348,9 +345,9 @@ class Gate:
         chosen: list[Canary] = []
         forms: Counter[str] = Counter()
         while fit and len(chosen) < SENTINELS:
-            best = min(fit, key=lambda each: (forms[form(each[1].text)], each[0]))
+            best = min(fit, key=lambda each: (forms[form(each[1].prompt.wanted)], each[0]))
             fit.remove(best)
-            forms[form(best[1].text)] += 1
+            forms[form(best[1].prompt.wanted)] += 1
             chosen.append(best[1])
         for canary in chosen:
             canary.said.clear()
@@ -448,7 +445,7 @@ class Gate:
         """The keys of the answers by version, and the key of the right answer under ``TRUTH``."""
         answers = {n: said.answers for n, said in canary.said.items()} | {TRUTH: (canary.truth,)}
         distinct = {answer for row in answers.values() for answer in row if answer is not None}
-        found = keys(distinct, asked(canary.text))
+        found = keys(distinct, asked(canary.prompt.wanted))
         return {n: tuple(None if a is None else found[a] for a in r) for n, r in answers.items()}
 
 

@@ -25,7 +25,7 @@ from ttrl_server.promotion.rollback import Rollback
 from ttrl_server.promotion.trials import contrast, mean
 from ttrl_server.settings.sections import GuardConfig
 from ttrl_server.telemetry import metrics
-from ttrl_server.types import Group, Sampling, Signals, Vote, question_key
+from ttrl_server.types import Group, Prompt, Sampling, Signals, Vote
 from ttrl_server.voting import signals
 
 log = structlog.get_logger()
@@ -59,7 +59,7 @@ class Watch:
         """By answer: tenant and praise (1 or 0), the newest last."""
         self._majorities: dict[str, str | None] = {}
 
-    def see(self, group: Group, vote: Vote, text: str | None) -> None:
+    def see(self, group: Group, vote: Vote, prompt: Prompt) -> None:
         """Notes a question that the served version answered."""
         if not group.rollouts:
             return
@@ -69,9 +69,9 @@ class Watch:
             self._praise_before.extend(self._praises())
             self._now.clear()
             self._praise.clear()
-        key, said = question_key(group.prompt_token_ids), vote.pseudo_label
+        key, said = prompt.key, vote.pseudo_label
         longest = max(len(rollout.token_ids) for rollout in group.rollouts)
-        asked = Canary(group.prompt_token_ids, Sampling(group.temperature, 2 * longest), text)
+        asked = Canary(prompt, Sampling(group.temperature, 2 * longest))
         asked.said[group.version] = Sheet.of(group.rollouts, vote.answers)
         flipped = key in self._majorities and self._majorities[key] != said
         self._majorities[key] = said
@@ -164,10 +164,10 @@ class Watcher:
         self._attractors, self._withdraw = attractors, withdraw
         self._looking: asyncio.Task[None] | None = None
 
-    def see(self, group: Group, vote: Vote, text: str | None) -> None:
+    def see(self, group: Group, vote: Vote, prompt: Prompt) -> None:
         """Notes a question that was asked without a pinned version."""
         if group.version == self._fleet.serving:  # not a group drawn before the last swap
-            self._watch.see(group, vote, text)
+            self._watch.see(group, vote, prompt)
             self._look()
 
     def hear(self, group: Group, tenant: str, praise: bool) -> None:

@@ -6,12 +6,13 @@ section 2), changed for LoRA (10 × learning rate).
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ttrl_server.types import StopRule, Weighting
+from ttrl_server.types import Json, StopRule, Weighting
 
 AlgorithmName = Literal["grpo", "dapo", "gspo", "cispo", "rloo", "reinforce++", "ppo", "prime"]
 
@@ -24,6 +25,10 @@ Key = Annotated[str, Field(min_length=1)]
 
 Device = Annotated[int, Field(ge=0)]
 """Number of a GPU."""
+
+
+# pydantic keeps an old method of this name, which nothing here calls.
+warnings.filterwarnings("ignore", message='Field name "json" in "VoteConfig"')
 
 
 class Section(BaseModel):
@@ -45,8 +50,8 @@ class ApiConfig(Section):
 
 class VoteConfig(Section):
     policy: Literal["auto", "always", "never"] = "auto"
-    """auto: vote on requests for one plain text answer, if the first wave has answers to compare.
-    Not plain: n above 1, tools, response_format, audio, temperature 0."""
+    """auto: vote on requests whose replies can be compared: text, tool calls, JSON.
+    Not on pictures or sound, on temperature 0, and where the first wave has nothing to compare."""
     samples: int = Field(64, ge=1)
     """M: the number of samples that vote on a question."""
     max_samples: int = Field(256, ge=1, le=2**20)
@@ -72,6 +77,14 @@ class VoteConfig(Section):
     confidence: geometric mean of its tokens' probabilities (after DeepConf, arXiv 2508.15260).
     verified: a sample whose own arithmetic checks counts three times one without any, and one
     with a wrong equation nothing (T3RL, arXiv 2603.02203)."""
+    json: Json = "whole"  # type: ignore[assignment]
+    """How replies in JSON are compared. whole: each is one answer. fields: every field votes, and
+    the sample nearest to what most say wins; its reward is the share of fields that agree."""
+    ignored: list[str] = Field(default_factory=list)
+    """Arguments of tool calls that are not compared: ids, reasons, whatever differs by chance."""
+    stream: Literal["progress", "first"] = "progress"
+    """What a stream has while the vote runs. progress: comments, which clients skip. first: the
+    sample that came first, as reasoning (chat only): a preview, which may not be the answer."""
     anchor: int = Field(8, ge=0)
     """Samples of the base model beside each new question, for the confidence in its answer.
     At most half of the votes; 0: no confidence."""
@@ -208,6 +221,12 @@ class TrainConfig(Section):
     cpu_threads: int = Field(0, ge=0)
     """Threads of each CPU rank; 0: all cores, divided by the number of ranks."""
     niceness: int = Field(10, ge=0, le=19)
+
+    @property
+    def weighs_tokens(self) -> bool:
+        """Whether every token counts by its own ratio π_θ / π_engine. Then a token that a grammar
+        left no choice for counts as little as the model would have said it by itself."""
+        return self.importance != "off" and self.algorithm != "gspo"
 
 
 class GuardConfig(Section):

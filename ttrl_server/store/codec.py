@@ -32,8 +32,10 @@ def unpack(kind: str, data: bytes) -> tuple[Any, ...]:
     return tuple(_little_endian(array(kind, data)))
 
 
-def pack_vote(vote: Vote) -> str:
-    return json.dumps(msgspec.to_builtins(vote), separators=(",", ":"))
+def pack_vote(vote: Vote, **of_group: Mapping[str, Any]) -> str:
+    """The vote, and beside it what else is known of its group, if anything is."""
+    beside = {name: value for name, value in of_group.items() if value}
+    return json.dumps(msgspec.to_builtins(vote) | beside, separators=(",", ":"))
 
 
 def experience_row(experience: Experience) -> dict[str, Any]:
@@ -47,7 +49,7 @@ def experience_row(experience: Experience) -> dict[str, Any]:
         "version": group.version,
         "temperature": group.temperature,
         "prompt_token_ids": pack(IDS, group.prompt_token_ids),
-        "vote": pack_vote(experience.vote),
+        "vote": pack_vote(experience.vote, bent=group.bent, asked=group.asked),
         "rewards": pack(REWARDS, experience.rewards),
     }
 
@@ -64,18 +66,21 @@ def rollout_row(rollout: Rollout) -> dict[str, Any]:
 
 def experience_of(row: Row, rollout_rows: Sequence[Row]) -> Experience:
     """The experience of a row; its rollouts are in the order of ``rollout_rows``."""
+    voted = json.loads(row["vote"])
     group = Group(
         question_id=row["question_id"],
         prompt_token_ids=unpack(IDS, row["prompt_token_ids"]),
         rollouts=tuple(map(_rollout, rollout_rows)),
         version=row["version"],
         temperature=row["temperature"],
+        bent=voted.get("bent", {}),
+        asked=voted.get("asked", {}),
     )
     return Experience(
         id=row["id"],
         tenant=row["tenant"],
         group=group,
-        vote=msgspec.convert(json.loads(row["vote"]), Vote),
+        vote=msgspec.convert(voted, Vote),
         rewards=unpack(REWARDS, row["rewards"]),
         admission=Admission(admitted=row["state"] != "kept", reason=row["reason"]),
     )

@@ -107,15 +107,17 @@ class Experiences:
         with self._transaction() as connection:
             return questions.paired(connection, version)
 
-    def held_back(self, limit: int) -> list[Group]:
-        """The newest group of each of the last ``limit`` held-back questions, oldest first."""
+    def latest(self, limit: int, held_back: int) -> tuple[Experience, ...]:
+        """The last ``limit`` groups, and the newest group of each of the last ``held_back``
+        held-back questions; oldest first."""
         newest = func.max(experiences.c.seq)
         query = select(newest).select_from(experiences.join(signals)).group_by(signals.c.question)
         query = query.where(experiences.c.reason == "held_back", experiences.c.state == "kept")
-        query = query.order_by(newest.desc()).limit(limit)
+        query = query.order_by(newest.desc()).limit(held_back)
+        last = select(experiences.c.seq).order_by(experiences.c.seq.desc()).limit(limit)
         with self._transaction() as connection:
-            chosen = list(connection.execute(query).scalars())
-            return [found.group for found in _load(connection, experiences.c.seq.in_(chosen))]
+            chosen = {seq for each in (query, last) for seq in connection.execute(each).scalars()}
+            return _load(connection, experiences.c.seq.in_(chosen))
 
     def get(self, experience_id: str) -> Experience | None:
         """The experience, with its rollouts in index order; None when it is not there."""

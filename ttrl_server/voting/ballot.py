@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from statistics import multimode
 
-from ttrl_server.answers import Asked, Reading, asked, read
+from ttrl_server.answers import Asked, Asking, Reading, asked, read, read_calls
 from ttrl_server.answers.equations import check
 from ttrl_server.answers.keys import Key, key, shared
 from ttrl_server.types import Rollout, Stopped, StopRule, Vote, Weighting
 from ttrl_server.voting import stopping
-from ttrl_server.voting.tally import VERIFIED, confidence, vote, weight
+from ttrl_server.voting.tally import VERIFIED, by_fields, confidence, vote, weight
 
 VOTABLE_SHARE = 0.5
 """Least share of the first wave's finished samples with an answer; else it is unvotable."""
@@ -23,10 +23,12 @@ Labels = list[str | None]
 class Ballot:
     """The votes of one question. Samples may be added in any order; results use index order.
 
-    ``question``: the text, for the kind of answer it asks for. Not thread-safe.
+    Where some samples call tools and others answer, it is voted first whether to call: only the
+    samples of the winning kind can win, and all count for the shares. Not thread-safe.
     """
 
-    def __init__(self, question: str | None = None, *, weighting: Weighting = "uniform") -> None:
+    def __init__(self, question: Asking = None, *, weighting: Weighting = "uniform") -> None:
+        """``question``: its text, or what else it asks for, for the kind of answer."""
         self.asked: Asked = asked(question)
         self._weighting = weighting
         self._rollouts: dict[int, Rollout] = {}
@@ -46,8 +48,29 @@ class Ballot:
         """The vote over the samples added so far."""
         keys, _ = self._labels()
         confidences = [confidence(rollout) for rollout in self.rollouts]
-        weights = self._weights()
-        return vote(self._answers(), confidences, stopped, keys=keys, weights=weights)
+        found = vote(self._answers(), confidences, stopped, keys=keys, weights=self._weights())
+        if self.asked.wanted.fields and found.clusters:
+            return by_fields(found, confidences)
+        return found if found.clusters else replace(found, chosen=self.first)
+
+    @property
+    def first(self) -> int:
+        """Position of the first sample that does what most do: calls tools, or answers."""
+        kinds = self._kinds()
+        if "calls" not in kinds:
+            return 0
+        return kinds.index(max(("calls", "talks"), key=kinds.count))
+
+    def _kinds(self) -> Labels:
+        """[M] whether a sample calls tools or talks; None for one that was cut off, or whose calls
+        are broken."""
+        answers = self._answers()
+        return [
+            ("calls" if answer else None)
+            if rollout.calls
+            else ("talks" if rollout.finish_reason == "stop" else None)
+            for rollout, answer in zip(self.rollouts, answers, strict=True)
+        ]
 
     def decided(self, rule: StopRule, level: float, total: int) -> bool:
         """Whether ``rule`` ends this vote of ``total`` samples.
@@ -55,6 +78,11 @@ class Ballot:
         A value without a unit takes the unit that other samples give. A later sample may give
         another unit. So the same answer must lead with these units and without them.
         """
+        kinds = self._kinds()
+        if self.asked.wanted.fields:  # the winner is no cluster that could be ahead of others
+            return False
+        if len({*kinds} - {None}) > 1 and not stopping.decided(rule, level, kinds, total):
+            return False
         labels, strict = self._labels()
         if labels != strict and self._leaders(labels).isdisjoint(self._leaders(strict)):
             return False
@@ -98,18 +126,26 @@ class Ballot:
         """The answer of each sample, by index. Reads rollouts that are not read yet."""
         for index in self._rollouts.keys() - self._readings.keys():
             rollout = self._rollouts[index]
-            self._readings[index] = read(rollout.text, rollout.finish_reason, self.asked)
+            self._readings[index] = (
+                read_calls(rollout.calls, self.asked)
+                if rollout.calls
+                else read(rollout.text, rollout.finish_reason, self.asked)
+            )
         return [self._readings[index].answer for index in sorted(self._rollouts)]
 
     def _labels(self) -> tuple[Labels, Labels]:
-        """The keys as they are counted (a value may take the unit of others), and without this."""
+        """The keys as they are counted (a value may take the unit of others), and without this;
+        none for a sample that does not do what most do."""
         answers = self._answers()
         for answer in answers:
             if answer is not None and answer not in self._keys:
                 self._keys[answer] = key(answer, self.asked)
         counted = shared(self._keys)
         strict = {answer: found and found.full for answer, found in self._keys.items()}
-        return [a and counted[a] for a in answers], [a and strict[a] for a in answers]
+        kinds, first = self._kinds(), self.first
+        other = {"calls": "talks", "talks": "calls"}.get(kinds[first] or "") if kinds else None
+        able = [None if k and k == other else a for a, k in zip(answers, kinds, strict=True)]
+        return [a and counted[a] for a in able], [a and strict[a] for a in able]
 
 
 def vote_over(rollouts: Iterable[Rollout], question: str | None = None) -> Vote:

@@ -21,7 +21,7 @@ from hashlib import blake2b
 from statistics import mean
 from threading import Lock
 
-from ttrl_server.answers import asked, echoes, form, keys
+from ttrl_server.answers import Asking, asked, echoes, form, keys, text_of
 from ttrl_server.types import Vote
 
 FORMS, QUESTIONS = 256, 16
@@ -66,12 +66,13 @@ class Forms:
             OrderedDict()
         )
 
-    def note(self, text: str | None, winner: str | None, base: float | None = None) -> Alike:
+    def note(self, wanted: Asking, winner: str | None, base: float | None = None) -> Alike:
         """Notes a question, what won it, and its share in the base model's answers."""
+        text = text_of(wanted)
         if not text or winner is None:
             return ALONE
         like, question = form(text), blake2b(text.encode("utf-8", "surrogatepass")).digest()
-        own = key_of(winner, text)
+        own = key_of(winner, wanted)
         with self._noting:
             known = self._winners.setdefault(like, OrderedDict())
             known.pop(question, None)
@@ -88,9 +89,9 @@ class Forms:
         return Alike(same, constant, mean(shares) if len(shares) > LEAST else 1.0)
 
 
-def key_of(answer: str, text: str | None) -> str:
+def key_of(answer: str, wanted: Asking) -> str:
     """The answer's key: equal for equal answers to questions of one kind."""
-    return keys({answer}, asked(text))[answer] or answer
+    return keys({answer}, asked(wanted))[answer] or answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +117,10 @@ class Anchored:
         return plain * (1 - SAME * alike.same) * (1 - ECHO * self.echo)
 
 
-def anchored(vote: Vote, base: Sequence[str | None], text: str | None) -> Anchored:
+def anchored(vote: Vote, base: Sequence[str | None], wanted: Asking) -> Anchored:
     """The winner of ``vote`` beside the base model's answers ``base`` [K] to the same question."""
     given = {answer for answer in (*vote.answers, *base) if answer is not None}
-    key = keys(given, asked(text))
+    key = keys(given, asked(wanted))
     own = key[vote.pseudo_label or ""]
     votes, samples = ([key[a] for a in side if a is not None] for side in (vote.answers, base))
     of_votes, of_base = ((side.count(own) + 0.5) / (len(side) + 1) for side in (votes, samples))
@@ -130,15 +131,15 @@ def anchored(vote: Vote, base: Sequence[str | None], text: str | None) -> Anchor
         base_ratio=count / max(1, len(base)),
         base_share=count / len(samples) if samples else None,
         support=count / most if most else 1.0,
-        echo=echoes(vote.pseudo_label, text),
+        echo=echoes(vote.pseudo_label, wanted),
     )
 
 
-def agrees(vote: Vote, other: Sequence[str | None], text: str | None) -> bool:
+def agrees(vote: Vote, other: Sequence[str | None], wanted: Asking) -> bool:
     """Whether the winner of ``vote`` also wins ``other`` [K], answers to its question in other
     words; as an admission: Self-Harmony (arXiv 2511.01191)."""
     given = [answer for answer in other if answer is not None]
-    key = keys({vote.pseudo_label or "", *given}, asked(text))
+    key = keys({vote.pseudo_label or "", *given}, asked(wanted))
     counts = Counter(key[answer] for answer in given)
     own = counts[key[vote.pseudo_label or ""]]
     return 0 < own == max(counts.values(), default=0)

@@ -13,7 +13,10 @@ from ttrl_server.types import Vote
 
 
 def agreement(vote: Vote, samples: int) -> tuple[float, ...]:
-    """1 for members of the winning cluster, else 0 (TTRL, arXiv 2504.16084, section 2.2)."""
+    """1 for members of the winning cluster, else 0 (TTRL, arXiv 2504.16084, section 2.2); where
+    fields vote, the share of them that agrees."""
+    if vote.agreements is not None:
+        return vote.agreements[:samples]
     return _ones(set(vote.clusters[0].members) if vote.clusters else set(), samples)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ttrl_server.answers import Asked
 from ttrl_server.answers import keys as keys_of
+from ttrl_server.answers.actions import agreement, fields, json_value, majority
 from ttrl_server.types import Cluster, Rollout, Stopped, Vote
 
 
@@ -56,6 +58,38 @@ def vote(
         margin=(first - second) / len(answers),
         chosen=max(ranked[0].members, key=lambda index: (confidences[index], -index)),
         stopped=stopped,
+    )
+
+
+def by_fields(whole: Vote, confidences: Sequence[float]) -> Vote:
+    """The vote of replies in JSON by their fields: each field's most common value wins it, and the
+    sample that agrees with most of them is chosen, then the most confident one. Its ratio is the
+    mean share of the samples that have its values."""
+    able = {place for cluster in whole.clusters for place in cluster.members}
+    read = [
+        fields(json_value(answer)) if answer is not None and place in able else None
+        for place, answer in enumerate(whole.answers)
+    ]
+    most = majority([each for each in read if each is not None])
+    agreements = tuple(0.0 if each is None else agreement(each, most) for each in read)
+    order = sorted(
+        (place for place, each in enumerate(read) if each is not None),
+        key=lambda place: (-agreements[place], -confidences[place], place),
+    )
+    own = read[order[0]] or {}
+    shares = [sum(each is not None and each.get(f) == v for each in read) for f, v in own.items()]
+    first = next(cluster for cluster in whole.clusters if order[0] in cluster.members)
+    others = tuple(cluster for cluster in whole.clusters if cluster is not first)
+    ratio = math.fsum(shares) / max(1, len(shares)) / len(read)
+    runner_up = max((len(cluster.members) for cluster in others), default=0) / len(read)
+    return replace(
+        whole,
+        clusters=(first, *others),
+        pseudo_label=first.answer,
+        majority_ratio=ratio,
+        margin=max(0.0, ratio - runner_up),
+        chosen=order[0],
+        agreements=agreements,
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from ttrl_server.answers import echoes
 from ttrl_server.promotion.attractors import Attractors, Seen, Suspicion, read
-from ttrl_server.types import Group, Rollout
+from ttrl_server.types import Group, Prompt, Rollout
 from ttrl_server.voting.tally import vote
 
 COUNTRIES = [
@@ -36,10 +36,12 @@ def show(
     """One group in which a share of ten samples gave the answer."""
     most = round(10 * share)
     said: list[str | None] = [*[answer] * most, *(f"other{i}" for i in range(10 - most))]
-    prompt = tuple(text.encode())
+    prompt = Prompt(tuple(text.encode()), 100, wanted=text)
     rollouts = (Rollout(0, (1,), (-0.1,), answer, "stop"),)
     seen = read(
-        Group(f"{text} {version}", prompt, rollouts, version, 0.6), vote(said, [-1.0] * 10), text
+        Group(f"{text} {version}", prompt.token_ids, rollouts, version, 0.6),
+        vote(said, [-1.0] * 10),
+        prompt,
     )
     assert seen
     forms.see(replace(seen, trains=trains))
@@ -48,7 +50,8 @@ def show(
 
 def label(answer: str, text: str) -> Seen:
     drawn = (Rollout(0, (1,), (-0.1,), answer, "stop"),)
-    seen = read(Group("q", (1,), drawn, 1, 0.6), vote([answer], [-1.0]), text)
+    prompt = Prompt((1,), 100, wanted=text)
+    seen = read(Group("q", (1,), drawn, 1, 0.6), vote([answer], [-1.0]), prompt)
     assert seen
     return seen
 
@@ -123,7 +126,8 @@ def test_a_suspicion_is_confirmed_only_where_the_base_model_answers_otherwise() 
     for country in COUNTRIES[2:]:
         found = show(forms, capital(country), country, 1) or found
     assert found
-    served = [canary.text.split("of ")[1].split("?")[0] for canary in found.asked if canary.text]
+    asked = [str(canary.prompt.wanted) for canary in found.asked]
+    served = [text.split("of ")[1].split("?")[0] for text in asked]
     assert found.is_of(["X"] * len(served), served)
     assert not found.is_of([None] * len(served), served)  # that it learned to answer is no harm
     assert not found.is_of(served, served)

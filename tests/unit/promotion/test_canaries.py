@@ -12,7 +12,7 @@ from ttrl_server.promotion.bank import questions
 from ttrl_server.promotion.canaries import Sheet, read_labelled
 from ttrl_server.promotion.gate import Gate
 from ttrl_server.settings.config import Config
-from ttrl_server.types import Group, Rollout, Sampling, Signals
+from ttrl_server.types import Group, Prompt, Rollout, Sampling, Signals
 from ttrl_server.voting import Ballot, signals
 
 SAMPLING = Sampling(0.6, 32)
@@ -22,16 +22,20 @@ def group(*prompt: int, length: int = 4) -> Group:
     return Group("q", prompt, (Rollout(0, (1,) * length, (-0.5,) * length, "x", "stop"),), 0, 0.6)
 
 
+def offer(gate: Gate, n: int, text: str | None = None) -> None:
+    gate.offer(group(n), Prompt((n,), 100, wanted=text))
+
+
 def test_the_gate_keeps_the_newest_held_back_questions_and_what_was_said_to_them() -> None:
     gate = Gate(Config(model="org/tiny", hardware="cpu", gate={"canary_questions": 2}))
-    gate.offer(group(1), None)
+    offer(gate, 1)
     (first,) = gate.held_back.values()
     assert first.sampling.max_tokens == 6  # half as long again
-    gate.offer(group(2), None)
-    gate.offer(group(1), None)  # asked again: young again
-    gate.offer(group(3), None)
+    offer(gate, 2)
+    offer(gate, 1)  # asked again: young again
+    offer(gate, 3)
     kept = list(gate.held_back.values())
-    assert [canary.prompt for canary in kept] == [(1,), (3,)]
+    assert [canary.prompt.token_ids for canary in kept] == [(1,), (3,)]
     assert kept[0] is first
 
 
@@ -68,10 +72,10 @@ def test_the_bank_has_many_forms_and_something_for_weak_and_strong_models() -> N
 
 def test_held_back_questions_are_spread_over_forms() -> None:
     gate = Gate(Config(model="org/tiny", hardware="cpu", gate={"canary_questions": 3}))
-    gate.offer(group(1), "What is the capital of Chile?")
+    offer(gate, 1, "What is the capital of Chile?")
     for n in range(2, 7):
-        gate.offer(group(n), f"What is {n} + {n}?")
-    kept = [canary.prompt for canary in gate.held_back.values()]
+        offer(gate, n, f"What is {n} + {n}?")
+    kept = [canary.prompt.token_ids for canary in gate.held_back.values()]
     assert kept == [(1,), (5,), (6,)]
 
 

@@ -6,7 +6,7 @@ import random
 
 from ttrl_server.promotion.watch import Watch
 from ttrl_server.settings.sections import GuardConfig
-from ttrl_server.types import Group, Rollout, Vote
+from ttrl_server.types import Group, Prompt, Rollout, Vote
 from ttrl_server.voting import Ballot
 
 GUARD = GuardConfig(watch_groups=8, watch_window=16)
@@ -21,7 +21,7 @@ def seen(watch: Watch, version: int, answers: list[str], question: int, length: 
     for rollout in rollouts:
         ballot.add(rollout)
     vote: Vote = ballot.count("full")
-    watch.see(group, vote, None)
+    watch.see(group, vote, Prompt((question,), 100))
     return group
 
 
@@ -55,7 +55,7 @@ def test_a_fall_is_suspected_within_one_window_with_the_questions_to_look_into()
     found = watch.suspicion()
     assert found is not None
     assert found[0].startswith("majority fell")
-    assert [canary.prompt for canary in found[1]] == [(n,) for n in range(8)]
+    assert [canary.prompt.token_ids for canary in found[1]] == [(n,) for n in range(8)]
     assert all(2 in canary.said for canary in found[1])
 
 

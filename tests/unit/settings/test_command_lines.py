@@ -57,8 +57,9 @@ def test_eight_a100_serve_qwen3_on_five_and_train_on_three() -> None:
             --uds {socket_path(config, replica)}
             --dtype bfloat16 --enable-lora --max-loras 4 --max-lora-rank 32 --max-num-seqs 256
             --scheduling-policy priority --logprobs-mode processed_logprobs
-            --api-server-count 1 --max-model-len 8192
+            --api-server-count 1 --enable-scale-out --max-model-len 8192
             --tensor-parallel-size 1 --gpu-memory-utilization 0.9
+            --reasoning-parser qwen3 --enable-auto-tool-choice --tool-call-parser hermes
         """
         assert argv == vllm.split()
         assert environment == COMMON_ENVIRONMENT | {"CUDA_VISIBLE_DEVICES": str(replica)}

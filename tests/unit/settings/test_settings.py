@@ -27,9 +27,9 @@ gpus: 6
 run_dir: /run/other
 api: {host: 0.0.0.0, port: 0, keys: [first, second], admin_key: boss, max_body_mib: 1.5}
 vote:
-  {policy: always, samples: 16, max_samples: 32, temperature: 1.0, max_tokens: 24, deadline_s: 5.0,
-   quorum: 0.5, stop: none, level: 0.9, wave: 4, weighting: confidence,
-   anchor: 4, fallback: best_of_n}
+  {policy: always, json: fields, stream: first, ignored: [why], samples: 16, max_samples: 32,
+   temperature: 1.0, max_tokens: 24, deadline_s: 5.0, quorum: 0.5, stop: none, level: 0.9, wave: 4,
+   weighting: confidence, anchor: 4, fallback: best_of_n}
 batch: {max_questions: 3, max_wait_ms: 0.0}
 limits: {samples_in_flight: 100}
 engine:

@@ -35,7 +35,12 @@ VOTES = st.builds(
     margin=SHARE,
 )
 GROUPS = st.builds(
-    Group, prompt_token_ids=IDS, rollouts=some(ROLLOUTS, 4), temperature=st.floats(0.1, 2)
+    Group,
+    prompt_token_ids=IDS,
+    rollouts=some(ROLLOUTS, 4),
+    temperature=st.floats(0.1, 2),
+    asked=st.dictionaries(WILD_TEXT, WILD_TEXT, max_size=2),
+    bent=st.dictionaries(WILD_TEXT, st.floats(0, 2) | WILD_TEXT, max_size=3),
 )
 EXPERIENCES = st.builds(Experience, group=GROUPS, vote=VOTES, rewards=some(st.floats(-1, 1), 4))
 
@@ -65,4 +70,4 @@ def test_an_id_that_no_tokenizer_has_is_refused(wrong: int) -> None:
 
 
 def test_a_vote_is_plain_ascii_json() -> None:
-    assert codec.pack_vote(experience().vote).isascii()
+    assert codec.pack_vote(experience().vote, bent={"stop": ["é"]}).isascii()
