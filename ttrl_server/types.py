@@ -81,6 +81,9 @@ class Question:
     label: str | None = None
     """The right answer, if the client gives it; then the rewards come from it, not the vote."""
     deadline_s: float | None = None
+    shared: str | None = None
+    """Equal questions that are open at the same time, with the same key here, share one vote. "":
+    without a key, unless they ask for a single sample. None: a vote of its own."""
 
     @property
     def wanted(self) -> Asking:

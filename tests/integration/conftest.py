@@ -16,6 +16,7 @@ import pytest
 
 from tests.integration.fake_vllm import FakeVLLM, Serving
 from tests.unit.registry import build
+from ttrl_server.api.http import Http
 from ttrl_server.commands.service import Service
 from ttrl_server.learning.leases import Learning
 from ttrl_server.settings.config import Config
@@ -46,10 +47,11 @@ class Gateway:
     def __init__(self, config: Config, engine: FakeVLLM) -> None:
         self.config, self.engine = config, engine
         self.service = Service(config, port=0)
-        self._serving = Serving(self.service.app)
+        self._serving = Serving(self.service.app, Http)
         self.url = self._serving.url
         # Plain HTTP: reading the certificates would take longer than all the rest.
-        self.http = httpx.Client(base_url=self.url, timeout=30, verify=False)
+        kind = {"content-type": "application/json"}
+        self.http = httpx.Client(base_url=self.url, timeout=30, verify=False, headers=kind)
         self.aside = ThreadPoolExecutor(4).submit
         """Makes a call in a thread of its own."""
         self.until(lambda: self.http.get("/ready").status_code == 200)

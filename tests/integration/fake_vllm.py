@@ -61,7 +61,8 @@ class FakeVLLM:
         return dict(body)
 
     async def models(self, request: Request) -> Response:
-        return JSONResponse({"data": [{"id": name} for name in sorted(self.loaded)]})
+        known = ["tiny@base", *sorted(self.loaded)]
+        return JSONResponse({"data": [{"id": name, "max_model_len": CONTEXT} for name in known]})
 
     async def health(self, request: Request) -> Response:
         return PlainTextResponse("")
@@ -93,7 +94,7 @@ class FakeVLLM:
         ids = [ord(c) for c in text]
         choice = {"text": text, "token_ids": ids, "finish_reason": "stop"}
         logprobs: dict[str, Any] = {"token_logprobs": [-self.nats(number)] * len(ids)}
-        if k := body["logprobs"]:
+        if k := body.get("logprobs"):
             row = {str(rank): -self.surprise(number) for rank in range(k)}
             logprobs["top_logprobs"] = [row] * len(ids)
         return JSONResponse({"choices": [choice | {"logprobs": logprobs}]})
@@ -112,6 +113,8 @@ class FakeVLLM:
 
     async def chat(self, request: Request) -> Response:
         body = await self._body(request)
+        if (body.get("max_tokens") or 0) > CONTEXT:
+            return JSONResponse({"error": {"message": "max_tokens is too large"}}, 400)
         if body.get("stream"):
             return StreamingResponse(
                 iter([b"data: one\n\n", b"data: [DONE]\n\n"]), media_type="text/event-stream"
@@ -158,6 +161,9 @@ class Rendering(FakeVLLM):
         body = await self._body(request)
         said = body.get("messages") or body["input"]
         ids = list(range(len(str(said).split())))
+        if len(ids) > CONTEXT:
+            long = f"This model's maximum context length is {CONTEXT} tokens."
+            return JSONResponse({"error": {"message": long, "code": 400}}, 400)
         params: dict[str, Any] = {"max_tokens": CONTEXT - len(ids), "temperature": 1.0}
         if body.get("logprobs"):
             params["logprobs"] = body.get("top_logprobs") or 0
@@ -219,8 +225,9 @@ class Rendering(FakeVLLM):
 class Serving:
     """An ASGI app on a loopback port, in a thread of its own, until ``stop``."""
 
-    def __init__(self, app: Any) -> None:
-        config = uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=2)
+    def __init__(self, app: Any, http: Any = "auto") -> None:
+        quiet: Any = {"log_level": "warning", "timeout_graceful_shutdown": 2}
+        config = uvicorn.Config(app, port=0, http=http, **quiet)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import Gateway, Start, asking, problem
+from tests.integration.fake_vllm import FakeVLLM, Rendering
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,11 @@ def test_a_prompt_longer_than_the_context_is_not_sampled(gateway: Gateway) -> No
     assert set(gateway.engine.paths()) == {"/tokenize"}
 
 
+def test_an_engine_that_says_it_is_too_long_is_understood(start: Start) -> None:
+    gateway = start(Rendering())
+    assert problem(gateway.ask("word " * 500)) == (400, "context_length_exceeded")
+
+
 def test_a_huge_body_is_refused_whether_or_not_it_says_how_long_it_is(start: Start) -> None:
     gateway = start(api={"max_body_mib": 0.001})
 
@@ -124,10 +130,19 @@ def test_the_old_name_of_samples_is_read(gateway: Gateway) -> None:
 
 
 def test_too_many_samples_in_flight_is_429_with_retry_after(start: Start) -> None:
-    gateway = start(limits={"samples_in_flight": 8})
-    reply = gateway.ask(ttrl={"samples": 9})
+    engine = FakeVLLM(held=lambda i: True)
+    gateway = start(engine, limits={"samples_in_flight": 8, "wait_s": 0.2})
+    first = gateway.aside(gateway.ask)
+    gateway.until(lambda: engine.running > 0)
+    reply = gateway.ask(temperature=0)  # also what is passed on
     assert problem(reply, "type") == (429, "rate_limit_error")
     assert int(reply.headers["retry-after"]) > 0
-    assert gateway.ask(n=9).status_code == 429
-    assert gateway.ask(n=8).status_code == 200
-    assert gateway.ask().status_code == 200
+    assert gateway.ask(n=8).status_code == 429
+    engine.held = lambda i: False
+    assert first.result().status_code == gateway.ask(n=8).status_code == 200
+
+
+def test_what_never_fits_is_no_matter_of_time(start: Start) -> None:
+    gateway = start(limits={"samples_in_flight": 8})
+    for more in ({"ttrl": {"samples": 9}}, {"n": 9}):
+        assert problem(gateway.ask(**more)) == (400, "too_many_samples")

@@ -90,7 +90,17 @@ def test_the_turn_after_a_tool_is_a_question_of_its_own(start: Start) -> None:
     assert said["ttrl"]["majority_ratio"] == 6 / 8
     *_, body = (each for path, each in gateway.engine.seen if path == "/v1/messages/render")
     assert body["messages"] == asked["messages"]
-    assert body["max_tokens"] == 64
+    drawn = [each for path, each in gateway.engine.seen if path == "/inference/v1/generate"]
+    assert {each["sampling_params"]["max_tokens"] for each in drawn[1:]} == {64}
+
+
+def test_more_tokens_than_fit_are_as_many_as_fit(start: Start) -> None:
+    """Claude Code asks for 32,000, whatever the model's context."""
+    gateway = answering(start, "7")
+    asked = asking(SUM) | {"max_tokens": 32_000}
+    assert gateway.http.post("/v1/messages", json=asked).json()["ttrl"]["answer"] == "7"
+    *_, drawn = (each for path, each in gateway.engine.seen if path == "/inference/v1/generate")
+    assert 100 < drawn["sampling_params"]["max_tokens"] < 128
 
 
 def test_errors_of_messages_have_their_own_form(start: Start) -> None:

@@ -36,7 +36,7 @@ def let_in(gateway: Gateway, *headers: dict[str, str]) -> set[str]:
 
 def test_every_route_but_the_open_ones_needs_a_key(gateway: Gateway) -> None:
     wrong = ({"authorization": "Bearer wrong"}, {"authorization": "Basic x"}, {"x-api-key": "nope"})
-    assert let_in(gateway, {}, *wrong) == set(OPEN_ROUTES) == {"/health", "/ready"}
+    assert let_in(gateway, {}, *wrong) == set(OPEN_ROUTES) == {"/health", "/live", "/ready"}
 
 
 def test_a_clients_key_does_not_open_the_trainers_routes(gateway: Gateway) -> None:

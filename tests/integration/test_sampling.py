@@ -52,8 +52,16 @@ def test_a_completion_never_asks_for_more_tokens_than_the_context_has_left(
     assert {body["max_tokens"] for body in drawn} == {128 - len(drawn[0]["prompt"])}
 
 
+async def test_equal_requests_at_once_are_votes_of_their_own(start: Start) -> None:
+    """Scripts draw by asking many times (its_hub, optillm, avg@k)."""
+    gateway = start(FakeVLLM(text=lambda i: f"{i % 3}", delay_s=0.3))
+    replies = await at_once(gateway, *[QUESTION] * 3)
+    assert len({reply.json()["id"] for reply in replies}) == 3
+    assert gateway.engine.drawn == 24
+
+
 async def test_identical_questions_in_flight_share_one_group(start: Start) -> None:
-    gateway = start(FakeVLLM(text=lambda i: f"{i % 3}", delay_s=1.0))
+    gateway = start(FakeVLLM(text=lambda i: f"{i % 3}", delay_s=1.0), vote={"share": True})
     replies = await at_once(gateway, *[QUESTION] * 5)
     assert len({str(reply.json()["ttrl"]) for reply in replies}) == 1
     assert gateway.engine.drawn == 8
@@ -61,7 +69,7 @@ async def test_identical_questions_in_flight_share_one_group(start: Start) -> No
 
 
 async def test_a_single_sample_is_never_shared(start: Start) -> None:
-    gateway = start(FakeVLLM(text=lambda i: f"{i}", delay_s=0.3))
+    gateway = start(FakeVLLM(text=lambda i: f"{i}", delay_s=0.3), vote={"share": True})
     body = QUESTION | {"ttrl": {"samples": 1, "train": False}}
     replies = await at_once(gateway, *[body] * 5)
     said = [reply.json()["choices"][0]["message"]["content"] for reply in replies]
@@ -70,7 +78,8 @@ async def test_a_single_sample_is_never_shared(start: Start) -> None:
 
 
 async def test_a_twin_that_leaves_does_not_take_the_others_answer_away(start: Start) -> None:
-    gateway = start(FakeVLLM(text=lambda i: f"{i % 3}", held=lambda i: True))
+    engine = FakeVLLM(text=lambda i: f"{i % 3}", held=lambda i: True)
+    gateway = start(engine, vote={"share": True})
     async with httpx.AsyncClient(base_url=gateway.url, timeout=30, verify=False) as http:
         leaving, staying = (asyncio.create_task(http.post(CHAT, json=QUESTION)) for _ in range(2))
         await asyncio.to_thread(gateway.until, lambda: gateway.engine.running == 8)

@@ -58,8 +58,8 @@ def test_a_unanimous_group_and_the_status_say_that_there_is_nothing_to_learn(sta
     gateway = start(FakeVLLM(text=lambda i: "The answer is 7."))
     assert gateway.status()["advice"] == "no question has been asked yet"
     gateway.ask(temperature=0)
-    greedy = "1 of 1 completions were not voted on: temperature 0 asks for one greedy answer"
-    assert gateway.status()["advice"] == greedy
+    greedy = "1 of 1 completions were not voted on: temperature 0"
+    assert gateway.status()["advice"].startswith(greedy)
     for _ in range(3):
         reply = gateway.ask()
         assert reply.json()["ttrl"]["train"] == reply.headers["x-ttrl-train"] == "unanimous"

@@ -112,8 +112,8 @@ def test_the_samples_in_other_words_count_as_running(start: Start) -> None:
     engine = TwoWordings()
     guard = {"wording": WORDING, "opposite": False}
     gateway = start(engine, vote={"anchor": 4}, guard=guard, limits={"samples_in_flight": 16})
-    assert gateway.ask(ttrl={"samples": 13}).status_code == 429
-    assert gateway.ask(ttrl={"samples": 12}).status_code == 200
+    assert gateway.ask(ttrl={"samples": 9}).status_code == 400  # four more of each of the two
+    assert gateway.ask(ttrl={"samples": 8}).status_code == 200
 
 
 # ---------------------------------------------------------------- the opposite question

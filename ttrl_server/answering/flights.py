@@ -1,4 +1,4 @@
-"""Identical questions that are open at the same time share one vote and its progress."""
+"""Equal requests that say they are one, and are open at the same time, share one vote."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ T = TypeVar("T")
 class Progress:
     """The progress of a vote; all waiting requests share it."""
 
+    id: str
+    """Of the question that was asked first."""
     samples: int
     drawn: int = 0
     leader: float | None = None

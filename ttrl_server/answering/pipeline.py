@@ -1,7 +1,7 @@
 """The way of one question through the system.
 
     client ─▶ api ─▶ answer() ────────────────────────────────────────────▶ api ─▶ client
-                       │ admit (or 429)                                 ▲
+                       │ wait for room (or 429)                                 ▲
                        │ hold one version on one replica                │ reply, with evidence
                        ▼                                                │
                      tokenise ─▶ sample in waves ⇄ count votes ─▶ record, durably
@@ -9,7 +9,7 @@
                                                                      ▼
     engine ◀─ placement ◀─ promotion ◀─ version ◀─ trainer ◀─ batch, leased
 
-Consumes: Question. Produces: Answer. Waits for: a cohort, M samples, one commit. Nothing here
+Consumes: Question. Produces: Answer. Waits for: room, a cohort, M samples, one commit. Nothing here
 outlives a question: the store and the registry keep what must survive.
 """
 
@@ -79,7 +79,7 @@ class Pipeline:
 
     def __init__(self, config: Config, fleet: Fleet, record: Record | None) -> None:
         self._config, self._fleet, self._record = config, fleet, record
-        self.room = Room(config.limits.samples_in_flight)
+        self.room = Room(config.limits)
         self._cohorts = Cohorts(fleet, config.batch)
         self._flights: Flights[Answer] = Flights()
         self._anchors, self.forms = Anchors(config), Forms()
@@ -95,7 +95,10 @@ class Pipeline:
         """
         started = time.monotonic()
         limit = min(question.deadline_s or math.inf, self._config.vote.deadline_s)
-        progress, compute = Progress(question.vote.samples), partial(self._vote, question, limit)
+        progress, compute = (
+            Progress(question.id, question.vote.samples),
+            partial(self._vote, question, limit),
+        )
         try:
             async with asyncio.timeout(limit + COUNTING_S):
                 answer = await self._flights.join(_identity(question), progress, compute, watch)
@@ -121,10 +124,10 @@ class Pipeline:
         ballot = Ballot(question.wanted, weighting=self._config.vote.weighting)
         alternatives = CERTAINTY_ALTERNATIVES if self._config.vote.fallback == "best_of_n" else 0
         deadline_at = asyncio.get_running_loop().time() + limit
-        served = self._fleet.serving if question.version is None else question.version
         tests = self._anchors.tests(question) if trains and question.label is None else ()
-        extra = self._anchors.samples(samples) * (bool(served) + len(tests))
-        with self.room.admit(samples + extra):
+        # What is served when its turn comes is not known yet: the base model may be asked too.
+        extra = self._anchors.samples(samples) * (1 + len(tests))
+        async with self.room.admit(samples + extra, deadline_at):
             async with self._cohorts.hold(question.version) as hold:
                 progress.model = hold.model
                 prompt = await hold.replica.client.prompt(question, hold.model)
@@ -279,8 +282,9 @@ def _note_drawn(group: Group, samples: int, stopped: Stopped) -> None:
 def _identity(question: Question) -> bytes:
     """Equal for questions of one tenant whose samples come from the same distribution."""
     q, s = question, question.sampling
-    # Questions for a single sample are never equal: a client may ask many times to average.
-    alone = q.id if q.vote.samples == 1 else None
+    # A client may ask many times to average: only a key says that it is one request.
+    several = q.shared or (q.shared is not None and q.vote.samples > 1)
+    alone = None if several else q.id
     parts: list[Any] = [q.tenant, q.kind, q.prompt, q.version, q.request, *astuple(q.vote)]
-    parts += [s.temperature, s.max_tokens, s.seed, s.extra, q.deadline_s, q.label, alone]
+    parts += [s.temperature, s.max_tokens, s.seed, s.extra, q.deadline_s, q.label, q.shared, alone]
     return json.dumps(parts, sort_keys=True).encode("utf-8", "surrogatepass")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+
 import msgspec
 import structlog
 from starlette.requests import Request
@@ -23,19 +25,23 @@ _LIMIT = 2**20
 
 
 class AdminRoutes:
-    """Handlers of ``/health``, ``/ready``, ``/metrics`` and ``/ttrl/v1/…``."""
+    """Handlers of ``/health``, ``/version``, ``/metrics`` and their like, and ``/ttrl/v1/…``."""
 
     def __init__(
         self, config: Config, fleet: Fleet, learning: Learning | None, recent: Recent
     ) -> None:
         self._config, self._fleet, self._learning, self._recent = config, fleet, learning, recent
 
-    async def health(self, request: Request) -> Response:
+    async def live(self, request: Request) -> Response:
         """Answers as long as the gateway runs."""
         return JSONResponse({"status": "ok"})
 
+    async def version(self, request: Request) -> Response:
+        return JSONResponse({"version": metadata.version("ttrl-server")})
+
     async def ready(self, request: Request) -> Response:
-        """200 when at least one engine is ready with the served version, else 503."""
+        """200 when at least one engine is ready with the served version, else 503: as vLLM, which
+        opens its port only then."""
         if self._fleet.ready:
             return JSONResponse({"status": "ready"})
         return JSONResponse({"status": "starting"}, 503, {"retry-after": "5"})

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
 from ttrl_server.api import passthrough
@@ -16,9 +17,16 @@ from ttrl_server.api.adapters import AdapterRoutes
 from ttrl_server.api.admin import AdminRoutes
 from ttrl_server.api.envelope import on_error
 from ttrl_server.api.feedback import FeedbackRoute
-from ttrl_server.api.keys import KeyCheck
+from ttrl_server.api.keys import LOCAL_ORIGIN, KeyCheck
 from ttrl_server.api.openai import OpenAIRoutes
 from ttrl_server.errors import TtrlError
+from ttrl_server.settings.sections import ApiConfig
+
+EXPOSED = (
+    *("x-request-id", "x-ttrl-adapter", "x-ttrl-train", "x-ttrl-unvoted"),
+    *("retry-after", "x-should-retry"),
+)
+"""Headers that a page may read."""
 
 
 def build(
@@ -27,7 +35,7 @@ def build(
     feedback: FeedbackRoute,
     adapters: AdapterRoutes,
     *,
-    keys: list[str],
+    config: ApiConfig,
     admin_key: str,
     lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
 ) -> Starlette:
@@ -38,10 +46,13 @@ def build(
         Route("/v1/messages", openai.messages, methods=["POST"]),
         Route("/v1/responses", openai.responses, methods=["POST"]),
         Route("/v1/models", openai.models),
+        Route("/v1/models/{name:path}", openai.model),
         Route("/v1/feedback", feedback.give, methods=["POST"]),
         *(Route(path, openai.passed_through, methods=["POST"]) for path in passthrough.ALLOWED),
-        Route("/health", admin.health),
+        Route("/health", admin.ready),
         Route("/ready", admin.ready),
+        Route("/live", admin.live),
+        Route("/version", admin.version),
         Route("/metrics", admin.metrics),
         Route("/ttrl/v1/status", admin.status),
         Route("/ttrl/v1/train/lease", admin.lease, methods=["POST"]),
@@ -58,7 +69,16 @@ def build(
         Route("/ttrl/v1/adapters/{version}/retire", adapters.retire, methods=["POST"]),
     ]
     handlers: dict[Any, Any] = dict.fromkeys((TtrlError, HTTPException, Exception), on_error)
-    first = [Middleware(KeyCheck, keys=keys, admin_key=admin_key)]
+    pages = Middleware(
+        CORSMiddleware,
+        allow_origins=config.origins,
+        allow_origin_regex=LOCAL_ORIGIN,
+        allow_methods=["GET", "POST"],
+        allow_headers=["*"],
+        allow_private_network=True,
+        expose_headers=EXPOSED,
+    )
+    first = [pages, Middleware(KeyCheck, keys=config.keys, admin_key=admin_key, config=config)]
     return Starlette(
         routes=routes, middleware=first, exception_handlers=handlers, lifespan=lifespan
     )

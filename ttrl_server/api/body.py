@@ -28,7 +28,10 @@ def gone() -> RequestError:
 
 
 async def read(request: Request, limit: int) -> bytes:
-    """The body; raises RequestError (413) as soon as it is longer than ``limit`` bytes."""
+    """The body. Raises RequestError: 413 as soon as it is longer than ``limit`` bytes, 415 where it
+    is not JSON as it is. A page of another server may send other types without being asked for."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
     message = f"The body is larger than {limit / 2**20:g} MiB (api.max_body_mib)."
     too_large = RequestError(message, status=413, code="request_too_large")
     declared = request.headers.get("content-length", "")
@@ -42,6 +45,11 @@ async def read(request: Request, limit: int) -> bytes:
                 raise too_large
     except ClientDisconnect:
         raise gone() from None
+    odd = f"content-encoding {encoding[:40]!r}" if encoding != "identity" else ""
+    if odd or (content and kind != "application/json"):
+        odd = odd or f"content-type {kind[:40]!r}"
+        message = f"The body has {odd}; it must be application/json, not encoded."
+        raise RequestError(message, status=415, code="unsupported_media_type")
     return bytes(content)
 
 

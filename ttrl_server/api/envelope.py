@@ -21,6 +21,10 @@ _TYPES = {
     409: "conflict_error",
     429: "rate_limit_error",
 }
+_ENDED = {504: {"x-should-retry": "false"}}
+"""The client's own time is up: an SDK would ask, and pay, again."""
+_TOO_LONG = "maximum context length"
+"""In vLLM's words; agents shorten their history on the code."""
 _ROUTING = {
     404: ("There is no such route here.", "unknown_route"),
     405: ("This route does not take that method.", "method_not_allowed"),
@@ -52,10 +56,11 @@ def describe(error: Exception) -> tuple[dict[str, Any], int, dict[str, str]]:
     match error:
         case errors.RequestError():
             status, code, param = error.status, error.code, error.param
+            headers = dict(_ENDED.get(status, {}))
         case errors.Overloaded():
             status, code, headers = error.status, error.code, _again(error.retry_after_s)
         case errors.EngineError(status=int(status)) if 400 <= status < 500:
-            code = "engine_refused"
+            code = "context_length_exceeded" if _TOO_LONG in text else "engine_refused"
         case errors.EngineError():
             text = "The engine failed while it worked on this request; nothing was kept. "
             text += "Try again shortly."

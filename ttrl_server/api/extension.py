@@ -64,20 +64,21 @@ def read(data: dict[str, Any], config: Config) -> Extension:
     if label is not None and not config.train.feedback:
         raise wrong("ttrl.label", "is not taken here (train.feedback).", code="unsupported_value")
     train = body.flag(given, "ttrl.train")
-    pinned, named = _version(given.get("ttrl.adapter"), "ttrl.adapter"), _named(data, config.name)
+    pinned, named = _version(given.get("ttrl.adapter"), "ttrl.adapter"), _named(data, config)
     version = named if pinned is None else pinned
     return Extension(votes if samples is None else samples, train, version, stop, level, label)
 
 
-def _named(data: dict[str, Any], ours: str) -> int | None:
-    """The version in a model name; None follows the served version. Unknown names are a 404."""
-    name = data.get("model")
-    if name is None or name == ours:
+def _named(data: dict[str, Any], config: Config) -> int | None:
+    """The version in a model name, ours or the model's own as plain vLLM has it; None follows the
+    served version. Unknown names are a 404."""
+    name, ours = data.get("model"), config.name
+    if name is None or name in (ours, config.model):
         return None
     if not isinstance(name, str):
         raise wrong("model", "must be a string.", code="invalid_type")
     alias, at, pin = name.rpartition("@")
-    if not at or alias != ours:
+    if not at or alias not in (ours, config.model):
         message = (
             f"The model {name[:200]!r} does not exist here. There is {ours!r}, which improves, and "
             f"'{ours}@base' and '{ours}@v<number>', which do not."

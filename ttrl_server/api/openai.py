@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from ttrl_server.answering.pipeline import Answer, Pipeline
 from ttrl_server.api import body, extension, messages, responses, shapes, sse
 from ttrl_server.api.envelope import for_messages
 from ttrl_server.api.passthrough import Relay, while_there
-from ttrl_server.engine.fleet import Fleet
+from ttrl_server.engine.fleet import Fleet, engine_not_ready
 from ttrl_server.learning.reasons import unvoted_class
 from ttrl_server.registry.names import version_name
 from ttrl_server.settings.config import Config
@@ -36,8 +36,8 @@ class Dialect:
     events: Callable[[Question, Answer, bool, bool], Iterable[sse.Event]]
     """The events of a stream; whether the client wants one with the usage, and whether there was a
     preview."""
-    problem: Callable[[dict[str, Any]], sse.Event] = lambda error: ("", error)
-    """OpenAI's envelope of an error as an event."""
+    problem: Callable[[dict[str, Any]], Iterable[sse.Event]] = lambda error: [("", error), sse.DONE]
+    """OpenAI's envelope of an error as the last events."""
     preview: Callable[[Question, Rollout], Iterable[sse.Event]] | None = None
     """The events of a sample that is shown while the vote runs (vote.stream)."""
 
@@ -49,14 +49,14 @@ MESSAGES = Dialect(
     messages.as_chat,
     messages.response,
     lambda question, answer, *_: messages.events(question, answer),
-    lambda error: ("error", for_messages(error)),
+    lambda error: [("error", for_messages(error))],
 )
 RESPONSES = Dialect(
     "responses",
     responses.as_chat,
     responses.response,
     lambda question, answer, *_: responses.events(question, answer),
-    lambda error: ("error", error["error"] | {"type": "error", "sequence_number": 0}),
+    lambda error: [("error", error["error"] | {"type": "error", "sequence_number": 0})],
 )
 
 
@@ -66,6 +66,7 @@ class OpenAIRoutes:
     def __init__(self, config: Config, fleet: Fleet, pipeline: Pipeline) -> None:
         self._config, self._fleet, self._pipeline = config, fleet, pipeline
         self._limit = int(config.api.max_body_mib * 2**20)
+        self._started = int(time.time())
 
     async def chat(self, request: Request) -> Response:
         return await self._complete(request, CHAT)
@@ -120,6 +121,7 @@ class OpenAIRoutes:
         if task.done() and (error := task.exception()):
             raise error
         usage = isinstance(options, dict) and bool(options.get("include_usage"))
+        question = replace(question, id=shared[0].id)
         preview, model = None, shared[0].model  # empty while the question waits for its cohort
         if self._config.vote.stream == "first" and dialect.preview:
             preview = partial(dialect.preview, question)
@@ -130,7 +132,7 @@ class OpenAIRoutes:
         return sse.Closing(
             sse.voted(task, shared[0], events, dialect.problem, preview),
             media_type="text/event-stream",
-            headers={"cache-control": "no-cache"} | ({"x-ttrl-adapter": model} if model else {}),
+            headers=sse.UNBUFFERED | ({"x-ttrl-adapter": model} if model else {}),
             close=task.cancel,
         )
 
@@ -140,7 +142,28 @@ class OpenAIRoutes:
         return Relay(data, self._fleet, self._pipeline.room, version)
 
     async def models(self, request: Request) -> Response:
-        names = [self._config.name, version_name(self._config.name, 0)]
-        names += [version_name(self._config.name, v) for v in sorted(self._fleet.living()) if v]
-        about = {"object": "model", "created": int(time.time()), "owned_by": "ttrl-server"}
-        return JSONResponse({"object": "list", "data": [{"id": name, **about} for name in names]})
+        """vLLM's list: what improves, the base model, and every version that may be named."""
+        versions = sorted(self._fleet.living() - {0})
+        pins = [self._card(version_name(self._config.name, v), pinned=True) for v in (0, *versions)]
+        data = [self._card(self._config.name, pinned=False), *pins]
+        return JSONResponse({"object": "list", "data": data})
+
+    async def model(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        version = extension.read({"model": name}, self._config).version
+        with self._fleet.hold(version):
+            return JSONResponse(self._card(name, pinned=version is not None))
+
+    def _card(self, name: str, pinned: bool) -> dict[str, Any]:
+        if not self._fleet.ready:
+            raise engine_not_ready()
+        return {
+            "id": name,
+            "object": "model",
+            "created": self._started,
+            "owned_by": "ttrl-server",
+            "root": self._config.model,
+            "parent": self._config.name if pinned else None,
+            "max_model_len": self._fleet.context,
+            "permission": [],
+        }

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ttrl_server.answering.room import Room
+from ttrl_server.api.sse import UNBUFFERED
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.errors import EngineError
 
@@ -32,6 +33,8 @@ ALLOWED = (
 
 NOT_FORWARDED = ("ttrl", "store", "priority")
 """Our own fields, and ``priority``, with which a client could overtake every vote."""
+
+TOKEN_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 ONE_PIECE = 2**20
 """A response of at most so many bytes is read completely before it is sent on."""
@@ -59,14 +62,15 @@ class Relay(Response):
     """Why a completion was not voted on; the header ``x-ttrl-unvoted`` tells the client."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self.room.admit(self.samples), self.fleet.hold(self.version) as hold:
-            request = scope["method"], scope["path"], _encode(self.data, hold.model), _SENT_HEADERS
-            ours = {"x-ttrl-adapter": hold.model}
-            if self.unvoted:
-                named = _A_NAME.fullmatch(self.unvoted)
-                ours["x-ttrl-unvoted"] = self.unvoted if named else "a field"
-            async with while_there(receive):
-                reply = await hold.replica.client.stream(*request)
+        async with while_there(receive), self.room.admit(self.samples):
+            with self.fleet.hold(self.version) as hold:
+                ours = {"x-ttrl-adapter": hold.model}
+                if self.unvoted:
+                    named = _A_NAME.fullmatch(self.unvoted)
+                    ours["x-ttrl-unvoted"] = self.unvoted if named else "a field"
+                data = _fitting(self.data, hold.replica.client.context)
+                sent = _encode(data, hold.model), _SENT_HEADERS
+                reply = await hold.replica.client.stream(scope["method"], scope["path"], *sent)
                 try:
                     await _send_on(reply, ours, send)
                 finally:
@@ -92,6 +96,8 @@ async def _send_on(reply: aiohttp.ClientResponse, ours: dict[str, str], send: Se
             broken = f"the engine broke off its answer ({type(error).__name__})"
             raise EngineError(broken) from error
         headers.append((b"content-length", b"%d" % len(whole)))
+    if events:
+        headers += [(name.encode(), value.encode()) for name, value in UNBUFFERED.items()]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     if in_pieces:
         async for piece in reply.content.iter_any():
@@ -122,6 +128,14 @@ async def while_there(receive: Receive) -> AsyncIterator[None]:
     except TimeoutError:
         if not block.expired():
             raise
+
+
+def _fitting(data: dict[str, Any], context: int | None) -> dict[str, Any]:
+    """The request with limits that fit: vLLM refuses more tokens than the context has, and takes
+    what is left of it for anything less."""
+    given = {name: data.get(name) for name in TOKEN_LIMITS}
+    large = {n: v for n, v in given.items() if context and isinstance(v, int) and v > context}
+    return data | dict.fromkeys(large, context)
 
 
 def _encode(data: dict[str, Any], model: str) -> bytes:

@@ -12,6 +12,7 @@ from ttrl_server.answering.pipeline import Answer
 from ttrl_server.answers.kinds import housekeeping
 from ttrl_server.api import body, deadline
 from ttrl_server.api.extension import Extension
+from ttrl_server.api.sse import DONE
 from ttrl_server.engine.client import TEMPLATE
 from ttrl_server.errors import RequestError
 from ttrl_server.learning.reasons import words
@@ -38,6 +39,7 @@ READ_HERE = frozenset(
     | {"temperature", "max_tokens", "max_completion_tokens"}
     | {"seed", "n", "ttrl", "store", "user", "metadata", "safety_identifier", "service_tier"}
     | {"prompt_cache_key", "prompt_cache_retention", "prediction", "verbosity"}
+    | {"request_id", "session_id", "stream_interval"}
 )
 """Fields that the gateway reads, or that ask vLLM for nothing. A request with any other field is
 passed to vLLM unvoted."""
@@ -83,6 +85,8 @@ VOTE_HEADER = "x-ttrl-vote"
 TRAIN_HEADER = "x-ttrl-train"
 """In a request: off keeps it out of the store; in a response: what became of the group."""
 
+COLDEST = 0.01
+"""Lowest temperature above 0: vLLM raises a lower one to it. Clients write 1e-8 for 0."""
 MOST_VOTES = 2**20
 """Most samples of a question. Sample i has the seed ``seed + i``, which must fit in 64 bits."""
 
@@ -96,7 +100,7 @@ def check_common(data: dict[str, Any], kind: Kind) -> None:
     body.flag(data, "stream")
     body.flag(data, "store")
     for name in ("max_tokens", "max_completion_tokens"):
-        body.whole(data, name, 1, 2**31)
+        body.whole(data, name, 0 if kind == "completion" else 1, 2**31)
     body.whole(data, "seed", -(2**63), 2**63 - 1 - MOST_VOTES)
     for name in ("chat_template_kwargs", "response_format"):
         if not isinstance(data.get(name), dict | None):
@@ -141,7 +145,8 @@ def unvoted(
         return odd
     if asked.samples is not None or config.vote.policy != "auto":
         return None
-    if data.get("temperature") == 0:
+    warmth = data.get("temperature")
+    if (warmth is not None and warmth < COLDEST) or data.get("top_k") == 1:
         return "temperature"
     # A front-end's own requests: Open WebUI marks them; others are known by their text.
     metadata = data.get("metadata")
@@ -153,6 +158,8 @@ def unvoted(
 
 def _not_plain(data: dict[str, Any], kind: Kind, renders: bool) -> str | None:
     """The first field that asks for more than one message that can be voted on, if any."""
+    if data.get("max_tokens") == 0:  # with echo, it scores the prompt
+        return "max_tokens"
     known, said = READ_HERE | SAMPLING_FIELDS | TEMPLATE | {"messages"}, SAID[kind]
     if renders and kind != "completion":
         known |= RENDERED_FIELDS
@@ -217,7 +224,7 @@ def question(
     RequestError for a header that is wrong."""
     may_train = not is_off(headers, TRAIN_HEADER)
     data, chat = ({n: v for n, v in each.items() if v is not None} for each in (data, chat))
-    ours = READ_HERE | {"priority", SAID[kind]}
+    ours = READ_HERE | {"priority", "max_output_tokens", SAID[kind]}
     if not chat.get("tools"):  # vLLM refuses a choice of none, and an empty list
         ours |= {"tools", "tool_choice"}
     if kind == "messages":
@@ -234,9 +241,9 @@ def question(
         model=data.get("model") or config.name,
         version=asked.version,
         sampling=Sampling(
-            temperature=float(data.get("temperature") or config.vote.temperature),
+            temperature=max(COLDEST, float(data.get("temperature") or config.vote.temperature)),
             max_tokens=max_tokens or config.vote.max_tokens,
-            seed=data.get("seed"),
+            seed=None if data.get("seed") == -1 else data.get("seed"),  # vLLM: a random one
             extra={name: chat[name] for name in SAMPLING_FIELDS & chat.keys()},
         ),
         vote=VoteOptions(
@@ -253,6 +260,7 @@ def question(
         chat={name: chat[name] for name in CHAT if name in chat},
         deadline_s=deadline.of(headers, streaming=bool(data.get("stream"))),
         label=asked.label,
+        shared=headers.get("idempotency-key") or ("" if config.vote.share else None),
     )
 
 
@@ -300,7 +308,7 @@ def response(q: Question, answer: Answer) -> dict[str, Any]:
         ended = {"finish_reason": finish(q, rollout), "stop_reason": rollout.stop_reason}
         choices.append({"index": index} | said | ended)
     return head(q, "chat.completion" if q.kind == "chat" else "text_completion") | {
-        # the id of the group: identical questions share one group
+        # the id of the group: questions that share a vote share one group
         "id": f"{PREFIX[q.kind]}-{answer.group.question_id}",
         "choices": choices,
         "usage": usage(answer, q.vote.choices),
@@ -332,7 +340,7 @@ def chunks(
     preview has begun the first choice."""
     chunk = partial(_chunk, q)
     rollouts = list(enumerate(answer.choices(q.vote.choices)))
-    for index, _ in rollouts[begun:] if q.kind == "chat" else ():
+    for index, _ in rollouts[begun:]:  # some readers take a first event for part of a comment
         yield "", chunk(index, {"role": "assistant", "content": ""})
     for index, rollout in rollouts:
         said = message(rollout)
@@ -349,7 +357,7 @@ def chunks(
     if include_usage:
         last = _chunk(q, 0, {}) | {"choices": [], "usage": usage(answer, q.vote.choices)}
         yield "", last
-    yield "", {}
+    yield DONE
 
 
 def head(q: Question, object: str) -> dict[str, Any]:

@@ -102,6 +102,7 @@ def run(config: Config) -> None:
 async def _serve(config: Config) -> None:
     import uvicorn
 
+    from ttrl_server.api.http import Http
     from ttrl_server.commands.service import Service
     from ttrl_server.telemetry import log
 
@@ -119,7 +120,7 @@ async def _serve(config: Config) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
             service.app,
-            http="httptools",
+            http=Http,
             log_config=None,
             access_log=False,
             server_header=False,

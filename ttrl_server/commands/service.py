@@ -81,7 +81,7 @@ class Service:
             AdminRoutes(config, self.fleet, self.learning, pipeline.recent),
             FeedbackRoute(feedback),
             AdapterRoutes(Operator(config, self.fleet, self.promotions)),
-            keys=config.api.keys,
+            config=config.api,
             admin_key=self.admin_key,
             lifespan=self.lifespan,
         )

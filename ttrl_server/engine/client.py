@@ -116,6 +116,8 @@ class EngineClient:
         self._socket, self._key, self._timeout_s = socket, key, timeout_s
         self.renders: frozenset[Kind] = frozenset()
         """The kinds of conversations that the engine renders, generates and derenders."""
+        self.context: int | None = None
+        """Most tokens of a prompt with its completion, as ``models`` told it."""
         self.answered = 0.0
         """When the engine last answered a call other than ``/health`` (monotonic clock, s)."""
 
@@ -169,6 +171,9 @@ class EngineClient:
         """The question as the engine reads it; ``render``: whatever is known of its routes. Raises
         EngineError (400) for what vLLM refuses."""
         said = {"model": model, SAID[question.kind]: question.prompt}
+        limit = question.request.get("max_tokens")  # of messages, which must have one
+        if limit and self.context:  # vLLM refuses more than the context
+            said["max_tokens"] = min(limit, self.context)
         if question.kind in RENDER and (render or question.kind in self.renders):
             reply = json.loads(
                 await self._call("POST", RENDER[question.kind], question.request | said)
@@ -185,10 +190,10 @@ class EngineClient:
             parse = nothing | read if read else None
             longest = params.get("max_tokens", MAX_TOKENS)
             return Prompt(ids, longest, rendered, parse, question.wanted)
-        body: dict[str, Any] = said
-        if question.kind == "chat":
-            body = said | {"add_generation_prompt": True}
-            body |= {name: question.request[name] for name in TEMPLATE & question.request.keys()}
+        spoken = question.kind == "chat"
+        body: dict[str, Any] = said | ({"add_generation_prompt": True} if spoken else {})
+        names = TEMPLATE if spoken else {"add_special_tokens"}
+        body |= {name: question.request[name] for name in names & question.request.keys()}
         reply = json.loads(await self._call("POST", "/tokenize", body))
         ids = tuple(reply["tokens"])
         return Prompt(ids, reply["max_model_len"] - len(ids), wanted=question.wanted)
@@ -300,6 +305,8 @@ class EngineClient:
 
     async def models(self) -> set[str]:
         reply = json.loads(await self._call("GET", "/v1/models", timeout_s=self._timeout_s))
+        said = [model["max_model_len"] for model in reply["data"] if model.get("max_model_len")]
+        self.context = min(said, default=None)
         return {model["id"] for model in reply["data"]}
 
     async def stream(

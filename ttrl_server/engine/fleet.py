@@ -47,6 +47,11 @@ class Hold:
     """The engine's name of the version."""
 
 
+def engine_not_ready() -> Overloaded:
+    message = "The engine is starting or restarting; try again shortly."
+    return Overloaded(message, status=503, retry_after_s=5, code="engine_not_ready")
+
+
 class Fleet:
     """All replicas of one served model."""
 
@@ -69,6 +74,11 @@ class Fleet:
         of_each = [replica.client.renders for replica in self.replicas]
         return frozenset.intersection(*of_each) if of_each else frozenset()
 
+    @property
+    def context(self) -> int | None:
+        """Most tokens of a prompt with its completion; None before an engine has said it."""
+        return min((r.client.context for r in self.replicas if r.client.context), default=None)
+
     @contextmanager
     def hold(self, version: int | None = None) -> Iterator[Hold]:
         """Holds ``version`` (None: the served one) on the replica with the fewest questions. Raises
@@ -84,8 +94,7 @@ class Fleet:
             raise RequestError(message, status=404, param="model", code="model_not_found")
         able = [r for r in self.replicas if r.ready and (number == 0 or number in r.loaded)]
         if not able:
-            message = "The engine is starting or restarting; try again shortly."
-            raise Overloaded(message, status=503, retry_after_s=5, code="engine_not_ready")
+            raise engine_not_ready()
         replica = min(able, key=lambda r: r.questions)
         self._holds[number] += 1
         replica.questions += 1

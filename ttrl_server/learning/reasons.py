@@ -46,7 +46,7 @@ WORDS: Mapping[str, str] = {
 
 UNVOTED: Mapping[str, str] = {
     "policy": "vote.policy is never",
-    "temperature": "temperature 0 asks for one greedy answer",
+    "temperature": "temperature 0 (or below 0.01, or top_k 1) asks for one greedy answer",
     "housekeeping": "a request of the front-end itself: a title, tags, follow-ups",
     "header": "the header x-ttrl-vote asks for no vote",
     "messages": "pictures or sound in the messages, or an engine that does not render them",

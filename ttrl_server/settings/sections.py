@@ -6,11 +6,12 @@ section 2), changed for LoRA (10 × learning rate).
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from ttrl_server.types import Json, StopRule, Weighting
 
@@ -45,7 +46,26 @@ class ApiConfig(Section):
     """Keys of clients. Without a key, api.host must be a loopback address."""
     admin_key: Key | None = None
     """Key for the admin routes and for trainers on other machines; default: a random key."""
-    max_body_mib: float = Field(16, gt=0)
+    hosts: list[str] = Field(default_factory=list)
+    """Without keys: names that this server is called by, beside those of this machine."""
+    origins: list[str] = Field(default_factory=list)
+    """Origins of web pages that may call, as https://chat.example.org; "*": all.
+    Pages that this machine serves (localhost) always may."""
+    max_body_mib: float = Field(64, gt=0)
+
+    @field_validator("hosts", "origins")
+    @classmethod
+    def _can_match(cls, given: list[str], info: ValidationInfo) -> list[str]:
+        form, example = (
+            (r"[^/:\s]+|[0-9a-f:]+", "model.lan")
+            if info.field_name == "hosts"
+            else (r"\*|[a-z][a-z0-9+.-]*://[^/\s]+", "https://chat.lan")
+        )
+        names = [name.lower() for name in given]
+        for name in names:
+            if not re.fullmatch(form, name):
+                raise ValueError(f"{name!r} can match nothing: write it as {example}")
+        return names
 
 
 class VoteConfig(Section):
@@ -62,6 +82,9 @@ class VoteConfig(Section):
     """Most tokens of a completion when the client gives none; default: the rest of the context."""
     deadline_s: float = Field(600, gt=0)
     """Time limit for a question; then the best answer so far, or 504 without a quorum."""
+    share: bool = False
+    """Whether equal questions of one tenant that are open at the same time share one vote.
+    Requests with one Idempotency-Key always do."""
     quorum: float = Field(0.125, gt=0, le=1)
     """Share of the samples that an answer at the deadline needs."""
     stop: StopRule = "exact"
@@ -105,7 +128,11 @@ class BatchConfig(Section):
 
 class LimitsConfig(Section):
     samples_in_flight: int = Field(8192, ge=1)
-    """Most samples admitted and not yet done, over all questions; more get a 429."""
+    """Most samples admitted and not yet done, over all questions; more wait, first come first."""
+    waiting: int = Field(32768, ge=0)
+    """Most samples that wait; more get a 429."""
+    wait_s: float = Field(60, ge=0)
+    """How long they wait; then a 429."""
 
 
 class EngineConfig(Section):

@@ -21,8 +21,9 @@ STOPPED = counter("ttrl_votes_total", "Votes by why sampling ended", ["stopped"]
 GROUPS = counter("ttrl_groups_total", "Groups by training verdict", ["verdict"])
 TENTHS = [i / 10 for i in range(1, 11)]
 MAJORITY = histogram("ttrl_majority_ratio", "Votes of the winner / samples", buckets=TENTHS)
-ANSWER_SECONDS = histogram("ttrl_answer_seconds", "From admission to the voted answer")
+ANSWER_SECONDS = histogram("ttrl_answer_seconds", "From the request to the voted answer")
 IN_FLIGHT = gauge("ttrl_samples_in_flight", "Samples admitted and not yet done")
+WAITING = gauge("ttrl_samples_waiting", "Samples that wait to be admitted")
 VERSION = gauge("ttrl_served_version", "Number of the adapter now served; 0 is the base model")
 VERSIONS = counter("ttrl_versions_total", "Adapter versions by verdict", ["verdict"])
 REJECTIONS = counter("ttrl_rejections_total", "Rejected versions by stage", ["stage"])

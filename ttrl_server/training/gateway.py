@@ -30,8 +30,8 @@ class Gateway:
     """
 
     def __init__(self, url: str, key: str, *, patience_s: float = PATIENCE_S) -> None:
-        bearer = {"Authorization": f"Bearer {key}"}
-        self._http = httpx.Client(base_url=url, headers=bearer, timeout=TIMEOUT)
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT)
         self._patience_s = patience_s
 
     def lease(self, worker: str) -> Batch | None:

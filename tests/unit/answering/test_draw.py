@@ -45,7 +45,7 @@ FOUR_AND_FOUR = Waves(64, 32, 8)
 async def draw(
     engine: Engine, waves: Waves = FOUR_AND_FOUR, *, deadline_s: float = 60, **options: Any
 ) -> tuple[str, Ballot, Progress]:
-    ballot, progress = Ballot(), Progress(waves.samples)
+    ballot, progress = Ballot(), Progress("q", waves.samples)
     vote = VoteOptions(waves.samples, **options)
     at = asyncio.get_running_loop().time() + deadline_s
     stopped = await Draw(engine.draw, ballot, vote, waves, progress, at).run()
@@ -142,7 +142,7 @@ async def test_one_sample_that_fails_ends_the_draw_and_leaves_nothing_running() 
 
     at = asyncio.get_running_loop().time() + 60
     with pytest.raises(EngineError, match="lost"):
-        await Draw(one, Ballot(), VoteOptions(8), Waves(8, 8, 8), Progress(8), at).run()
+        await Draw(one, Ballot(), VoteOptions(8), Waves(8, 8, 8), Progress("q", 8), at).run()
     assert engine.running == 0
 
 

@@ -12,7 +12,7 @@ from ttrl_server.answering.flights import Flights, Progress
 from ttrl_server.answering.room import Cohorts, Room
 from ttrl_server.engine.fleet import Fleet
 from ttrl_server.errors import Overloaded, RequestError
-from ttrl_server.settings.sections import BatchConfig
+from ttrl_server.settings.sections import BatchConfig, LimitsConfig
 from ttrl_server.telemetry import metrics
 
 # ---------------------------------------------------------------- the door
@@ -22,21 +22,105 @@ def in_flight() -> float | None:
     return metrics.REGISTRY.get_sample_value("ttrl_samples_in_flight")
 
 
-def test_samples_are_admitted_up_to_the_limit_and_not_one_more() -> None:
-    door = Room(10)
-    with door.admit(6):
-        with door.admit(4):
+def room(**limits: float) -> Room:
+    return Room(LimitsConfig.model_validate({"samples_in_flight": 10} | limits))
+
+
+async def test_samples_are_admitted_up_to_the_limit_and_not_one_more() -> None:
+    door = room(wait_s=0)
+    async with door.admit(6):
+        async with door.admit(4):
             assert in_flight() == 10
-            with pytest.raises(Overloaded) as error, door.admit(1):
-                pass
+            with pytest.raises(Overloaded) as error:
+                await door.admit(1).__aenter__()
             assert (error.value.status, error.value.code) == (429, "too_many_samples")
             assert error.value.retry_after_s > 0
             assert "limits.samples_in_flight" in error.value.message
         assert in_flight() == 6
         for _ in range(3):  # a question that fails gives its room back
-            with pytest.raises(ZeroDivisionError), door.admit(4):
-                raise ZeroDivisionError
+            with pytest.raises(ZeroDivisionError):
+                async with door.admit(4):
+                    raise ZeroDivisionError
     assert in_flight() == 0
+
+
+class Guest:
+    """A question that enters, and stays until it is told to go."""
+
+    def __init__(self, door: Room, samples: int) -> None:
+        self.inside, self._go = False, asyncio.Event()
+        self.task = asyncio.create_task(self._visit(door, samples))
+
+    async def _visit(self, door: Room, samples: int) -> None:
+        async with door.admit(samples):
+            self.inside = True
+            await self._go.wait()
+
+    async def leave(self) -> None:
+        self._go.set()
+        await self.task
+        await asyncio.sleep(0)
+
+
+async def guests(door: Room, *samples: int) -> list[Guest]:
+    made = [Guest(door, each) for each in samples]
+    await asyncio.sleep(0.01)
+    return made
+
+
+async def test_who_finds_no_room_waits_and_nobody_overtakes() -> None:
+    door = room()
+    first, large, small = await guests(door, 8, 9, 1)
+    assert (first.inside, large.inside, small.inside) == (True, False, False)
+    await first.leave()
+    assert (large.inside, small.inside, in_flight()) == (True, True, 10)
+    await large.leave()
+    await small.leave()
+    assert in_flight() == 0
+
+
+async def test_nobody_waits_longer_than_its_own_time() -> None:
+    door = room()
+    async with door.admit(10):
+        with pytest.raises(Overloaded):
+            await door.admit(1, asyncio.get_running_loop().time() + 0.05).__aenter__()
+    assert in_flight() == 0
+
+
+async def test_room_that_was_given_to_one_who_has_just_left_goes_to_the_next() -> None:
+    door = room()
+    first, second, third = await guests(door, 10, 6, 6)
+    first.task.cancel()
+    second.task.cancel()  # its turn comes in the same round of the loop
+    await asyncio.sleep(0.01)
+    assert (second.inside, third.inside, in_flight()) == (False, True, 6)
+    await third.leave()
+    assert in_flight() == 0
+
+
+async def test_who_leaves_the_queue_keeps_nobody_waiting() -> None:
+    door = room()
+    first, large, small = await guests(door, 8, 9, 1)
+    large.task.cancel()
+    await asyncio.sleep(0.01)
+    assert small.inside
+    await first.leave()
+    await small.leave()
+    assert in_flight() == 0
+
+
+async def test_waiting_ends_and_so_does_the_queue() -> None:
+    door = room(wait_s=0.05, waiting=4)
+    (first, waits) = await guests(door, 10, 4)
+    with pytest.raises(Overloaded, match=r"limits\.waiting"):
+        await door.admit(1).__aenter__()
+    with pytest.raises(RequestError):
+        await door.admit(11).__aenter__()
+    with pytest.raises(Overloaded, match=r"limits\.wait_s"):
+        await waits.task
+    await first.leave()
+    async with door.admit(10):
+        assert in_flight() == 10
 
 
 # ---------------------------------------------------------------- the cohort
@@ -164,7 +248,7 @@ class Computation:
         return tasks
 
     def join(self, key: bytes = b"q", **more: Any) -> asyncio.Task[str]:
-        return asyncio.create_task(self.flights.join(key, Progress(4), self, **more))
+        return asyncio.create_task(self.flights.join(key, Progress("q", 4), self, **more))
 
 
 async def test_the_same_question_is_computed_once_for_all_who_ask_meanwhile() -> None:

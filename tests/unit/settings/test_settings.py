@@ -25,13 +25,15 @@ chat_template_kwargs: {enable_thinking: false}
 hardware: cuda
 gpus: 6
 run_dir: /run/other
-api: {host: 0.0.0.0, port: 0, keys: [first, second], admin_key: boss, max_body_mib: 1.5}
+api:
+  {host: 0.0.0.0, port: 0, keys: [first, second], admin_key: boss, hosts: [model.lan],
+   origins: ["https://chat.lan"], max_body_mib: 1.5}
 vote:
   {policy: always, json: fields, stream: first, ignored: [why], samples: 16, max_samples: 32,
-   temperature: 1.0, max_tokens: 24, deadline_s: 5.0, quorum: 0.5, stop: none, level: 0.9, wave: 4,
-   weighting: confidence, anchor: 4, fallback: best_of_n}
+   temperature: 1.0, max_tokens: 24, deadline_s: 5.0, share: true, quorum: 0.5, stop: none,
+   level: 0.9, wave: 4, weighting: confidence, anchor: 4, fallback: best_of_n}
 batch: {max_questions: 3, max_wait_ms: 0.0}
-limits: {samples_in_flight: 100}
+limits: {samples_in_flight: 100, waiting: 7, wait_s: 2.0}
 engine:
   {url: "http://engine:8001", key: engine-key, replicas: 2, devices: [0, 1], tensor_parallel: 2,
    max_num_seqs: 17, max_loras: 6, gpu_memory_utilization: 0.5, cpu_kv_cache_gib: 1.5,

@@ -47,6 +47,8 @@ def refusal(line: str) -> str:
         ("--train.learning-rate nan", ["train.learning_rate", "'nan'", "finite"]),
         ("--train.learning-rate inf", ["train.learning_rate", "'inf'", "finite"]),
         ("--api.host 0.0.0.0", ["api.host", "0.0.0.0", "--api-key"]),
+        ("--api.hosts model.lan:80", ["api.hosts", "model.lan:80", "can match nothing"]),
+        ("--api.origins https://chat.lan/", ["api.origins", "https://chat.lan/"]),
         ("--hardware tpu", ["hardware", "'tpu'"]),
         ("--gpus 0", ["gpus", "'0'"]),
         ("--gpus many", ["gpus", "'many'"]),
