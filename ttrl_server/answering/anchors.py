@@ -169,7 +169,8 @@ def with_text(question: Question, text: str) -> Question:
     said = question.prompt
     if isinstance(said, str):
         return replace(question, prompt=text)
-    own = [n for n, each in enumerate(said) if text_in([each]) == last_text(question)]
+    asked = last_text(question)
+    own = [place for place, each in enumerate(said) if text_in([each]) == asked]
     place = own[-1] if own else len(said) - 1
     turned = {**said[place], "content": text}
     return replace(question, prompt=[*said[:place], turned, *said[place + 1 :]])

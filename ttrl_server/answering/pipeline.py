@@ -1,7 +1,7 @@
 """The way of one question through the system.
 
     client ─▶ api ─▶ answer() ────────────────────────────────────────────▶ api ─▶ client
-                       │ wait for room (or 429)                                 ▲
+                       │ wait for room (or 429)                         ▲
                        │ hold one version on one replica                │ reply, with evidence
                        ▼                                                │
                      tokenise ─▶ sample in waves ⇄ count votes ─▶ record, durably
@@ -95,10 +95,8 @@ class Pipeline:
         """
         started = time.monotonic()
         limit = min(question.deadline_s or math.inf, self._config.vote.deadline_s)
-        progress, compute = (
-            Progress(question.id, question.vote.samples),
-            partial(self._vote, question, limit),
-        )
+        progress = Progress(question.id, question.vote.samples)
+        compute = partial(self._vote, question, limit)
         try:
             async with asyncio.timeout(limit + COUNTING_S):
                 answer = await self._flights.join(_identity(question), progress, compute, watch)

@@ -78,7 +78,7 @@ def build(
         allow_private_network=True,
         expose_headers=EXPOSED,
     )
-    first = [pages, Middleware(KeyCheck, keys=config.keys, admin_key=admin_key, config=config)]
+    first = [pages, Middleware(KeyCheck, config=config, admin_key=admin_key)]
     return Starlette(
         routes=routes, middleware=first, exception_handlers=handlers, lifespan=lifespan
     )

@@ -11,7 +11,6 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Sequence
 from functools import lru_cache
 
 from starlette.datastructures import Headers
@@ -36,11 +35,9 @@ _LOCAL_HOST = re.compile(rf"({LOCAL}|0\.0\.0\.0|host\.(docker|containers)\.inter
 class KeyCheck:
     """Checks the key, and puts the tenant and the request id into the scope."""
 
-    def __init__(
-        self, app: ASGIApp, *, keys: Sequence[str], admin_key: str, config: ApiConfig
-    ) -> None:
-        self._app, self._keys, self._admin_key = app, tuple(keys), admin_key
-        self._hosts = {config.host.lower(), *(host.lower() for host in config.hosts)}
+    def __init__(self, app: ASGIApp, *, config: ApiConfig, admin_key: str) -> None:
+        self._app, self._keys, self._admin_key = app, tuple(config.keys), admin_key
+        self._hosts = {config.host.lower(), *config.hosts}
         self._origins = frozenset(config.origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 from ttrl_server.answering.pipeline import Answer
 from ttrl_server.api import body, shapes
+from ttrl_server.api.sse import Event
 from ttrl_server.types import Question, Rollout
 
 CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 """Values of tool_choice, in a chat's words."""
-Event = tuple[str, dict[str, Any]]
 
 
 def as_chat(data: dict[str, Any]) -> dict[str, Any]:

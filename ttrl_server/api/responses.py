@@ -9,9 +9,9 @@ from typing import Any
 
 from ttrl_server.answering.pipeline import Answer
 from ttrl_server.api import body, shapes
+from ttrl_server.api.sse import Event
 from ttrl_server.types import Question
 
-Event = tuple[str, dict[str, Any]]
 ECHOED: dict[str, Any] = {
     "frequency_penalty": 0.0,
     "instructions": None,

@@ -12,7 +12,7 @@ from ttrl_server.answering.pipeline import Answer
 from ttrl_server.answers.kinds import housekeeping
 from ttrl_server.api import body, deadline
 from ttrl_server.api.extension import Extension
-from ttrl_server.api.sse import DONE
+from ttrl_server.api.sse import DONE, Event
 from ttrl_server.engine.client import TEMPLATE
 from ttrl_server.errors import RequestError
 from ttrl_server.learning.reasons import words
@@ -316,7 +316,7 @@ def response(q: Question, answer: Answer) -> dict[str, Any]:
     }
 
 
-def preview(q: Question, rollout: Rollout) -> Iterator[tuple[str, dict[str, Any]]]:
+def preview(q: Question, rollout: Rollout) -> Iterator[Event]:
     """A sample as reasoning, which clients show apart from the answer."""
     said = message(rollout)
     yield "", _chunk(q, 0, {"role": "assistant", "content": ""})
@@ -333,9 +333,7 @@ def _chunk(q: Question, index: int, delta: dict[str, Any], **more: Any) -> dict[
     return own | {"choices": [choice]}
 
 
-def chunks(
-    q: Question, answer: Answer, include_usage: bool, begun: bool
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def chunks(q: Question, answer: Answer, include_usage: bool, begun: bool) -> Iterator[Event]:
     """The chosen response as OpenAI's chunks; the last content chunk has ``ttrl``. ``begun``: a
     preview has begun the first choice."""
     chunk = partial(_chunk, q)
